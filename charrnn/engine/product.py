@@ -1,0 +1,128 @@
+"""Matrix products on panels: the loops around the register tile.
+
+A weight matrix (K, N) is packed as `[N / W, K, W]`, an activation matrix (R, K) as `[K / W, R, W]`.
+
+Sums over k run in one fixed order, one multiply-add after the other, through memory as well as in
+registers; so neither the blocking nor the number of threads changes a single bit.
+"""
+
+from __future__ import annotations
+
+from numba import njit, prange
+
+from charrnn.engine.tile import TILE_ROWS, W, column_tile, row_tile
+
+K_BLOCK = 4  # panels of k in one visit: 4 * 32 rows of a float32 weight panel are 16 KB of the L1 cache
+ROW_BLOCK = 4 * TILE_ROWS  # rows that one task takes at a time
+GRADIENT_ROWS = 128  # rows in one visit of the gradient product: two float32 panels of 16 KB
+COLUMN_TILES = -(-W // TILE_ROWS)  # tiles that cover the W columns of a panel
+
+
+@njit
+def panel_product(a, row, rows, w, panel, c, c_panel, c_row, start, start_at, start_stride):  # type: ignore[no-untyped-def]
+    """c[c_panel, c_row + i] = start_i + a[:, row + i] @ w[panel] for i in range(rows).
+
+    Args:
+        a: [K / W, rows of a, W].
+        row, rows: which rows of a.
+        w: [N / W, K, W].
+        panel: which panel of w.
+        c: [panels of c, rows of c, W]; the result fills a panel of it.
+        start, start_at, start_stride: an array, and the element offset and row distance of the rows in it
+            that the sums begin with: c itself adds to c; a bias row has distance 0.
+    """
+    panels, a_rows, c_rows = a.shape[0], a.shape[1], c.shape[1]
+    tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
+    for k in range(0, panels, K_BLOCK):
+        blocks = min(K_BLOCK, panels - k)
+        w_at = (panel * panels + k) * W * W
+        for t in range(tiles):
+            low, high = t * rows // tiles, (t + 1) * rows // tiles
+            a_at = (k * a_rows + row + low) * W
+            c_at = (c_panel * c_rows + c_row + low) * W
+            if k == 0:
+                first = start_at + low * start_stride
+                row_tile(
+                    high - low, a, a_at, a_rows * W, w, w_at, W * W, c, c_at, start, first, start_stride, W, blocks
+                )
+            else:
+                row_tile(high - low, a, a_at, a_rows * W, w, w_at, W * W, c, c_at, c, c_at, W, W, blocks)
+
+
+@njit
+def add_product(a, row, rows, w, panel, c, c_panel, c_row):  # type: ignore[no-untyped-def]
+    """c[c_panel, c_row + i] += a[:, row + i] @ w[panel] for i in range(rows)."""
+    at = (c_panel * c.shape[1] + c_row) * W
+    panel_product(a, row, rows, w, panel, c, c_panel, c_row, c, at, W)
+
+
+@njit(cache=True, parallel=True)
+def product(a, row, rows, w, bias, c, tasks):  # type: ignore[no-untyped-def]
+    """c[:, :rows] = bias + a[:, row : row + rows] @ w.
+
+    Args:
+        a: [K / W, >= row + rows, W].
+        w: [N / W, K, W].
+        bias: (N,) padded with the panels; added to every row.
+        c: [N / W, >= rows, W].
+        tasks: how many threads share the work.
+    """
+    panels = w.shape[0]
+    units = (rows + ROW_BLOCK - 1) // ROW_BLOCK * panels
+    for task in prange(tasks):
+        for unit in range(task * units // tasks, (task + 1) * units // tasks):
+            first, panel = unit // panels * ROW_BLOCK, unit % panels
+            count = min(ROW_BLOCK, rows - first)
+            panel_product(a, row + first, count, w, panel, c, panel, first, bias, panel * W, 0)
+
+
+@njit(cache=True, parallel=True)
+def gradient_product(a, a_row, d, rows, zero, dw, tasks):  # type: ignore[no-untyped-def]
+    """dw = a[:, a_row : a_row + rows]^T @ d[:, :rows], a weight matrix's gradient, packed as the weights are.
+
+    Args:
+        a: [K / W, >= a_row + rows, W], what the weights were multiplied with.
+        d: [N / W, >= rows, W], gradient of their product.
+        zero: (W,) zeros.
+        dw: [N / W, K, W].
+        tasks: how many threads share the work; each owns whole panels of dw.
+    """
+    for task in prange(tasks):
+        low, high = task * d.shape[0] // tasks, (task + 1) * d.shape[0] // tasks
+        for row in range(0, rows, GRADIENT_ROWS):
+            count = min(GRADIENT_ROWS, rows - row)
+            for k in range(a.shape[0]):
+                for panel in range(low, high):
+                    _gradient_panel(a, a_row, k, d, panel, row, count, zero, dw)
+
+
+@njit
+def _gradient_panel(a, a_row, k, d, panel, row, count, zero, dw):  # type: ignore[no-untyped-def]
+    """Add the share of `count` rows from `row` on to the W x W block (k, panel) of dw; row 0 begins it."""
+    d_at = (panel * d.shape[1] + row) * W
+    for tile in range(COLUMN_TILES):
+        low, high = tile * W // COLUMN_TILES, (tile + 1) * W // COLUMN_TILES
+        a_at = (k * a.shape[1] + a_row + row) * W + low
+        dw_at = (panel * dw.shape[1] + k * W + low) * W
+        if row == 0:
+            column_tile(high - low, a, a_at, 0, d, d_at, 0, dw, dw_at, zero, 0, 0, count, 1)
+        else:
+            column_tile(high - low, a, a_at, 0, d, d_at, 0, dw, dw_at, dw, dw_at, W, count, 1)
+
+
+@njit(cache=True, parallel=True)
+def column_sums(d, rows, ones, zero, sums, tasks):  # type: ignore[no-untyped-def]
+    """sums = the sum of d[:, :rows] over its rows, the gradient of a bias.
+
+    Args:
+        d: [N / W, >= rows, W].
+        ones: (>= rows,) ones.
+        zero: (W,) zeros.
+        sums: (N,) padded with the panels.
+        tasks: how many threads share the work.
+    """
+    for task in prange(tasks):
+        for panel in range(task * d.shape[0] // tasks, (task + 1) * d.shape[0] // tasks):
+            row_tile(
+                1, ones, 0, 0, d, panel * d.shape[1] * W, 0, sums, panel * W, zero, 0, 0, rows, 1
+            )

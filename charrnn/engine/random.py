@@ -1,0 +1,38 @@
+"""Random numbers from counters: each is a function of (seed, purpose, step, index) and of nothing else.
+
+So they depend neither on the order nor on the number of threads, and a resumed run draws what the
+uninterrupted one would have drawn. The mixing function is the finaliser of SplitMix64 (Steele, Lea &
+Flood 2014), applied once for each counter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+PURPOSES = {"initialise": np.uint64(1), "sample": np.uint64(2)}
+
+
+@njit
+def _mix(z):  # type: ignore[no-untyped-def]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit
+def uniform(seed, purpose, step, index):  # type: ignore[no-untyped-def]
+    """One number in [0, 1), a multiple of 2^-53, from four uint64 counters."""
+    z = _mix(seed + GOLDEN)
+    z = _mix(z + (purpose + np.uint64(1)) * GOLDEN)
+    z = _mix(z + (step + np.uint64(1)) * GOLDEN)
+    z = _mix(z + (index + np.uint64(1)) * GOLDEN)
+    return np.float64(z >> np.uint64(11)) * 2.0**-53
+
+
+@njit(cache=True, parallel=True)
+def fill_uniform(x, low, high, seed, purpose, step):  # type: ignore[no-untyped-def]
+    """Fill the flat array x with numbers in [low, high), element k from counter k."""
+    for k in prange(x.size):
+        x[k] = low + (high - low) * uniform(seed, purpose, step, np.uint64(k))

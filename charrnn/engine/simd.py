@@ -1,0 +1,218 @@
+"""SIMD vectors with Python operators, and the elementary functions of recurrent cells on them.
+
+Equations written with ordinary operators on `Vector` objects append LLVM vector instructions to the
+kernel that is being built. The same source serves float32 training and float64 gradient checks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+
+from charrnn import runtime
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
+LOG2_E = 1.0 / math.log(2.0)
+LN2_HIGH = 0.693145751953125  # 16 significant bits: n * LN2_HIGH is exact for |n| < 256
+LN2_LOW = math.log(2.0) - LN2_HIGH
+
+
+def host_vector_bits() -> int:
+    """Width in bits of the widest vector registers of this CPU: 512, 256 or 128."""
+    features = binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 512
+    return 256 if features.get("avx2") else 128
+
+
+VECTOR_BITS = min(runtime.vector_bits() or 512, host_vector_bits())
+REGISTERS = 32 if VECTOR_BITS == 512 or "aarch64" in binding.get_process_triple() else 16
+
+
+def lanes_of(scalar: ir.Type) -> int:
+    """How many values of an LLVM float type one vector register holds."""
+    return VECTOR_BITS // (32 if scalar == FLOAT else 64)
+
+
+class Vector:
+    """A register of values in the kernel under construction; operators append instructions.
+
+    Args:
+        builder: LLVM IR builder, positioned where the instructions go.
+        value: LLVM value of vector type.
+    """
+
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
+        self.builder, self.value = builder, value
+        self.scalar: ir.Type = value.type.element
+        self.lanes: int = value.type.count
+
+    def constant(self, number: float) -> Vector:
+        """A vector of this shape with the same number in every lane."""
+        value = float(np.float32(number)) if self.scalar == FLOAT else float(number)
+        return self.make(ir.Constant(self.value.type, [ir.Constant(self.scalar, value)] * self.lanes))
+
+    def make(self, value: ir.Value) -> Vector:
+        return Vector(self.builder, value)
+
+    def _lift(self, other: Vector | float) -> Vector:
+        return other if isinstance(other, Vector) else self.constant(other)
+
+    def _binary(self, name: str, other: Vector | float) -> Vector:
+        append = getattr(self.builder, name)
+        return self.make(append(self.value, self._lift(other).value, flags=["contract"]))
+
+    def __add__(self, other: Vector | float) -> Vector:
+        return self._binary("fadd", other)
+
+    def __sub__(self, other: Vector | float) -> Vector:
+        return self._binary("fsub", other)
+
+    def __mul__(self, other: Vector | float) -> Vector:
+        return self._binary("fmul", other)
+
+    def __truediv__(self, other: Vector | float) -> Vector:
+        return self._binary("fdiv", other)
+
+    def __radd__(self, other: float) -> Vector:
+        return self._lift(other) + self
+
+    def __rsub__(self, other: float) -> Vector:
+        return self._lift(other) - self
+
+    def __rmul__(self, other: float) -> Vector:
+        return self._lift(other) * self
+
+    def __rtruediv__(self, other: float) -> Vector:
+        return self._lift(other) / self
+
+    def __neg__(self) -> Vector:
+        return self.make(self.builder.fneg(self.value))
+
+    def _compare(self, how: str, other: Vector | float) -> ir.Value:
+        return self.builder.fcmp_unordered(how, self.value, self._lift(other).value)
+
+
+def where(condition: ir.Value, yes: Vector | float, no: Vector | float) -> Vector:
+    """Lane by lane `yes` where the condition holds, else `no`; one of the two is a Vector."""
+    shape = yes if isinstance(yes, Vector) else no
+    assert isinstance(shape, Vector)
+    a, b = shape._lift(yes).value, shape._lift(no).value
+    return shape.make(shape.builder.select(condition, a, b))
+
+
+def positive(x: Vector) -> ir.Value:
+    """The condition `x > 0`; true for NaN, so that a NaN is passed on and not hidden."""
+    return x._compare(">", 0.0)
+
+
+def maximum(x: Vector, other: Vector | float) -> Vector:
+    """The larger of the two; a NaN in `x` is kept."""
+    return where(x._compare(">", other), x, other)
+
+
+def minimum(x: Vector, other: Vector | float) -> Vector:
+    """The smaller of the two; a NaN in `x` is kept."""
+    return where(x._compare("<", other), x, other)
+
+
+def clip(x: Vector, low: float, high: float) -> Vector:
+    """`x` limited to [low, high]; a NaN is kept."""
+    return maximum(minimum(x, high), low)
+
+
+def sqrt(x: Vector) -> Vector:
+    """Square root, correctly rounded."""
+    bits = 32 if x.scalar == FLOAT else 64
+    name = f"llvm.sqrt.v{x.lanes}f{bits}"
+    kind = ir.FunctionType(x.value.type, [x.value.type])
+    module = x.builder.module
+    function = module.globals.get(name) or ir.Function(module, kind, name)
+    return x.make(x.builder.call(function, [x.value]))
+
+
+def _reduce_by_powers_of_two(x: Vector) -> tuple[Vector, ir.Value]:
+    """Write x = n ln 2 + r with |r| <= ln 2 / 2; return (expm1(r), n as integers).
+
+    n is read from the low bits of x / ln 2 + 1.5 * 2^mantissa, which is defined for NaN too. The Taylor
+    series of expm1 needs no table: on this interval its terms fall below half a unit in the last place
+    after r^8 (float32) or r^15 (float64).
+    """
+    single = x.scalar == FLOAT
+    magic = x.constant(1.5 * 2.0 ** (23 if single else 52))
+    integers = ir.VectorType(I32 if single else I64, x.lanes)
+    shifted = x * LOG2_E + magic
+    b = x.builder
+    n = b.sub(b.bitcast(shifted.value, integers), b.bitcast(magic.value, integers))
+    whole = shifted - magic
+    r = x - whole * LN2_HIGH - whole * LN2_LOW
+    terms = range(8 if single else 15, 1, -1)
+    series = x.constant(1.0 / math.factorial(terms[0]))
+    for k in terms[1:]:
+        series = series * r + 1.0 / math.factorial(k)
+    return r + r * r * series, n
+
+
+def _power_of_two(x: Vector, n: ir.Value) -> Vector:
+    """2^n in x's type, for integers n within the normal exponents."""
+    single = x.scalar == FLOAT
+    exponent = ir.Constant(n.type, [127 if single else 1023] * x.lanes)
+    shift = ir.Constant(n.type, [23 if single else 52] * x.lanes)
+    bits = x.builder.shl(x.builder.add(n, exponent), shift)
+    return x.make(x.builder.bitcast(bits, x.value.type))
+
+
+def exp(x: Vector) -> Vector:
+    """e^x; exactly 0 far below the range (so exp(-inf) = 0) and inf above it."""
+    b = x.builder
+    x = clip(x, -105.0, 89.0) if x.scalar == FLOAT else clip(x, -746.0, 710.0)
+    p, n = _reduce_by_powers_of_two(x)
+    half = b.ashr(n, ir.Constant(n.type, [1] * x.lanes))
+    # Two factors, since 2^n itself may lie outside the normal numbers.
+    return (1.0 + p) * _power_of_two(x, half) * _power_of_two(x, b.sub(n, half))
+
+
+def tanh(x: Vector) -> Vector:
+    """Hyperbolic tangent as m / (m + 2) with m = expm1(2 x), accurate near 0 as well."""
+    bound = 20.0 if x.scalar == FLOAT else 40.0
+    p, n = _reduce_by_powers_of_two(clip(x + x, -bound, bound))
+    scale = _power_of_two(x, n)
+    m = scale * p + (scale - 1.0)
+    return m / (m + 2.0)
+
+
+def sigmoid(x: Vector) -> Vector:
+    """Logistic function 1 / (1 + e^-x), by e^-|x| so that small values keep their precision."""
+    above = positive(x)
+    e = exp(where(above, -x, x))
+    return where(above, 1.0, e) / (1.0 + e)
+
+
+Equations = Callable[..., Any]
+
+
+def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
+    """A vector with one run-time scalar in every lane."""
+    vector = ir.VectorType(scalar.type, lanes)
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
+
+
+def load(builder: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:
+    """One vector from memory that is aligned to its element only."""
+    scalar = pointer.type.pointee
+    value = builder.load(builder.bitcast(pointer, ir.VectorType(scalar, lanes).as_pointer()))
+    value.align = 4 if scalar == FLOAT else 8
+    return value
+
+
+def store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
+    """One vector to memory that is aligned to its element only."""
+    instruction = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()))
+    instruction.align = 4 if value.type.element == FLOAT else 8

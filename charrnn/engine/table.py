@@ -1,0 +1,45 @@
+"""Input tables: the first layer's input product, looked up instead of computed.
+
+A character selects one row of a table [panels, V, W]; the gradient of that row is the sum of the
+gradients of all the places where the character stood.
+"""
+
+from __future__ import annotations
+
+from numba import njit, prange
+
+from charrnn.engine.tile import W
+
+
+@njit(cache=True, parallel=True)
+def lookup(table, bias, symbols, rows):  # type: ignore[no-untyped-def]
+    """rows[p, r] = bias[p] + table[p, symbols[r]].
+
+    Args:
+        table: [panels, V, W].
+        bias: (panels * W,).
+        symbols: (R,) int32, each below V.
+        rows: [panels, >= R, W], written.
+    """
+    for panel in prange(table.shape[0]):
+        for r in range(symbols.shape[0]):
+            symbol = symbols[r]
+            for c in range(W):
+                rows[panel, r, c] = bias[panel * W + c] + table[panel, symbol, c]
+
+
+@njit(cache=True, parallel=True)
+def add_to_table(d, symbols, d_table):  # type: ignore[no-untyped-def]
+    """d_table[p, v] = the sum of d[p, r] over all r where symbols[r] == v, in the order of r.
+
+    Args:
+        d: [panels, >= R, W].
+        symbols: (R,) int32.
+        d_table: [panels, V, W], written.
+    """
+    for panel in prange(d.shape[0]):
+        d_table[panel] = 0
+        for r in range(symbols.shape[0]):
+            symbol = symbols[r]
+            for c in range(W):
+                d_table[panel, symbol, c] += d[panel, r, c]

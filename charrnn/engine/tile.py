@@ -1,0 +1,175 @@
+"""The register tile of the matrix product, compiled once by LLVM and called by every kernel.
+
+A tile is as many rows of C, two vectors wide, as the register file can accumulate. It is the one piece of
+the engine that is heavy to compile, and numba would compile it anew inside each kernel that calls it;
+so it is a native function of its own, whose object code is kept in the compile cache.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from charrnn import runtime
+from charrnn.engine.simd import DOUBLE, FLOAT, I64, REGISTERS, lanes_of, load, splat, store
+
+W = 32  # columns of a panel
+TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators a row, two weight vectors, one broadcast value
+STRIDES = {"row_tile": (W, 1), "column_tile": (1, W)}  # of A, from row to row and along k
+
+
+def _counted_loop(b: ir.IRBuilder, count: ir.Value, carried: list[ir.Value]) -> Any:
+    """Open `for k in range(count)`, count >= 1, with SSA values carried round; return (k, values, close)."""
+    entry, body, leave = b.block, b.append_basic_block(), b.append_basic_block()
+    b.branch(body)
+    b.position_at_end(body)
+    k = b.phi(I64)
+    k.add_incoming(I64(0), entry)
+    values = []
+    for value in carried:
+        phi = b.phi(value.type)
+        phi.add_incoming(value, entry)
+        values.append(phi)
+
+    def close(updated: list[ir.Value]) -> None:
+        following, last = b.add(k, I64(1)), b.block
+        k.add_incoming(following, last)
+        for phi, value in zip(values, updated, strict=True):
+            phi.add_incoming(value, last)
+        b.cbranch(b.icmp_signed("<", following, count), body, leave)
+        b.position_at_end(leave)
+
+    return k, values, close
+
+
+def _emit_tile(b: ir.IRBuilder, rows: int, strides: tuple[int, int], operands: list[ir.Value]) -> None:
+    """C[rows, W] = start + sum over k of A[rows, k] B[k, W], two vectors of columns at a time."""
+    a, a_outer, w, w_outer, c, start, start_stride, inner, outer = operands
+    row_stride, k_stride = strides
+    lanes = lanes_of(c.type.pointee)
+    vector = ir.VectorType(c.type.pointee, lanes)
+    name = f"llvm.fmuladd.v{lanes}f{32 if c.type.pointee == FLOAT else 64}"
+    multiply_add = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), name)
+    for column in range(0, W, 2 * lanes):
+        columns = (column, column + lanes)
+        accumulators = [
+            load(b, b.gep(start, [b.add(b.mul(start_stride, I64(i)), I64(v))]), lanes)
+            for i in range(rows)
+            for v in columns
+        ]
+        block, accumulators, close_outer = _counted_loop(b, outer, accumulators)
+        a_block = b.gep(a, [b.mul(block, a_outer)])
+        w_block = b.gep(w, [b.mul(block, w_outer)])
+        k, accumulators, close_inner = _counted_loop(b, inner, accumulators)
+        w_row = b.gep(w_block, [b.mul(k, I64(W))])
+        a_column = b.gep(a_block, [b.mul(k, I64(k_stride))])
+        weights = [load(b, b.gep(w_row, [I64(v)]), lanes) for v in columns]
+        sums = []
+        for i in range(rows):
+            x = splat(b, b.load(b.gep(a_column, [I64(i * row_stride)])), lanes)
+            sums += [b.call(multiply_add, [x, weights[v], accumulators[2 * i + v]]) for v in range(2)]
+        close_inner(sums)
+        close_outer(sums)
+        for i in range(rows):
+            for v in range(2):
+                store(b, sums[2 * i + v], b.gep(c, [I64(i * W + columns[v])]))
+
+
+def _symbol(name: str, scalar: ir.Type) -> str:
+    return f"charrnn_{name}_{scalar}"
+
+
+def _signature(scalar: ir.Type) -> ir.FunctionType:
+    p = scalar.as_pointer()
+    return ir.FunctionType(ir.VoidType(), [I64, p, I64, p, I64, p, p, I64, I64, I64])
+
+
+def _build_module() -> ir.Module:
+    """One function for each kind of tile and float type, with a case for every number of rows."""
+    module = ir.Module("charrnn_tiles")
+    for name, strides in STRIDES.items():
+        for scalar in (FLOAT, DOUBLE):
+            function = ir.Function(module, _signature(scalar), _symbol(name, scalar))
+            b = ir.IRBuilder(function.append_basic_block())
+            done = function.append_basic_block("done")
+            switch = b.switch(function.args[0], done)
+            for rows in range(1, TILE_ROWS + 1):
+                case = function.append_basic_block(f"rows{rows}")
+                switch.add_case(I64(rows), case)
+                b.position_at_end(case)
+                _emit_tile(b, rows, strides, list(function.args[1:]))
+                b.branch(done)
+            b.position_at_end(done)
+            b.ret_void()
+    return module
+
+
+def _load_tiles() -> Any:
+    """Compile the tiles, or fetch them from the cache, and make them known to kernels; return the owner."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    features = binding.get_host_cpu_features().flatten()
+    machine = binding.Target.from_default_triple().create_target_machine(
+        cpu=binding.get_host_cpu_name(), features=features, opt=3, jit=True
+    )
+
+    def compile_tiles() -> bytes:
+        module = binding.parse_assembly(str(_build_module()))
+        module.triple = machine.triple
+        return machine.emit_object(module)
+
+    code = runtime.cached_bytes("tiles.o", compile_tiles)
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    for name in STRIDES:
+        for scalar in (FLOAT, DOUBLE):
+            symbol = _symbol(name, scalar)
+            binding.add_symbol(symbol, engine.get_function_address(symbol))
+    return engine
+
+
+_engine = _load_tiles()
+
+
+def _emit_call(name: str, context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+    rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, stride, inner, outer = arguments
+
+    def pointer(position: int, array: ir.Value, at: ir.Value) -> ir.Value:
+        return b.gep(context.make_array(signature.args[position])(context, b, array).data, [at])
+
+    a_pointer, w_pointer, c_pointer = pointer(1, a, a_at), pointer(4, w, w_at), pointer(7, c, c_at)
+    scalar = c_pointer.type.pointee
+    function = cgutils.get_or_insert_function(b.module, _signature(scalar), _symbol(name, scalar))
+    start_pointer = pointer(9, start, start_at)
+    b.call(
+        function,
+        [rows, a_pointer, a_outer, w_pointer, w_outer, c_pointer, start_pointer, stride, inner, outer],
+    )
+    return context.get_dummy_value()
+
+
+def _tile(name: str) -> Any:
+    """A callable for numba kernels: C[rows, W] = start + A[rows, K] @ B[K, W], for 1 to TILE_ROWS rows.
+
+    It is called as `tile(rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, start_stride,
+    inner, outer)`: `*_at` are element offsets; k runs over `outer` blocks of `inner`, `*_outer` elements
+    apart. The sums begin with the rows found at `start`, `start_stride` apart: C itself to add to it, or
+    one bias row with stride 0.
+    """
+
+    @intrinsic
+    def tile(typing, rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, stride, inner, outer):  # type: ignore[no-untyped-def]  # noqa: E501
+        n = types.intp
+        return types.void(n, a, n, n, w, n, n, c, n, start, n, n, n, n), partial(_emit_call, name)
+
+    return tile
+
+
+row_tile = _tile("row_tile")  # A as stored: rows of a panel
+column_tile = _tile("column_tile")  # A transposed: columns of a panel

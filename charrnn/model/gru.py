@@ -1,0 +1,294 @@
+"""The GRU (Cho et al. 2014), with the reset gate after the recurrent product or before it.
+
+"After" is what PyTorch and cuDNN compute, n = tanh(a_n + r (h W_n + b_hn)): one product serves all three
+gates. "Before" is the original paper's, n = tanh(a_n + (r h) W_n): the candidate's product has to wait for
+the reset gate. In both h = (1 - z) n + z h_prev; the paper writes z the other way round.
+
+The buffer of gates begins with the candidate, so that the slots which the input adds to (n, r, z) and
+those which the recurrent product fills (r, z and, where it is separate, the candidate's m) are contiguous.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+from numba import njit
+from numpy.typing import DTypeLike
+
+from charrnn.engine.panels import Array, pack, pack_transposed, rows_of, unpack, zeros
+from charrnn.engine.pointwise import pointwise
+from charrnn.engine.product import add_product, column_sums, panel_product
+from charrnn.engine.recurrence import implement
+from charrnn.engine.simd import Vector, sigmoid, tanh
+from charrnn.engine.tile import W
+from charrnn.model.layer import Layer, order_of
+
+GATES = order_of(0, 1, 2)  # r, z, n
+RESET_UPDATE = order_of(0, 1)
+CANDIDATE = order_of(2)
+
+
+def after_forward(a_n: Vector, a_r: Vector, a_z: Vector, m: Vector, h_prev: Vector) -> tuple[Vector, ...]:
+    """n = tanh(a_n + r m) with m = h_prev W_n + b_hn. Returns n, r, z, h."""
+    r, z = sigmoid(a_r), sigmoid(a_z)
+    n = tanh(a_n + r * m)
+    return n, r, z, (1.0 - z) * n + z * h_prev
+
+
+def after_backward(
+    n: Vector, r: Vector, z: Vector, m: Vector, h_prev: Vector, dh: Vector, carry: Vector
+) -> tuple[Vector, ...]:
+    """Gradients of a_n, a_r, a_z, m, and of h_prev along the direct path z h_prev."""
+    dh = dh + carry
+    da_n = dh * (1.0 - z) * (1.0 - n * n)
+    da_z = dh * (h_prev - n) * z * (1.0 - z)
+    return da_n, da_n * m * r * (1.0 - r), da_z, da_n * r, dh * z
+
+
+def before_gates(a_r: Vector, a_z: Vector, h_prev: Vector) -> tuple[Vector, ...]:
+    """Returns r, z and r h_prev, which the candidate's product needs."""
+    r = sigmoid(a_r)
+    return r, sigmoid(a_z), r * h_prev
+
+
+def before_output(a_n: Vector, z: Vector, h_prev: Vector) -> tuple[Vector, ...]:
+    """n = tanh(a_n), in which (r h_prev) W_n is included. Returns n, h."""
+    n = tanh(a_n)
+    return n, (1.0 - z) * n + z * h_prev
+
+
+def before_output_backward(n: Vector, z: Vector, h_prev: Vector, dh: Vector, carry: Vector) -> tuple[Vector, ...]:
+    """Gradients of a_n, a_z, and of h_prev along the direct path z h_prev."""
+    dh = dh + carry
+    da_n = dh * (1.0 - z) * (1.0 - n * n)
+    return da_n, dh * (h_prev - n) * z * (1.0 - z), dh * z
+
+
+def before_gates_backward(r: Vector, h_prev: Vector, d_rh: Vector, carry: Vector) -> tuple[Vector, ...]:
+    """Gradients of a_r, and of h_prev with what comes through r h_prev added."""
+    return d_rh * h_prev * r * (1.0 - r), carry + d_rh * r
+
+
+after_forward_kernel = pointwise(after_forward)
+after_backward_kernel = pointwise(after_backward)
+before_gates_kernel = pointwise(before_gates)
+before_output_kernel = pointwise(before_output)
+before_output_backward_kernel = pointwise(before_output_backward)
+before_gates_backward_kernel = pointwise(before_gates_backward)
+
+
+class AfterArrays(NamedTuple):
+    """Weights and buffers of a GRU layer, reset after; N = T * B rows, P panels of hidden units."""
+
+    w_h: Array  # [3P, P * W, W] of r, z, n
+    w_h_t: Array  # [P, 3P * W, W]
+    b_hn: Array  # (P * W,)
+    gates: Array  # [4P, N, W]: n, r, z, m
+    recurrent: Array  # [3P, N, W]: r, z, m, a view of gates
+    h: Array  # [P, B + N, W]
+    dh: Array  # [P, N, W]
+    carry: Array  # [P, B, W]: gradient of h that does not pass through the weights
+
+
+class BeforeArrays(NamedTuple):
+    """Weights and buffers of a GRU layer, reset before; N = T * B rows, P panels of hidden units."""
+
+    w_h: Array  # [3P, P * W, W] of r, z, n
+    w_rz_t: Array  # [P, 2P * W, W]
+    w_n_t: Array  # [P, P * W, W]
+    gates: Array  # [3P, N, W]: n, r, z
+    candidate: Array  # [P, N, W]: n, a view of gates
+    reset_update: Array  # [2P, N, W]: r, z, a view of gates
+    rh: Array  # [P, N, W]: r h_prev
+    h: Array  # [P, B + N, W]
+    dh: Array  # [P, N, W]
+    d_rh: Array  # [P, B, W]
+    carry: Array  # [P, B, W]: gradient of h that does not pass through W_r and W_z
+
+
+@njit
+def _after_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+    panels, count = s.h.shape[0], s.gates.shape[1]
+    for j in range(first, last):
+        add_product(s.h, row, rows, s.w_h, j, s.recurrent, j, row)
+        add_product(s.h, row, rows, s.w_h, panels + j, s.recurrent, panels + j, row)
+        panel_product(s.h, row, rows, s.w_h, 2 * panels + j, s.recurrent, 2 * panels + j, row, s.b_hn, j * W, 0)
+        n, step = (j * count + row) * W, panels * count * W
+        r, z, m = n + step, n + 2 * step, n + 3 * step
+        before = (j * s.h.shape[1] + row) * W
+        after_forward_kernel(
+            (s.gates, s.gates, s.gates, s.gates, s.h, s.gates, s.gates, s.gates, s.h),
+            (n, r, z, m, before, n, r, z, before + batch * W),
+            (),
+            rows * W,
+        )
+
+
+@njit
+def _after_backward(s, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+    panels, count = s.h.shape[0], s.gates.shape[1]
+    for j in range(first, last):
+        if not latest:
+            add_product(s.recurrent, row + batch, rows, s.w_h_t, j, s.dh, j, row)
+        n, step = (j * count + row) * W, panels * count * W
+        r, z, m = n + step, n + 2 * step, n + 3 * step
+        before = (j * s.h.shape[1] + row) * W
+        carry = (j * batch + row % batch) * W
+        after_backward_kernel(
+            (s.gates, s.gates, s.gates, s.gates, s.h, s.dh, s.carry, s.gates, s.gates, s.gates, s.gates, s.carry),
+            (n, r, z, m, before, n, carry, n, r, z, m, carry),
+            (),
+            rows * W,
+        )
+
+
+@njit
+def _before_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+    panels, count = s.h.shape[0], s.gates.shape[1]
+    for j in range(first, last):
+        n, step = (j * count + row) * W, panels * count * W
+        r, z = n + step, n + 2 * step
+        before = (j * s.h.shape[1] + row) * W
+        if phase == 0:
+            add_product(s.h, row, rows, s.w_h, j, s.reset_update, j, row)
+            add_product(s.h, row, rows, s.w_h, panels + j, s.reset_update, panels + j, row)
+            before_gates_kernel(
+                (s.gates, s.gates, s.h, s.gates, s.gates, s.rh), (r, z, before, r, z, n), (), rows * W
+            )
+        else:
+            add_product(s.rh, row, rows, s.w_h, 2 * panels + j, s.candidate, j, row)
+            before_output_kernel(
+                (s.gates, s.gates, s.h, s.gates, s.h), (n, z, before, n, before + batch * W), (), rows * W
+            )
+
+
+@njit
+def _before_backward(s, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+    panels, count = s.h.shape[0], s.gates.shape[1]
+    for j in range(first, last):
+        n, step = (j * count + row) * W, panels * count * W
+        r, z = n + step, n + 2 * step
+        before = (j * s.h.shape[1] + row) * W
+        carry = (j * batch + row % batch) * W
+        if phase == 0:
+            if not latest:
+                add_product(s.reset_update, row + batch, rows, s.w_rz_t, j, s.dh, j, row)
+            before_output_backward_kernel(
+                (s.gates, s.gates, s.h, s.dh, s.carry, s.gates, s.gates, s.carry),
+                (n, z, before, n, carry, n, z, carry),
+                (),
+                rows * W,
+            )
+        else:
+            s.d_rh[j, row % batch : row % batch + rows] = 0
+            add_product(s.candidate, row, rows, s.w_n_t, j, s.d_rh, j, row % batch)
+            before_gates_backward_kernel(
+                (s.gates, s.h, s.d_rh, s.carry, s.gates, s.carry),
+                (r, before, carry, carry, r, carry),
+                (),
+                rows * W,
+            )
+
+
+implement(AfterArrays, _after_forward, _after_backward)
+implement(BeforeArrays, _before_forward, _before_backward)
+
+
+class GRU(Layer):
+    """The recurrent half of a GRU layer, reset gate after the recurrent product."""
+
+    gates = ("r", "z", "n")
+    input_order = (2, 0, 1)
+    slots = 4
+    extra_parameters = ("b_hn",)
+
+    def __init__(self, hidden: int, dtype: DTypeLike) -> None:
+        super().__init__(hidden, dtype)
+        self.w_h_t = self.transposed(3)
+        self.b_hn = zeros((self.panels * W,), dtype)
+        self.d_b_hn = zeros((self.panels * W,), dtype)
+
+    def pack(self, W_h: Array, extra: dict[str, Array]) -> None:
+        pack(W_h, 3, GATES, self.w_h)
+        pack_transposed(W_h, 3, GATES, self.w_h_t)
+        self.b_hn[: self.hidden] = extra["b_hn"]
+
+    def arrays(self, batch: int, steps: int) -> AfterArrays:
+        gates = self.slot_rows(batch * steps)
+        return AfterArrays(
+            self.w_h,
+            self.w_h_t,
+            self.b_hn,
+            gates,
+            recurrent=gates[self.panels :],
+            h=self.rows(batch + batch * steps),
+            dh=self.rows(batch * steps),
+            carry=self.rows(batch),
+        )
+
+    def forget_future(self, arrays: Any) -> None:
+        arrays.carry[:] = 0
+
+    def weight_gradient(
+        self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array
+    ) -> None:
+        self._packed_gradient(arrays.h, arrays.recurrent, rows)
+        unpack(self.d_w_h, 3, GATES, dW_h)
+        m = arrays.gates[3 * self.panels :]
+        column_sums(m, rows, ones, self.zero, self.d_b_hn, numba.get_num_threads())
+        d_extra["b_hn"][:] = self.d_b_hn[: self.hidden]
+
+    def state_gradient(self, arrays: Any, batch: int) -> dict[str, Array]:
+        through = self._through_weights(arrays.recurrent, self.w_h_t, batch)
+        return {"h": through + rows_of(arrays.carry, self.hidden)}
+
+
+class ResetBeforeGRU(Layer):
+    """The recurrent half of a GRU layer, reset gate before the candidate's recurrent product."""
+
+    gates = ("r", "z", "n")
+    input_order = (2, 0, 1)
+    slots = 3
+    forward_phases = 2
+    backward_phases = 2
+
+    def __init__(self, hidden: int, dtype: DTypeLike) -> None:
+        super().__init__(hidden, dtype)
+        self.w_rz_t, self.w_n_t = self.transposed(2), self.transposed(1)
+
+    def pack(self, W_h: Array, extra: dict[str, Array]) -> None:
+        pack(W_h, 3, GATES, self.w_h)
+        pack_transposed(W_h, 3, RESET_UPDATE, self.w_rz_t)
+        pack_transposed(W_h, 3, CANDIDATE, self.w_n_t)
+
+    def arrays(self, batch: int, steps: int) -> BeforeArrays:
+        n = batch * steps
+        gates = self.slot_rows(n)
+        return BeforeArrays(
+            self.w_h,
+            self.w_rz_t,
+            self.w_n_t,
+            gates,
+            candidate=gates[: self.panels],
+            reset_update=gates[self.panels :],
+            rh=self.rows(n),
+            h=self.rows(batch + n),
+            dh=self.rows(n),
+            d_rh=self.rows(batch),
+            carry=self.rows(batch),
+        )
+
+    def forget_future(self, arrays: Any) -> None:
+        arrays.carry[:] = 0
+
+    def weight_gradient(
+        self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array
+    ) -> None:
+        self._packed_gradient(arrays.h, arrays.reset_update, rows)
+        self._packed_gradient(arrays.rh, arrays.candidate, rows, first=2 * self.panels)
+        unpack(self.d_w_h, 3, GATES, dW_h)
+
+    def state_gradient(self, arrays: Any, batch: int) -> dict[str, Array]:
+        through = self._through_weights(arrays.reset_update, self.w_rz_t, batch)
+        return {"h": through + rows_of(arrays.carry, self.hidden)}

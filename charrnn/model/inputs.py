@@ -1,0 +1,88 @@
+"""What the first layer sees of a character: one row of W_x, or an embedding times W_x; a table either way."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numba
+from numpy.typing import DTypeLike
+
+from charrnn.engine.panels import Array, activations, pack, pack_transposed, rows_of, set_rows, unpack, zeros
+from charrnn.engine.product import gradient_product, product
+from charrnn.engine.table import add_to_table
+from charrnn.engine.tile import W
+from charrnn.model.parameters import Parameters
+
+W_X = "layer0.W_x"
+
+
+class Input(Protocol):
+    """The first layer's input product as a table [input slots * P, V, W], without bias."""
+
+    table: Array
+    d_table: Array
+
+    def pack(self, parameters: Parameters) -> None:
+        """Make the table from the parameters."""
+
+    def backward(self, d: Array, symbols: Array, gradients: Parameters) -> None:
+        """Write the gradients of the parameters, given those of the input slots [slots * P, R, W] of R symbols."""
+
+
+class OneHot:
+    """The table is W_x (V, gates * H) itself, packed.
+
+    Args:
+        symbols: V.
+        gates: how many gates.
+        order: (gates,) the gate in each input slot.
+        slot_panels: input slots * P.
+    """
+
+    def __init__(self, symbols: int, gates: int, order: Array, slot_panels: int, dtype: DTypeLike) -> None:
+        self.gates, self.order = gates, order
+        self.table = zeros((slot_panels, symbols, W), dtype)
+        self.d_table = zeros(self.table.shape, dtype)
+
+    def pack(self, parameters: Parameters) -> None:
+        pack(parameters[W_X], self.gates, self.order, self.table)
+
+    def backward(self, d: Array, symbols: Array, gradients: Parameters) -> None:
+        add_to_table(d, symbols, self.d_table)
+        unpack(self.d_table, self.gates, self.order, gradients[W_X])
+
+
+class Embedding:
+    """The table is embed (V, D) @ W_x (D, gates * H), computed once for every update, since V is far below T * B.
+
+    Args:
+        width: D; the others as for OneHot.
+    """
+
+    def __init__(
+        self, symbols: int, width: int, gates: int, order: Array, slot_panels: int, dtype: DTypeLike
+    ) -> None:
+        self.gates, self.order, self.width, self.symbols = gates, order, width, symbols
+        self.embed = activations(width, symbols, dtype)
+        self.d_embed = activations(width, symbols, dtype)
+        padded = self.embed.shape[0] * W
+        self.w_x = zeros((slot_panels, padded, W), dtype)
+        self.d_w_x = zeros(self.w_x.shape, dtype)
+        self.w_x_t = zeros((self.embed.shape[0], slot_panels * W, W), dtype)
+        self.table = zeros((slot_panels, symbols, W), dtype)
+        self.d_table = zeros(self.table.shape, dtype)
+        self.zero = zeros((slot_panels * W + padded,), dtype)
+
+    def pack(self, parameters: Parameters) -> None:
+        set_rows(self.embed, parameters["embed"])
+        pack(parameters[W_X], self.gates, self.order, self.w_x)
+        pack_transposed(parameters[W_X], self.gates, self.order, self.w_x_t)
+        product(self.embed, 0, self.symbols, self.w_x, self.zero, self.table, numba.get_num_threads())
+
+    def backward(self, d: Array, symbols: Array, gradients: Parameters) -> None:
+        threads = numba.get_num_threads()
+        add_to_table(d, symbols, self.d_table)
+        gradient_product(self.embed, 0, self.d_table, self.symbols, self.zero, self.d_w_x, threads)
+        unpack(self.d_w_x, self.gates, self.order, gradients[W_X])
+        product(self.d_table, 0, self.symbols, self.w_x_t, self.zero, self.d_embed, threads)
+        gradients["embed"][:] = rows_of(self.d_embed, self.width)
