@@ -108,3 +108,17 @@ def cached_bytes(name: str, make: Callable[[], bytes]) -> bytes:
         file.write(content)
     os.replace(file.name, path)
     return content
+
+
+def _compiled_marker(kernels: str) -> Path:
+    return compile_cache() / f"compiled {kernels}"
+
+
+def compiled_before(kernels: str) -> bool:
+    """Whether these kernels are in the compile cache already."""
+    return _compiled_marker(kernels).exists()
+
+
+def mark_compiled(kernels: str) -> None:
+    """Note that these kernels are in the compile cache."""
+    _compiled_marker(kernels).touch()

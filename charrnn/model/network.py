@@ -145,7 +145,7 @@ class Chunk:
 
     def state(self) -> State:
         """The state before the next chunk: for each of "h" (and "c") an array (L, B, H)."""
-        self._move_state_to_front()
+        self.make_room()
         hidden = self.network.config.hidden
         return {
             name: np.stack([rows_of(getattr(a, name)[:, : self.batch], hidden) for a in self.arrays])
@@ -166,7 +166,8 @@ class Chunk:
             for arrays in self.arrays:
                 getattr(arrays, name)[:, : self.batch] = 0
 
-    def _move_state_to_front(self) -> None:
+    def make_room(self) -> None:
+        """Carry the state from the end of the last chunk to the front of the buffers."""
         end = self.steps * self.batch
         if end:
             for name in self.network.layers[0].states:
@@ -181,7 +182,7 @@ class Chunk:
         Args:
             inputs: (t, B) symbols, t at most the capacity.
         """
-        self._move_state_to_front()
+        self.make_room()
         network, threads = self.network, numba.get_num_threads()
         self.steps, rows = inputs.shape[0], inputs.size
         self.symbols = np.ascontiguousarray(inputs, np.int32).reshape(-1)

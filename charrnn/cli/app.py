@@ -1,0 +1,74 @@
+"""`charrnn`: the commands joined, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from charrnn import __version__, runtime
+from charrnn.cli.evaluate import evaluate
+from charrnn.cli.gradcheck import gradcheck
+from charrnn.cli.prepare import prepare
+from charrnn.cli.sample import sample
+from charrnn.cli.train import train
+from charrnn.errors import CharRNNError
+
+EPILOG = "Start with: charrnn prepare TEXT --out DATA, charrnn train DATA --out RUN, charrnn sample RUN"
+
+app = typer.Typer(
+    name="charrnn",
+    help="Character-level language models with recurrent networks, trained on the CPU.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (prepare, train, sample, gradcheck):
+    app.command()(command)
+app.command("eval")(evaluate)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"charrnn {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are one line on standard error."""
+    runtime.prepare()
+    try:
+        app()
+    except CharRNNError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone; let the interpreter's last flush go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except MemoryError:
+        _fail("expected enough memory, got none left; try a smaller --hidden, --batch or --seq-len", 1)
+    except Exception as error:
+        _fail(f"unexpected {type(error).__name__}: {error}; try CHARRNN_DEBUG=1 for the traceback, and report it", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    if runtime.debugging():
+        raise  # noqa: PLE0704  (called while an exception is handled)
+    print(f"charrnn: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,57 @@
+"""`charrnn eval`: the loss of a trained model on a split or on a text file."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charrnn.cli.options import CheckpointOrRun, Json, Threads, print_json, start_engine
+
+
+def evaluate(
+    source: CheckpointOrRun,
+    text: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATA|FILE]", help="What to read.", show_default="the data of the RUN"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of a DATA folder: train, val or test.")] = "val",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the loss on a text, read once from left to right."""
+    start_engine(threads)
+    from charrnn.errors import CheckpointError, DataError
+    from charrnn.text.data import open_data
+    from charrnn.text.prepare import codes_in, read_file
+    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.training.evaluate import Evaluator
+    from charrnn.training.run import data_of_run
+
+    checkpoint = load_checkpoint(find_checkpoint(source))
+    vocabulary = checkpoint.vocabulary
+    text = data_of_run(source) if text is None else text
+    if text.is_file():
+        codes = codes_in(read_file(text), text, vocabulary.level, "utf-8")
+        symbols, what = vocabulary.encode(codes, str(text)), str(text)
+    else:
+        data = open_data(text)
+        if data.vocabulary != vocabulary:
+            raise CheckpointError(
+                f"expected data with the model's vocabulary ({len(vocabulary)} symbols), got {text} with another "
+                f"({len(data.vocabulary)}); try a text file instead, or the DATA folder of the model"
+            )
+        symbols, what = data.split(split), f"{split} of {text}"
+    if len(symbols) < 2:
+        raise DataError(f"expected at least 2 characters to read, got {len(symbols)} in {what}; try a longer text")
+    start = time.perf_counter()
+    loss = Evaluator(checkpoint.network(), symbols).loss()
+    assert loss is not None
+    seconds = time.perf_counter() - start
+    if as_json:
+        print_json({"text": what, "chars": len(symbols) - 1, "loss": loss, "bpc": loss / math.log(2), "seconds": seconds})
+    else:
+        print(f"{what}: {loss:.4f} nats, {loss / math.log(2):.4f} bpc, {len(symbols) - 1:,} characters")

@@ -1,0 +1,119 @@
+"""`charrnn gradcheck`: the gradients against finite differences."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charrnn.cli.options import (
+    Cell,
+    Embed,
+    Json,
+    Layers,
+    Nonlinearity,
+    Reset,
+    Seed,
+    Threads,
+    print_json,
+    say,
+    start_engine,
+)
+from charrnn.errors import ConfigError
+from charrnn.model.config import ModelConfig
+from charrnn.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from charrnn.gradcheck import BlockResult, GradientCheck
+
+
+def gradcheck(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[CKPT|RUN]", help="Check a trained model instead, on --data.", show_default=False)
+    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DATA", help="Folder to take the text from.", show_default=False)] = None,
+    cell: Cell = ModelConfig.cell,
+    layers: Layers = ModelConfig.layers,
+    hidden: Annotated[int, typer.Option(help="Hidden units of each layer.")] = 7,
+    embed: Embed = ModelConfig.embed,
+    nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
+    reset: Reset = ModelConfig.reset,
+    symbols: Annotated[int, typer.Option(help="Size of the vocabulary.")] = 11,
+    batch: Annotated[int, typer.Option(help="Streams.")] = 3,
+    seq_len: Annotated[int, typer.Option(help="Time steps.")] = 5,
+    clip_norm: Annotated[float, typer.Option(help="Check clipping by global norm too; 0 for not.")] = 0.0,
+    clip_value: Annotated[float, typer.Option(help="Check clipping by value too; 0 for not.")] = 0.0,
+    seed: Seed = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Compare every gradient with finite differences, in float64; exit with 1 if one is wrong."""
+    start_engine(threads)
+    if (source is None) != (data is None):
+        raise ConfigError("expected a checkpoint together with --data, got one alone; try charrnn gradcheck RUN --data DATA")
+    sizes = TrainConfig(batch=batch, seq_len=seq_len, clip_norm=clip_norm, clip_value=clip_value, seed=seed)
+    if source is None or data is None:
+        check = _synthetic(ModelConfig(symbols, cell, layers, hidden, embed, nonlinearity, reset), sizes)
+    else:
+        check = _trained(source, data, sizes)
+    results = check.run(lambda block: say(f"checking {block} ...") if sys.stderr.isatty() else None)
+    _show(results, as_json)
+    if not all(result.passed for result in results):
+        raise typer.Exit(1)
+
+
+def _synthetic(model: ModelConfig, sizes: TrainConfig) -> GradientCheck:
+    """A random model on random symbols."""
+    import numpy as np
+
+    from charrnn.gradcheck import GradientCheck, random_network, random_state
+
+    network = random_network(model, sizes.seed)
+    symbols = np.random.default_rng(sizes.seed).integers(0, model.symbols, (sizes.seq_len + 1, sizes.batch))
+    state = random_state(network, sizes.batch, sizes.seed)
+    return GradientCheck(network, symbols[:-1], symbols[1:], state, sizes, sizes.seed)
+
+
+def _trained(source: Path, data: Path, sizes: TrainConfig) -> GradientCheck:
+    """A trained model on the beginning of its data, from a random state."""
+    import numpy as np
+
+    from charrnn.errors import CheckpointError
+    from charrnn.gradcheck import GradientCheck, random_state
+    from charrnn.text.data import open_data
+    from charrnn.text.streams import Streams
+    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+
+    checkpoint, text = load_checkpoint(find_checkpoint(source)), open_data(data)
+    if checkpoint.vocabulary != text.vocabulary:
+        raise CheckpointError(
+            f"expected data with the model's vocabulary ({len(checkpoint.vocabulary)} symbols), got {data} with another "
+            f"({len(text.vocabulary)}); try the DATA folder that the model was trained on"
+        )
+    inputs, targets = Streams(text.split("train"), sizes.batch, sizes.seq_len).chunk(0)
+    network = checkpoint.network(np.float64)
+    state = random_state(network, sizes.batch, sizes.seed)
+    return GradientCheck(network, inputs, targets, state, sizes, sizes.seed)
+
+
+def _show(results: list[BlockResult], as_json: bool) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from charrnn.gradcheck import BOUND
+
+    passed = all(result.passed for result in results)
+    if as_json:
+        print_json({"passed": passed, "bound": BOUND, "blocks": [vars(result) for result in results]})
+        return
+    table = Table("block", "shape", "checked", "worst relative error", "where", "gradient", "difference", "", box=box.SIMPLE)
+    for r in results:
+        shape, where = " x ".join(map(str, r.shape)), ", ".join(map(str, r.where))
+        numbers = (f"{r.error:.1e}", where, f"{r.analytic:+.6e}", f"{r.numeric:+.6e}")
+        table.add_row(r.name, shape, str(r.checked), *numbers, "ok" if r.passed else "WRONG")
+    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
+    wrong = sum(not r.passed for r in results)
+    say(f"all {len(results)} blocks within {BOUND:g}" if passed else f"{wrong} of {len(results)} blocks exceed {BOUND:g}")

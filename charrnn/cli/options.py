@@ -1,0 +1,57 @@
+"""Arguments and options that several commands share, and what goes with them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charrnn import runtime
+from charrnn.errors import ConfigError
+
+MODEL = "Model"
+DataFolder = Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by charrnn prepare.", show_default=False)]
+CheckpointOrRun = Annotated[
+    Path, typer.Argument(metavar="CKPT|RUN", help="A checkpoint, or a RUN folder (its best.npz).", show_default=False)
+]
+Cell = Annotated[str, typer.Option(help="rnn, lstm or gru.")]
+Layers = Annotated[int, typer.Option(help="Recurrent layers in the stack.")]
+Hidden = Annotated[int, typer.Option(help="Hidden units of each layer.")]
+Embed = Annotated[int, typer.Option(help="Width of a learned embedding; 0 for one-hot input.")]
+Nonlinearity = Annotated[str, typer.Option(help="Of the plain RNN: tanh or relu.")]
+Reset = Annotated[str, typer.Option(help="Of the GRU: reset gate after or before the recurrent product.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+Threads = Annotated[int | None, typer.Option(help="Threads; the results are the same for any number.", show_default="all CPUs")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an older folder of the same kind.")]
+
+
+def start_engine(threads: int | None) -> None:
+    """Set the number of threads; call it before anything that imports the engine."""
+    if threads is not None and not 1 <= threads <= 1024:
+        raise ConfigError(f"expected --threads from 1 to 1024, got {threads}; try --threads {runtime.available_cpus()}")
+    runtime.prepare(threads)
+
+
+def explicit(context: typer.Context, names: list[str]) -> dict[str, Any]:
+    """The parameters among `names` that the user gave on the command line, with their values."""
+    return {
+        name: context.params[name]
+        for name in names
+        if name in context.params
+        and (source := context.get_parameter_source(name)) is not None
+        and source.name == "COMMANDLINE"
+    }
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    print(json.dumps(values, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """One line for a person, on standard error."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,131 @@
+"""What a user sees while a model trains: a bar on a terminal, plain lines elsewhere, a table at the end."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from charrnn.cli.options import say
+from charrnn.text.data import Data
+from charrnn.training.checkpoint import Checkpoint, Progress
+from charrnn.training.config import TrainConfig
+
+PLAIN_SECONDS = 10.0  # between plain lines
+BAR = "{percentage:3.0f}% |{bar}| {postfix} [{remaining} left]"
+
+
+def losses(nats: float) -> str:
+    """A loss in both units."""
+    return f"{nats:.4f} nats, {nats / math.log(2):.4f} bpc"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02 or 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Display:
+    """Watches a run and shows it on standard error.
+
+    Args:
+        checkpoint: where the run begins.
+        data: what it trains on.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, data: Data) -> None:
+        model, config, self.progress = checkpoint.model, checkpoint.training, checkpoint.progress
+        self.config, self.text = config, data
+        self.said = time.perf_counter()
+        self.compile_start: float | None = None
+        self.bar = None
+        count = sum(array.size for array in checkpoint.parameters.values())
+        embedding = f", embedding {model.embed}" if model.embed else ""
+        say(
+            f"{model.cell} {model.layers} x {model.hidden}{embedding}, {count:,} parameters; {model.symbols} symbols, "
+            f"{len(data.split('train')):,} to train on; batch {config.batch}, {config.seq_len} time steps"
+        )
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def compiling(self, kernels: str) -> None:
+        """Say why nothing moves."""
+        say(f"compiling kernels for this CPU ({kernels}), on the first run only, up to 20 s ...")
+        self.compile_start = time.perf_counter()
+
+    def _begin(self) -> None:
+        """The first steps were made: compilation is over."""
+        if self.compile_start is not None:
+            say(f"compiled in {time.perf_counter() - self.compile_start:.1f} s")
+            self.compile_start = None
+        if self.bar is None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            done = min(1.0, share_done(self.config, self.progress, self.text))
+            self.bar = tqdm(total=1.0, initial=done, bar_format=BAR, file=sys.stderr, leave=False, dynamic_ncols=True)
+
+    def trained(self, progress: Progress, loss: float, norm: float, rate: float) -> None:
+        """Move the bar, or print a line now and then."""
+        self._begin()
+        epoch = progress.chars / max(1, len(self.text.split("train")) - 1)
+        figures = f"step {progress.step:,}, epoch {epoch:.2f}, {losses(loss)}, {rate:,.0f} chars/s"
+        if self.bar is not None:
+            self.bar.n = min(1.0, share_done(self.config, progress, self.text))
+            self.bar.set_postfix_str(figures)
+        elif time.perf_counter() - self.said >= PLAIN_SECONDS:
+            self.said = time.perf_counter()
+            say(f"{figures}, gradient norm {norm:.3g}")
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Show how far the evaluation is."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"evaluating, {done / total:.0%}")
+
+    def evaluated(self, progress: Progress, loss: float, best: bool) -> None:
+        """A line for each evaluation."""
+        line = f"step {progress.step:,}: validation {losses(loss)}" + (" (best so far)" if best else "")
+        if self.bar is not None:
+            self.bar.write(line, file=sys.stderr)
+        else:
+            say(line)
+
+
+def share_done(config: TrainConfig, progress: Progress, data: Data) -> float:
+    """How much of the run is done, from 0 to 1, by the stopping rule that is nearest."""
+    epochs = progress.chars / max(1, len(data.split("train")) - 1)
+    return max(
+        progress.step / config.steps if config.steps else 0.0,
+        epochs / config.epochs if config.epochs else 0.0,
+        progress.elapsed / (60 * config.minutes) if config.minutes else 0.0,
+    )
+
+
+def summary(run: Path, checkpoint: Checkpoint, data: Data) -> None:
+    """The table at the end of a run."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    p = checkpoint.progress
+    table = Table(box=box.SIMPLE, show_header=False)
+    if p.best_loss is not None:
+        table.add_row("best validation loss", losses(p.best_loss))
+        table.add_row("at step", f"{p.best_step:,} of {p.step:,}")
+    else:
+        table.add_row("steps", f"{p.step:,}")
+    rate = p.chars / p.seconds if p.seconds else 0.0
+    table.add_row("trained", f"{p.chars:,} characters in {clock(p.seconds)} ({rate:,.0f} a second)")
+    table.add_row("time in all", clock(p.elapsed))
+    names = [name for name in ("best.npz", "last.npz") if (run / name).is_file()]
+    table.add_row("checkpoints", ", ".join(str(run / name) for name in names))
+    table.add_row("next", f"charrnn sample {run}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(table)

@@ -1,0 +1,107 @@
+"""`charrnn train`: a DATA folder in, a RUN folder with a trained model out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charrnn.cli.options import (
+    Cell,
+    DataFolder,
+    Embed,
+    Force,
+    Hidden,
+    Json,
+    Layers,
+    Nonlinearity,
+    Reset,
+    Seed,
+    Threads,
+    explicit,
+    print_json,
+    say,
+    start_engine,
+)
+from charrnn.errors import ConfigError
+from charrnn.model.config import ModelConfig
+from charrnn.training.config import TrainConfig
+
+MODEL = {f.name: f.default for f in fields(ModelConfig) if f.name != "symbols"}
+DEFAULT = TrainConfig()
+
+
+def train(
+    context: typer.Context,
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run.", show_default=False)],
+    cell: Cell = ModelConfig.cell,
+    layers: Layers = ModelConfig.layers,
+    hidden: Hidden = ModelConfig.hidden,
+    embed: Embed = ModelConfig.embed,
+    nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
+    reset: Reset = ModelConfig.reset,
+    batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = DEFAULT.batch,
+    seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = DEFAULT.seq_len,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = DEFAULT.lr,
+    optimiser: Annotated[str, typer.Option("--optimiser", "--optimizer", help="adam, rmsprop or sgd.")] = DEFAULT.optimiser,
+    momentum: Annotated[float, typer.Option(help="Momentum of sgd.")] = DEFAULT.momentum,
+    clip_norm: Annotated[float, typer.Option(help="Largest global norm of the gradient; 0 for no limit.")] = DEFAULT.clip_norm,
+    clip_value: Annotated[float, typer.Option(help="Largest size of a gradient's element; 0 for no limit.")] = DEFAULT.clip_value,
+    seed: Seed = DEFAULT.seed,
+    threads: Threads = None,
+    epochs: Annotated[float, typer.Option(help="Stop after so many passes over the text.", show_default="10 if no other stop is given")] = 0.0,
+    steps: Annotated[int, typer.Option(help="Stop after so many updates.", show_default="no limit")] = 0,
+    minutes: Annotated[float, typer.Option(help="Stop after so many minutes.", show_default="no limit")] = 0.0,
+    eval_every: Annotated[int, typer.Option(help="Steps between evaluations.", show_default="as often as costs little")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model; Ctrl-C saves and stops, --resume goes on."""
+    start_engine(threads)
+    if resume and force:
+        raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
+    from charrnn.cli.progress import Display, summary
+    from charrnn.text.data import open_data
+    from charrnn.training.interrupt import Interrupt
+    from charrnn.training.loop import Trainer
+    from charrnn.training.run import MARKER, create_run, first_checkpoint, resume_run
+    from charrnn.files import refuse_existing
+
+    text = open_data(data)
+    training_names = [f.name for f in fields(TrainConfig)]
+    if resume:
+        checkpoint = resume_run(out, text, explicit(context, [*MODEL, *training_names]))
+    else:
+        refuse_existing(out, MARKER, force)
+        model = ModelConfig(len(text.vocabulary), **{name: context.params[name] for name in MODEL})
+        training = TrainConfig(**{name: context.params[name] for name in training_names})
+        checkpoint = first_checkpoint(model, training, text)
+        create_run(out, checkpoint, text, force)
+    with Interrupt() as interrupt, Display(checkpoint, text) as display:
+        trainer = Trainer(out, text, checkpoint, display)
+        if trainer.finished():
+            say(f"{out} is finished already; try more --epochs, --steps or --minutes")
+        trainer.run(interrupt)
+    summary(out, checkpoint, text)
+    if as_json:
+        best = checkpoint.progress.best_loss
+        print_json(
+            {
+                "run": str(out),
+                "step": checkpoint.progress.step,
+                "chars": checkpoint.progress.chars,
+                "seconds": checkpoint.progress.seconds,
+                "best_val_loss": best,
+                "best_val_bpc": None if best is None else best / math.log(2),
+                "best_step": checkpoint.progress.best_step,
+                "interrupted": bool(interrupt.asked),
+            }
+        )
+    if interrupt.asked:
+        say(f"interrupted and saved; go on with: charrnn train {data} --out {out} --resume")
+        raise typer.Exit(128 + interrupt.asked)

@@ -1,0 +1,103 @@
+"""Files and folders that appear whole or not at all: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from charrnn.errors import OutputError
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a rename to disk, where the system can do that for folders."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full; `path` is then as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"expected to write {path}, got: {_reason(error)}; try another folder or free some space"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def building_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
+    """A new folder beside `path` that takes its place when the block ends well, and vanishes otherwise.
+
+    Args:
+        path: where the folder shall stand.
+        marker: a file by which an older folder of the same kind is known; nothing else is ever replaced.
+        force: whether such an older folder may be replaced.
+    Raises:
+        OutputError: something stands at `path`, or it cannot be written.
+    """
+    refuse_existing(path, marker, force)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise OutputError(f"expected a writable folder for {path}, got: {_reason(error)}; try another --out") from error
+    try:
+        temporary.chmod(0o777 & ~_umask())
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        os.rename(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"expected to write {path}, got: {_reason(error)}; try another folder or free some space"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_existing(path: Path, marker: str, force: bool) -> None:
+    """Raise OutputError unless `path` is free, an empty folder, or (with force) an older one of its kind."""
+    if not path.exists() and not path.is_symlink():
+        return
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.is_dir() and (path / marker).is_file():
+        if force:
+            return
+        raise OutputError(f"expected a new folder, got {path}, which exists; try another --out, or --force to replace it")
+    raise OutputError(
+        f"expected a new folder, got {path}, which exists and holds something else; try another --out"
+    )
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value

@@ -1,0 +1,187 @@
+"""Gradient checks: the kernels that train, in float64, against finite differences of their own loss.
+
+Central differences of fourth order (Abramowitz & Stegun 1964, 25.3.6) with step e have an error of about
+e^4 in truncation and 1e-16 / e in rounding. Where a rectified unit's corner falls between the points,
+the differences say nothing; such entries are tried again with a much smaller step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.engine.panels import Array
+from charrnn.engine.random import PURPOSES, fill_uniform
+from charrnn.model.config import ModelConfig
+from charrnn.model.network import Chunk, Network, State
+from charrnn.model.parameters import Parameters
+from charrnn.training.config import TrainConfig
+from charrnn.training.optimiser import Optimiser
+
+BOUND = 1e-6
+STEPS = (1e-3, 1e-6)
+STENCIL = ((1, 8 / 12), (-1, -8 / 12), (2, -1 / 12), (-2, 1 / 12))
+FLOOR = 1e-5  # entries smaller than this share of the block's largest are compared with that share
+MOST = 400  # entries of one block that are checked; of larger blocks a random choice
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """The worst entry of one block.
+
+    Args:
+        name: of the parameter, or "state h", "state c".
+        shape: of the block.
+        checked: how many of its entries were compared.
+        error: worst relative error.
+        where: index of that entry.
+        analytic, numeric: its two gradients.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    checked: int
+    error: float
+    where: tuple[int, ...]
+    analytic: float
+    numeric: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the block keeps the bound; not a number does not."""
+        return self.error <= BOUND
+
+
+def random_network(model: ModelConfig, seed: int) -> Network:
+    """A float64 network with all parameters, biases too, drawn from [-0.5, 0.5)."""
+    network = Network(model, np.float64)
+    for step, (_, view) in enumerate(network.parameters.items()):
+        fill_uniform(view.reshape(-1), -0.5, 0.5, np.uint64(seed), PURPOSES["initialise"], np.uint64(step))
+    network.pack()
+    return network
+
+
+def random_state(network: Network, batch: int, seed: int) -> State:
+    """A state (L, B, H) drawn from [-0.5, 0.5)."""
+    shape = (network.config.layers, batch, network.config.hidden)
+    state = {}
+    for step, name in enumerate(network.layers[0].states):
+        state[name] = np.empty(shape)
+        first = np.uint64(10_000 + step)
+        fill_uniform(state[name].reshape(-1), -0.5, 0.5, np.uint64(seed), PURPOSES["initialise"], first)
+    return state
+
+
+class GradientCheck:
+    """Compares all gradients of one chunk with finite differences.
+
+    Args:
+        network: float64; its parameters are moved a little during the check, and put back.
+        inputs, targets: (T, B) symbols.
+        state: the state before the chunk.
+        clipping: settings of gradient clipping, which is then part of what is compared.
+        seed: of the choice of entries in large blocks.
+    """
+
+    def __init__(
+        self, network: Network, inputs: Array, targets: Array, state: State, clipping: TrainConfig, seed: int = 0
+    ) -> None:
+        self.network, self.inputs, self.targets, self.state = network, inputs, targets, state
+        self.clipping, self.seed = clipping, seed
+        self.chunk = Chunk(network, inputs.shape[1], inputs.shape[0])
+
+    def loss(self) -> float:
+        """Mean cross-entropy of the chunk from the parameters and the state as they are."""
+        self.network.pack()
+        self.chunk.set_state(self.state)
+        self.chunk.forward(self.inputs)
+        return self.chunk.loss(self.targets)
+
+    def run(self, progress: Callable[[str], None] | None = None) -> list[BlockResult]:
+        """Check every parameter block and the state; one result for each."""
+        self.loss()
+        self.chunk.backward()
+        layers = self.chunk.state_gradient()
+        d_state = {name: np.stack([d[name] for d in layers]) for name in self.state}
+        analytic = {name: view.copy() for name, view in self.network.gradients.items()}
+        results = []
+        for name, view in self.network.parameters.items():
+            if progress:
+                progress(name)
+            results.append(self._compare(name, view, analytic[name]))
+        for name, values in self.state.items():
+            results.append(self._compare(f"state {name}", values, d_state[name]))
+        if self.clipping.clip_norm or self.clipping.clip_value:
+            results.append(self._compare_clipping())
+        self.loss()
+        return results
+
+    def _compare(self, name: str, values: Array, analytic: Array) -> BlockResult:
+        flat, expected = values.reshape(-1), analytic.reshape(-1)
+        entries = np.arange(flat.size)
+        if flat.size > MOST:
+            entries = np.random.default_rng(self.seed).choice(flat.size, MOST, replace=False)
+        floor = FLOOR * float(np.abs(expected).max())
+        worst = (-1.0, 0, 0.0)
+        for k in entries:
+            error, numeric = self._entry_error(flat, int(k), float(expected[k]), floor)
+            if not error <= worst[0]:
+                worst = (error, int(k), numeric)
+        where = tuple(int(i) for i in np.unravel_index(worst[1], values.shape))
+        return BlockResult(name, values.shape, len(entries), worst[0], where, float(expected[worst[1]]), worst[2])
+
+    def _entry_error(self, flat: Array, k: int, analytic: float, floor: float) -> tuple[float, float]:
+        """Relative error and numeric gradient at the first step that keeps the bound, else at the last."""
+        for step in STEPS:
+            numeric = self._difference(flat, k, step)
+            scale = max(abs(analytic), abs(numeric), floor)
+            error = abs(analytic - numeric) / scale if scale else 0.0
+            if error <= BOUND or self.network.config.nonlinearity != "relu":
+                break
+        return error, numeric
+
+    def _difference(self, flat: Array, k: int, step: float) -> float:
+        before, total = flat[k], 0.0
+        for distance, weight in STENCIL:
+            flat[k] = before + distance * step
+            total += weight * self.loss()
+        flat[k] = before
+        return total / step
+
+    def _compare_clipping(self) -> BlockResult:
+        """The clipped gradient that the optimiser's sweep applies, against clipping as it is defined."""
+        self.loss()
+        self.chunk.backward()
+        gradients = self.network.gradients
+        sgd = Optimiser(
+            TrainConfig(
+                lr=1.0,
+                optimiser="sgd",
+                momentum=0.0,
+                clip_norm=self.clipping.clip_norm,
+                clip_value=self.clipping.clip_value,
+            ),
+            gradients,
+        )
+        applied = Parameters(gradients.shapes, np.float64)
+        sgd.update(applied, gradients, sgd.norm(gradients))
+        exact = gradients.flat.copy()
+        norm = math.sqrt(math.fsum(float(g) ** 2 for g in exact))
+        if self.clipping.clip_norm and norm > self.clipping.clip_norm:
+            exact *= self.clipping.clip_norm / norm
+        if self.clipping.clip_value:
+            exact = np.clip(exact, -self.clipping.clip_value, self.clipping.clip_value)
+        errors = np.abs(-applied.flat - exact) / np.abs(exact).max()
+        worst = int(errors.argmax())
+        return BlockResult(
+            "clipped gradient",
+            exact.shape,
+            exact.size,
+            float(errors[worst]),
+            (worst,),
+            -float(applied.flat[worst]),
+            float(exact[worst]),
+        )

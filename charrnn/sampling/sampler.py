@@ -1,0 +1,72 @@
+"""Drawing text from a network: a prompt goes in, symbols come out a piece at a time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.engine.panels import activations
+from charrnn.model.network import Chunk, Network
+from charrnn.sampling.generate import generate
+
+PIECE = 32  # symbols of each stream in one call: what a reader sees appear at a time
+
+
+class Sampler:
+    """`count` streams of text from one network.
+
+    Args:
+        network: packed and ready.
+        count: B, how many streams.
+        temperature: divides the logits; 0 takes the most likely symbol.
+        seed: of the random numbers. Stream b is the same whatever the count and the threads.
+    """
+
+    def __init__(self, network: Network, count: int = 1, temperature: float = 1.0, seed: int = 0) -> None:
+        self.network, self.count = network, count
+        self.temperature, self.seed = float(temperature), np.uint64(seed)
+        self.chunk = Chunk(network, count, PIECE)
+        self.last = np.zeros(count, np.int32)
+        self.position = 0
+        self._logits = activations(network.config.symbols, count, network.dtype)
+        upper = [u.w_x for u in network.upper_inputs] or [network.layers[0].w_h[:0]]
+        self._weights = (
+            network.input.table,
+            np.stack(network.biases),
+            np.stack(upper),
+            network.output.w_y,
+            network.output.b_y,
+        )
+
+    def feed(self, symbols: NDArray[np.integer]) -> None:
+        """Read a text, (n,) symbols with n >= 1, into every stream; sampling goes on after it."""
+        for start in range(0, len(symbols) - 1, PIECE):
+            part = symbols[start : min(start + PIECE, len(symbols) - 1)]
+            self.chunk.forward(np.repeat(part[:, None], self.count, axis=1))
+        self.last[:] = symbols[-1]
+
+    def take(self, length: int) -> NDArray[np.int32]:
+        """The next `length` symbols of every stream: (length, B) int32, length at most PIECE."""
+        out = np.zeros((length, self.count), np.int32)
+        self.chunk.make_room()
+        tasks = min(numba.get_num_threads(), self.count)
+        arguments = (
+            self._weights,
+            tuple(self.chunk.arrays),
+            self.network.layers[0].forward_phases,
+            self._logits,
+            self.last.copy(),
+            out,
+            self.temperature,
+            self.seed,
+            self.position,
+        )
+        with ThreadPoolExecutor(tasks) as pool:
+            edges = [task * self.count // tasks for task in range(tasks + 1)]
+            list(pool.map(lambda low, high: generate(*arguments, low, high), edges[:-1], edges[1:]))
+        self.chunk.steps = length
+        self.last, self.position = out[-1].copy(), self.position + length
+        return out

@@ -1,0 +1,1 @@
+"""Text: vocabularies, prepared folders of symbols, and the streams that training reads."""

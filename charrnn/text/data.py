@@ -1,0 +1,94 @@
+"""A DATA folder, opened: its vocabulary and its splits as memory-mapped arrays of symbol numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.errors import DataError
+from charrnn.text.vocabulary import Vocabulary
+
+FORMAT = "charrnn-data"
+FORMAT_VERSION = 1
+MARKER = "meta.json"
+SPLITS = ("train", "val", "test")
+
+Symbols = NDArray[np.unsignedinteger]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Prepared text.
+
+    Args:
+        path: the folder.
+        meta: what `meta.json` holds.
+        vocabulary: which symbol each number is.
+        splits: name -> (n,) symbol numbers, memory-mapped; empty splits are left out.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+    vocabulary: Vocabulary
+    splits: dict[str, Symbols]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the text, its vocabulary and its splits: the same for the same training data."""
+        parts = [self.meta["level"], self.meta["splits"], [i["sha256"] for i in self.meta["inputs"]]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def split(self, name: str) -> Symbols:
+        """One split, or a DataError that names those there are."""
+        if name not in self.splits:
+            there = ", ".join(self.splits)
+            raise DataError(f"expected a split of {self.path} ({there}), got {name!r}; try one of these")
+        return self.splits[name]
+
+
+def open_data(path: Path) -> Data:
+    """Open a DATA folder that `charrnn prepare` made.
+
+    Raises:
+        DataError: it is not one, is of a newer format, or is damaged.
+    """
+    if not (path / MARKER).is_file():
+        what = "a folder without meta.json" if path.is_dir() else "a file" if path.exists() else "nothing there"
+        raise DataError(
+            f"expected a folder made by charrnn prepare, got {path}: {what}; try charrnn prepare TEXT --out {path}"
+        )
+    try:
+        meta = json.loads((path / MARKER).read_text())
+        if meta.get("format") != FORMAT:
+            raise DataError(f"expected {path / MARKER} of charrnn prepare, got another file; try prepare again")
+        if meta["format_version"] > FORMAT_VERSION:
+            raise DataError(
+                f"expected data format {FORMAT_VERSION} or older, got {meta['format_version']} in {path}; "
+                "try a newer charrnn"
+            )
+        vocab = json.loads((path / "vocab.json").read_text())
+        codes = [ord(s) for s in vocab["symbols"]] if meta["level"] == "char" else vocab["symbols"]
+        vocabulary = Vocabulary(meta["level"], codes)
+        splits = {
+            name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in SPLITS
+            if meta["splits"][name]
+        }
+        _check(meta, vocabulary, splits)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise DataError(f"expected a whole DATA folder, got {path}, damaged ({error}); try prepare again") from None
+    return Data(path, meta, vocabulary, splits)
+
+
+def _check(meta: dict[str, Any], vocabulary: Vocabulary, splits: dict[str, Symbols]) -> None:
+    if len(vocabulary) != meta["symbols"]:
+        raise ValueError(f"{meta['symbols']} symbols in meta.json, {len(vocabulary)} in vocab.json")
+    for name, array in splits.items():
+        if array.dtype != vocabulary.dtype or array.shape != (meta["splits"][name],):
+            raise ValueError(f"{name}.npy does not hold {meta['splits'][name]} symbols of {vocabulary.dtype}")

@@ -1,0 +1,49 @@
+"""B contiguous streams out of one text, read side by side, chunk after chunk."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from charrnn.errors import DataError
+from charrnn.text.data import Symbols
+
+
+class Streams:
+    """A text cut into `batch` equal pieces; a chunk takes the next few characters of each.
+
+    Args:
+        symbols: (n,) the text, which may be memory-mapped.
+        batch: B, how many streams.
+        seq_len: the most time steps of a chunk.
+
+    Attributes:
+        steps: time steps in one stream; each step predicts one character of every stream.
+    """
+
+    def __init__(self, symbols: Symbols, batch: int, seq_len: int) -> None:
+        self.seq_len, self.batch = seq_len, batch
+        self.steps = (len(symbols) - 1) // batch
+        if self.steps < seq_len:
+            shorter = max(1, min(seq_len, len(symbols) // 8))
+            fitting = max(1, (len(symbols) - 1) // shorter)
+            raise DataError(
+                f"expected a training text of more than batch x seq-len = {batch * seq_len} characters, "
+                f"got {len(symbols)}; try --batch {min(batch, fitting)} --seq-len {shorter}"
+            )
+        size = symbols.itemsize
+        self._view = as_strided(
+            symbols, (batch, self.steps + 1), (self.steps * size, size), writeable=False
+        )
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks make one epoch; the last may be shorter."""
+        return -(-self.steps // self.seq_len)
+
+    def chunk(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Inputs and targets (T, B) from time step `position` on; T is below seq_len at the end."""
+        end = min(position + self.seq_len, self.steps)
+        part = np.ascontiguousarray(self._view[:, position : end + 1].T, np.int32)
+        return part[:-1], part[1:]

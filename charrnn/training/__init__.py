@@ -1,0 +1,1 @@
+"""Training: the loop, its settings, the optimisers, evaluation, checkpoints and the journal."""

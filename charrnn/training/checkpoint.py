@@ -1,0 +1,172 @@
+"""Checkpoints: one .npz that holds everything a model and its training need, and no code.
+
+Arrays under plain names:
+
+    format, format_version      what the file is
+    model, training, progress   JSON texts: ModelConfig, TrainConfig, Progress
+    level, vocabulary           "char" or "byte"; (V,) uint32 code points or bytes, in symbol order
+    data                        fingerprint of the training data
+    parameters/NAME             float32, unpacked
+    optimiser/m/NAME, .../v/... moments, as far as the optimiser has them
+    state/h, state/c            (L, B, H) hidden state before the next chunk
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn.engine.panels import Array
+from charrnn.errors import CharRNNError, CheckpointError
+from charrnn.files import replacing
+from charrnn.model.config import ModelConfig
+from charrnn.model.network import Network, State, parameter_shapes
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.config import TrainConfig
+
+FORMAT = "charrnn-checkpoint"
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Args:
+        step: updates made.
+        epoch: whole epochs read.
+        position: time steps read of the present epoch.
+        chars: characters trained on.
+        seconds: time spent on training alone.
+        elapsed: time since the start of the run, with all that belongs to it.
+        best_loss, best_step: lowest validation loss in nats per character, and when; None before there is one.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    chars: int = 0
+    seconds: float = 0.0
+    elapsed: float = 0.0
+    best_loss: float | None = None
+    best_step: int | None = None
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint file holds, see the head of this module."""
+
+    model: ModelConfig
+    training: TrainConfig
+    progress: Progress
+    vocabulary: Vocabulary
+    data: str
+    parameters: dict[str, Array]
+    moments: dict[str, dict[str, Array]]
+    state: State
+
+    def network(self, dtype: Any = np.float32) -> Network:
+        """A network with these parameters, packed and ready."""
+        network = Network(self.model, dtype)
+        for name, view in network.parameters.items():
+            view[:] = self.parameters[name]
+        network.pack()
+        return network
+
+    def save(self, path: Path) -> None:
+        """Write the file whole, flushed to disk, in place of an older one."""
+        arrays: dict[str, Any] = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "model": json.dumps(self.model.as_dict()),
+            "training": json.dumps(self.training.as_dict()),
+            "progress": json.dumps(asdict(self.progress)),
+            "level": self.vocabulary.level,
+            "vocabulary": self.vocabulary.codes,
+            "data": self.data,
+        }
+        arrays |= {f"parameters/{name}": value for name, value in self.parameters.items()}
+        for moment, values in self.moments.items():
+            arrays |= {f"optimiser/{moment}/{name}": value for name, value in values.items()}
+        arrays |= {f"state/{name}": value for name, value in self.state.items()}
+        with replacing(path) as file:
+            np.savez(file, **arrays)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; nothing in the file is ever executed.
+
+    Args:
+        path: the `.npz`.
+    Raises:
+        CheckpointError: it is missing, truncated, damaged, foreign, or of a newer format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"expected a checkpoint, got {path}, which is no file; try the path of a .npz or a RUN folder")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return _read(dict(file.items()), path)
+    except CharRNNError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise CheckpointError(
+            f"expected a whole checkpoint, got {path}, truncated or damaged ({_short(error)}); try another checkpoint of the run"
+        ) from None
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+
+
+def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
+    if str(arrays.get("format")) != FORMAT:
+        raise CheckpointError(f"expected a checkpoint of charrnn, got {path}, another kind of .npz; try last.npz of a run")
+    if int(arrays["format_version"]) > FORMAT_VERSION:
+        raise CheckpointError(
+            f"expected checkpoint format {FORMAT_VERSION} or older, got {int(arrays['format_version'])} in {path}; "
+            "try a newer charrnn"
+        )
+    model = ModelConfig(**json.loads(str(arrays["model"])))
+    vocabulary = Vocabulary(str(arrays["level"]), arrays["vocabulary"].tolist())
+    if len(vocabulary) != model.symbols:
+        raise ValueError(f"{model.symbols} symbols in the model, {len(vocabulary)} in the vocabulary")
+    if not np.array_equal(vocabulary.codes, arrays["vocabulary"]):
+        raise ValueError("vocabulary out of order")
+    parameters = _under("parameters/", arrays)
+    for name, shape in parameter_shapes(model).items():
+        if parameters[name].shape != shape:
+            raise ValueError(f"{name} has shape {parameters[name].shape}, not {shape}")
+    moments = {name: _under(f"optimiser/{name}/", arrays) for name in ("m", "v")}
+    return Checkpoint(
+        model,
+        TrainConfig(**json.loads(str(arrays["training"]))),
+        Progress(**json.loads(str(arrays["progress"]))),
+        vocabulary,
+        str(arrays["data"]),
+        parameters,
+        {name: values for name, values in moments.items() if values},
+        _under("state/", arrays),
+    )
+
+
+def _under(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint meant by CKPT|RUN: the file itself, or a run's best.npz, else its last.npz."""
+    if path.is_dir():
+        for name in ("best.npz", "last.npz"):
+            if (path / name).is_file():
+                return path / name
+        raise CheckpointError(
+            f"expected a checkpoint or a RUN folder with best.npz or last.npz, got the folder {path}; "
+            f"try charrnn train DATA --out {path}"
+        )
+    return path

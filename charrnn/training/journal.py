@@ -1,0 +1,52 @@
+"""The journal of a run, log.jsonl: one JSON object to a line, each written whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from charrnn.errors import OutputError
+
+
+class Journal:
+    """Appends lines to log.jsonl.
+
+    Args:
+        path: the file.
+        last_step: lines of later steps, left by a run that was killed after its last checkpoint, are dropped.
+    """
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        self.path = path
+        try:
+            kept = [line for line in self._lines() if line.get("step", 0) <= last_step]
+            path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise OutputError(f"expected to write {path}, got: {error.strerror}; try another folder") from None
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """The complete lines of an earlier part of the run."""
+        if not self.path.is_file():
+            return []
+        lines = []
+        for text in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                continue  # a line that was cut off when its process was killed
+        return lines
+
+    def write(self, kind: str, **values: Any) -> None:
+        """One line: its kind, then the values in the order given; floats to 6 digits."""
+        short = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()}
+        try:
+            self._file.write(json.dumps({"kind": kind} | short) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"expected to write {self.path}, got: {error.strerror}; try freeing space") from None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

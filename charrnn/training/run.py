@@ -1,0 +1,111 @@
+"""A RUN folder: config.json, log.jsonl, last.npz and best.npz."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from charrnn.errors import CheckpointError, ConfigError
+from charrnn.files import building_folder, replacing
+from charrnn.model.config import ModelConfig
+from charrnn.model.initialise import initialise
+from charrnn.model.network import Chunk, Network
+from charrnn.text.data import Data
+from charrnn.text.streams import Streams
+from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
+from charrnn.training.config import TrainConfig
+from charrnn.training.optimiser import Optimiser
+
+FORMAT, FORMAT_VERSION = "charrnn-run", 1
+MARKER = "config.json"
+RESUMABLE = {"epochs", "steps", "minutes", "eval_every"}  # what may change when a run goes on
+
+
+def _describe(checkpoint: Checkpoint, data: Data) -> bytes:
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "model": checkpoint.model.as_dict(),
+        "training": checkpoint.training.as_dict(),
+        "data": {"path": str(data.path), "fingerprint": data.fingerprint},
+    }
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def first_checkpoint(model: ModelConfig, training: TrainConfig, data: Data) -> Checkpoint:
+    """The state of a run before its first step."""
+    Streams(data.split("train"), training.batch, training.seq_len)  # says so when the text is too short
+    network = Network(model)
+    initialise(network.parameters, model, training.seed)
+    return Checkpoint(
+        model,
+        training,
+        Progress(),
+        data.vocabulary,
+        data.fingerprint,
+        dict(network.parameters.items()),
+        {name: dict(m.items()) for name, m in Optimiser(training, network.parameters).moments.items()},
+        Chunk(network, training.batch, 1).state(),
+    )
+
+
+def create_run(path: Path, checkpoint: Checkpoint, data: Data, force: bool) -> None:
+    """Make the RUN folder, with a checkpoint of step 0.
+
+    Raises:
+        OutputError: it exists (and force is not set), or cannot be written.
+    """
+    with building_folder(path, MARKER, force) as folder:
+        (folder / MARKER).write_bytes(_describe(checkpoint, data))
+        checkpoint.save(folder / "last.npz")
+
+
+def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
+    """The last checkpoint of a run, ready to go on.
+
+    Args:
+        path: the RUN folder.
+        data: the training data, which must be the run's own.
+        asked: settings that the user gave; those of RESUMABLE replace the run's, others must agree with it.
+    Raises:
+        CheckpointError: it is no RUN folder, or the data is another.
+        ConfigError: a setting differs that cannot change.
+    """
+    if not (path / MARKER).is_file():
+        raise CheckpointError(f"expected a RUN folder to resume, got {path}; try without --resume to start one")
+    checkpoint = load_checkpoint(path / "last.npz")
+    if checkpoint.vocabulary != data.vocabulary:
+        raise CheckpointError(
+            f"expected data with the vocabulary of the run ({len(checkpoint.vocabulary)} symbols), got {data.path} "
+            f"with another ({len(data.vocabulary)}); try the DATA folder that the run began with"
+        )
+    if checkpoint.data != data.fingerprint:
+        raise CheckpointError(
+            f"expected the data that {path} was trained on, got {data.path}, another text or split; "
+            "try the DATA folder that the run began with, or a new --out"
+        )
+    settings = checkpoint.model.as_dict() | checkpoint.training.as_dict()
+    for name, value in asked.items():
+        if name not in RESUMABLE and settings[name] != value:
+            flag = name.replace("_", "-")
+            raise ConfigError(
+                f"expected --{flag} {settings[name]} as {path} has it, got {value}; "
+                f"try --resume without --{flag}, or a new --out"
+            )
+    changes = {name: value for name, value in asked.items() if name in RESUMABLE}
+    if changes.keys() & {"epochs", "steps", "minutes"}:
+        changes = {"epochs": 0.0, "steps": 0, "minutes": 0.0} | changes
+    checkpoint.training = replace(checkpoint.training, **changes)
+    with replacing(path / MARKER) as file:
+        file.write(_describe(checkpoint, data))
+    return checkpoint
+
+
+def data_of_run(path: Path) -> Path:
+    """The DATA folder that a run was trained on, as its config.json names it."""
+    try:
+        return Path(json.loads((path / MARKER).read_text())["data"]["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CheckpointError(f"expected a RUN folder, which knows its data, got {path}; try naming DATA or a file") from None
