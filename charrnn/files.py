@@ -91,10 +91,10 @@ def refuse_existing(path: Path, marker: str, force: bool) -> None:
     if path.is_dir() and (path / marker).is_file():
         if force:
             return
-        raise OutputError(f"expected a new folder, got {path}, which exists; try another --out, or --force to replace it")
-    raise OutputError(
-        f"expected a new folder, got {path}, which exists and holds something else; try another --out"
-    )
+        raise OutputError(
+            f"expected a new folder, got {path}, which exists; try another --out, or --force to replace it"
+        )
+    raise OutputError(f"expected a new folder, got {path}, which exists and holds something else; try another --out")
 
 
 def _umask() -> int:

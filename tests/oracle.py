@@ -146,9 +146,7 @@ def run(kind, parameters, layers, hidden, inputs, targets, state):
     total = 0.0
     for b in range(B):
         cells = [
-            CELLS[kind](
-                {k.split(".")[1]: v for k, v in parameters.items() if k.startswith(f"layer{layer}.")}, hidden
-            )
+            CELLS[kind]({k.split(".")[1]: v for k, v in parameters.items() if k.startswith(f"layer{layer}.")}, hidden)
             for layer in range(layers)
         ]
         now = [{name: state[name][layer, b] for name in state} for layer in range(layers)]

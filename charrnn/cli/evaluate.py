@@ -52,6 +52,8 @@ def evaluate(
     assert loss is not None
     seconds = time.perf_counter() - start
     if as_json:
-        print_json({"text": what, "chars": len(symbols) - 1, "loss": loss, "bpc": loss / math.log(2), "seconds": seconds})
+        print_json(
+            {"text": what, "chars": len(symbols) - 1, "loss": loss, "bpc": loss / math.log(2), "seconds": seconds}
+        )
     else:
         print(f"{what}: {loss:.4f} nats, {loss / math.log(2):.4f} bpc, {len(symbols) - 1:,} characters")

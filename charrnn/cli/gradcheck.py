@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 
 def gradcheck(
     source: Annotated[
-        Path | None, typer.Argument(metavar="[CKPT|RUN]", help="Check a trained model instead, on --data.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="[CKPT|RUN]", help="Check a trained model instead, on --data.", show_default=False),
     ] = None,
-    data: Annotated[Path | None, typer.Option(metavar="DATA", help="Folder to take the text from.", show_default=False)] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="Folder to take the text from.", show_default=False)
+    ] = None,
     cell: Cell = ModelConfig.cell,
     layers: Layers = ModelConfig.layers,
     hidden: Annotated[int, typer.Option(help="Hidden units of each layer.")] = 7,
@@ -52,7 +55,9 @@ def gradcheck(
     """Compare every gradient with finite differences, in float64; exit with 1 if one is wrong."""
     start_engine(threads)
     if (source is None) != (data is None):
-        raise ConfigError("expected a checkpoint together with --data, got one alone; try charrnn gradcheck RUN --data DATA")
+        raise ConfigError(
+            "expected a checkpoint together with --data, got one alone; try charrnn gradcheck RUN --data DATA"
+        )
     sizes = TrainConfig(batch=batch, seq_len=seq_len, clip_norm=clip_norm, clip_value=clip_value, seed=seed)
     if source is None or data is None:
         check = _synthetic(ModelConfig(symbols, cell, layers, hidden, embed, nonlinearity, reset), sizes)
@@ -89,8 +94,8 @@ def _trained(source: Path, data: Path, sizes: TrainConfig) -> GradientCheck:
     checkpoint, text = load_checkpoint(find_checkpoint(source)), open_data(data)
     if checkpoint.vocabulary != text.vocabulary:
         raise CheckpointError(
-            f"expected data with the model's vocabulary ({len(checkpoint.vocabulary)} symbols), got {data} with another "
-            f"({len(text.vocabulary)}); try the DATA folder that the model was trained on"
+            f"expected data with the model's vocabulary ({len(checkpoint.vocabulary)} symbols), got {data} with "
+            f"another ({len(text.vocabulary)}); try the DATA folder that the model was trained on"
         )
     inputs, targets = Streams(text.split("train"), sizes.batch, sizes.seq_len).chunk(0)
     network = checkpoint.network(np.float64)
@@ -109,11 +114,17 @@ def _show(results: list[BlockResult], as_json: bool) -> None:
     if as_json:
         print_json({"passed": passed, "bound": BOUND, "blocks": [vars(result) for result in results]})
         return
-    table = Table("block", "shape", "checked", "worst relative error", "where", "gradient", "difference", "", box=box.SIMPLE)
+    table = Table(
+        "block", "shape", "checked", "worst relative error", "where", "gradient", "difference", "", box=box.SIMPLE
+    )
     for r in results:
         shape, where = " x ".join(map(str, r.shape)), ", ".join(map(str, r.where))
         numbers = (f"{r.error:.1e}", where, f"{r.analytic:+.6e}", f"{r.numeric:+.6e}")
         table.add_row(r.name, shape, str(r.checked), *numbers, "ok" if r.passed else "WRONG")
     Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
     wrong = sum(not r.passed for r in results)
-    say(f"all {len(results)} blocks within {BOUND:g}" if passed else f"{wrong} of {len(results)} blocks exceed {BOUND:g}")
+    say(
+        f"all {len(results)} blocks within {BOUND:g}"
+        if passed
+        else f"{wrong} of {len(results)} blocks exceed {BOUND:g}"
+    )

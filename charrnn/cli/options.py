@@ -24,7 +24,9 @@ Embed = Annotated[int, typer.Option(help="Width of a learned embedding; 0 for on
 Nonlinearity = Annotated[str, typer.Option(help="Of the plain RNN: tanh or relu.")]
 Reset = Annotated[str, typer.Option(help="Of the GRU: reset gate after or before the recurrent product.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
-Threads = Annotated[int | None, typer.Option(help="Threads; the results are the same for any number.", show_default="all CPUs")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads; the results are the same for any number.", show_default="all CPUs")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an older folder of the same kind.")]
 

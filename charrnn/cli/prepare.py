@@ -11,7 +11,9 @@ from charrnn.cli.options import Force, Json, print_json, say
 
 
 def prepare(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Text files, joined in this order.", show_default=False)],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Text files, joined in this order.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(metavar="DATA", help="Folder to make.", show_default=False)],
     level: Annotated[str, typer.Option(help="char (Unicode code points) or byte.")] = "char",
     encoding: Annotated[str, typer.Option(help="Encoding of the files, at level char.")] = "utf-8",

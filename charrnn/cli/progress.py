@@ -11,7 +11,7 @@ from types import TracebackType
 from charrnn.cli.options import say
 from charrnn.text.data import Data
 from charrnn.training.checkpoint import Checkpoint, Progress
-from charrnn.training.config import TrainConfig
+from charrnn.training.loop import Trainer
 
 PLAIN_SECONDS = 10.0  # between plain lines
 BAR = "{percentage:3.0f}% |{bar}| {postfix} [{remaining} left]"
@@ -38,8 +38,7 @@ class Display:
     """
 
     def __init__(self, checkpoint: Checkpoint, data: Data) -> None:
-        model, config, self.progress = checkpoint.model, checkpoint.training, checkpoint.progress
-        self.config, self.text = config, data
+        model, config = checkpoint.model, checkpoint.training
         self.said = time.perf_counter()
         self.compile_start: float | None = None
         self.bar = None
@@ -62,7 +61,7 @@ class Display:
         say(f"compiling kernels for this CPU ({kernels}), on the first run only, up to 20 s ...")
         self.compile_start = time.perf_counter()
 
-    def _begin(self) -> None:
+    def _begin(self, trainer: Trainer) -> None:
         """The first steps were made: compilation is over."""
         if self.compile_start is not None:
             say(f"compiled in {time.perf_counter() - self.compile_start:.1f} s")
@@ -70,20 +69,20 @@ class Display:
         if self.bar is None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            done = min(1.0, share_done(self.config, self.progress, self.text))
-            self.bar = tqdm(total=1.0, initial=done, bar_format=BAR, file=sys.stderr, leave=False, dynamic_ncols=True)
+            self.bar = tqdm(
+                total=1.0, initial=trainer.done(), bar_format=BAR, file=sys.stderr, leave=False, dynamic_ncols=True
+            )
 
-    def trained(self, progress: Progress, loss: float, norm: float, rate: float) -> None:
+    def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
         """Move the bar, or print a line now and then."""
-        self._begin()
-        epoch = progress.chars / max(1, len(self.text.split("train")) - 1)
-        figures = f"step {progress.step:,}, epoch {epoch:.2f}, {losses(loss)}, {rate:,.0f} chars/s"
+        self._begin(trainer)
+        figures = f"step {trainer.progress.step:,}, epoch {trainer.epochs():.2f}, {losses(loss)}, {rate:,.0f} chars/s"
         if self.bar is not None:
-            self.bar.n = min(1.0, share_done(self.config, progress, self.text))
+            self.bar.n = trainer.done()
             self.bar.set_postfix_str(figures)
         elif time.perf_counter() - self.said >= PLAIN_SECONDS:
             self.said = time.perf_counter()
-            say(f"{figures}, gradient norm {norm:.3g}")
+            say(f"{figures}, gradient norm {trainer.last_norm:.3g}")
 
     def evaluating(self, done: int, total: int) -> None:
         """Show how far the evaluation is."""
@@ -97,16 +96,6 @@ class Display:
             self.bar.write(line, file=sys.stderr)
         else:
             say(line)
-
-
-def share_done(config: TrainConfig, progress: Progress, data: Data) -> float:
-    """How much of the run is done, from 0 to 1, by the stopping rule that is nearest."""
-    epochs = progress.chars / max(1, len(data.split("train")) - 1)
-    return max(
-        progress.step / config.steps if config.steps else 0.0,
-        epochs / config.epochs if config.epochs else 0.0,
-        progress.elapsed / (60 * config.minutes) if config.minutes else 0.0,
-    )
 
 
 def summary(run: Path, checkpoint: Checkpoint, data: Data) -> None:

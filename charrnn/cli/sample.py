@@ -50,7 +50,9 @@ def sample(
         shown.write(vocabulary.decode(pieces[-1][:, 0]))
     texts = [vocabulary.decode(np.concatenate([start, stream])) for stream in np.concatenate(pieces).T]
     if as_json:
-        print_json({"texts": [text.decode("utf-8", "replace") for text in texts], "seed": seed, "temperature": temperature})
+        print_json(
+            {"texts": [text.decode("utf-8", "replace") for text in texts], "seed": seed, "temperature": temperature}
+        )
     elif count == 1:
         shown.finish(texts[0])
     else:

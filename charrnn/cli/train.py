@@ -47,16 +47,30 @@ def train(
     batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = DEFAULT.batch,
     seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = DEFAULT.seq_len,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = DEFAULT.lr,
-    optimiser: Annotated[str, typer.Option("--optimiser", "--optimizer", help="adam, rmsprop or sgd.")] = DEFAULT.optimiser,
+    schedule: Annotated[
+        str, typer.Option(help="Of the learning rate: cosine or linear (down to 0 at the end), constant.")
+    ] = DEFAULT.schedule,
+    optimiser: Annotated[
+        str, typer.Option("--optimiser", "--optimizer", help="adam, rmsprop or sgd.")
+    ] = DEFAULT.optimiser,
     momentum: Annotated[float, typer.Option(help="Momentum of sgd.")] = DEFAULT.momentum,
-    clip_norm: Annotated[float, typer.Option(help="Largest global norm of the gradient; 0 for no limit.")] = DEFAULT.clip_norm,
-    clip_value: Annotated[float, typer.Option(help="Largest size of a gradient's element; 0 for no limit.")] = DEFAULT.clip_value,
+    clip_norm: Annotated[
+        float, typer.Option(help="Largest global norm of the gradient; 0 for no limit.")
+    ] = DEFAULT.clip_norm,
+    clip_value: Annotated[
+        float, typer.Option(help="Largest size of a gradient's element; 0 for no limit.")
+    ] = DEFAULT.clip_value,
     seed: Seed = DEFAULT.seed,
     threads: Threads = None,
-    epochs: Annotated[float, typer.Option(help="Stop after so many passes over the text.", show_default="10 if no other stop is given")] = 0.0,
+    epochs: Annotated[
+        float,
+        typer.Option(help="Stop after so many passes over the text.", show_default="10 if no other stop is given"),
+    ] = 0.0,
     steps: Annotated[int, typer.Option(help="Stop after so many updates.", show_default="no limit")] = 0,
     minutes: Annotated[float, typer.Option(help="Stop after so many minutes.", show_default="no limit")] = 0.0,
-    eval_every: Annotated[int, typer.Option(help="Steps between evaluations.", show_default="as often as costs little")] = 0,
+    eval_every: Annotated[
+        int, typer.Option(help="Steps between evaluations.", show_default="as often as costs little")
+    ] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
     force: Force = False,
     as_json: Json = False,
@@ -66,11 +80,11 @@ def train(
     if resume and force:
         raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
     from charrnn.cli.progress import Display, summary
+    from charrnn.files import refuse_existing
     from charrnn.text.data import open_data
     from charrnn.training.interrupt import Interrupt
     from charrnn.training.loop import Trainer
     from charrnn.training.run import MARKER, create_run, first_checkpoint, resume_run
-    from charrnn.files import refuse_existing
 
     text = open_data(data)
     training_names = [f.name for f in fields(TrainConfig)]

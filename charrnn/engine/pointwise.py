@@ -38,9 +38,7 @@ def pointwise(equations: Equations) -> Any:
         lanes = lanes_of(scalar)
         constants = {}
         for j, (name, kind) in enumerate(zip(names, signature.args[2].types, strict=True)):
-            number = context.cast(
-                builder, builder.extract_value(scalars, j), kind, signature.args[0].types[0].dtype
-            )
+            number = context.cast(builder, builder.extract_value(scalars, j), kind, signature.args[0].types[0].dtype)
             constants[name] = Vector(builder, splat(builder, number, lanes))
         with cgutils.for_range(builder, builder.sdiv(n, I64(lanes))) as loop:
             at = builder.mul(loop.index, I64(lanes))

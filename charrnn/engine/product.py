@@ -123,6 +123,4 @@ def column_sums(d, rows, ones, zero, sums, tasks):  # type: ignore[no-untyped-de
     """
     for task in prange(tasks):
         for panel in range(task * d.shape[0] // tasks, (task + 1) * d.shape[0] // tasks):
-            row_tile(
-                1, ones, 0, 0, d, panel * d.shape[1] * W, 0, sums, panel * W, zero, 0, 0, rows, 1
-            )
+            row_tile(1, ones, 0, 0, d, panel * d.shape[1] * W, 0, sums, panel * W, zero, 0, 0, rows, 1)

@@ -41,23 +41,18 @@ def backward_step(
 
 
 def implement(arrays_class: type, forward: Any, backward: Any) -> None:
-    """Let the numba functions `forward` and `backward` be the steps for this NamedTuple of arrays."""
+    """Let the numba functions `forward` and `backward` be the steps for this NamedTuple of arrays.
+
+    Their parameters have the names of `forward_step` and `backward_step`.
+    """
 
     @overload(forward_step)
     def _forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
-        if getattr(arrays, "instance_class", None) is not arrays_class:
-            return None
-        return lambda arrays, phase, row, batch, rows, first, last: forward(
-            arrays, phase, row, batch, rows, first, last
-        )
+        return forward.py_func if getattr(arrays, "instance_class", None) is arrays_class else None
 
     @overload(backward_step)
     def _backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
-        if getattr(arrays, "instance_class", None) is not arrays_class:
-            return None
-        return lambda arrays, phase, row, batch, rows, first, last, latest: backward(
-            arrays, phase, row, batch, rows, first, last, latest
-        )
+        return backward.py_func if getattr(arrays, "instance_class", None) is arrays_class else None
 
 
 @njit(cache=True, parallel=True)

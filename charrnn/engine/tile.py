@@ -121,7 +121,7 @@ def _load_tiles() -> Any:
     def compile_tiles() -> bytes:
         module = binding.parse_assembly(str(_build_module()))
         module.triple = machine.triple
-        return machine.emit_object(module)
+        return bytes(machine.emit_object(module))
 
     code = runtime.cached_bytes("tiles.o", compile_tiles)
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
@@ -164,7 +164,7 @@ def _tile(name: str) -> Any:
     """
 
     @intrinsic
-    def tile(typing, rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, stride, inner, outer):  # type: ignore[no-untyped-def]  # noqa: E501
+    def tile(typing, rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, stride, inner, outer):  # type: ignore[no-untyped-def]
         n = types.intp
         return types.void(n, a, n, n, w, n, n, c, n, start, n, n, n, n), partial(_emit_call, name)
 

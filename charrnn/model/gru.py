@@ -108,7 +108,8 @@ class BeforeArrays(NamedTuple):
 
 
 @njit
-def _after_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+def _after_forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+    s = arrays
     panels, count = s.h.shape[0], s.gates.shape[1]
     for j in range(first, last):
         add_product(s.h, row, rows, s.w_h, j, s.recurrent, j, row)
@@ -126,7 +127,8 @@ def _after_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-
 
 
 @njit
-def _after_backward(s, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+def _after_backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+    s = arrays
     panels, count = s.h.shape[0], s.gates.shape[1]
     for j in range(first, last):
         if not latest:
@@ -144,7 +146,8 @@ def _after_backward(s, phase, row, batch, rows, first, last, latest):  # type: i
 
 
 @njit
-def _before_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+def _before_forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+    s = arrays
     panels, count = s.h.shape[0], s.gates.shape[1]
     for j in range(first, last):
         n, step = (j * count + row) * W, panels * count * W
@@ -153,9 +156,7 @@ def _before_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no
         if phase == 0:
             add_product(s.h, row, rows, s.w_h, j, s.reset_update, j, row)
             add_product(s.h, row, rows, s.w_h, panels + j, s.reset_update, panels + j, row)
-            before_gates_kernel(
-                (s.gates, s.gates, s.h, s.gates, s.gates, s.rh), (r, z, before, r, z, n), (), rows * W
-            )
+            before_gates_kernel((s.gates, s.gates, s.h, s.gates, s.gates, s.rh), (r, z, before, r, z, n), (), rows * W)
         else:
             add_product(s.rh, row, rows, s.w_h, 2 * panels + j, s.candidate, j, row)
             before_output_kernel(
@@ -164,7 +165,8 @@ def _before_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no
 
 
 @njit
-def _before_backward(s, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+def _before_backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+    s = arrays
     panels, count = s.h.shape[0], s.gates.shape[1]
     for j in range(first, last):
         n, step = (j * count + row) * W, panels * count * W
@@ -230,9 +232,7 @@ class GRU(Layer):
     def forget_future(self, arrays: Any) -> None:
         arrays.carry[:] = 0
 
-    def weight_gradient(
-        self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array
-    ) -> None:
+    def weight_gradient(self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array) -> None:
         self._packed_gradient(arrays.h, arrays.recurrent, rows)
         unpack(self.d_w_h, 3, GATES, dW_h)
         m = arrays.gates[3 * self.panels :]
@@ -282,9 +282,7 @@ class ResetBeforeGRU(Layer):
     def forget_future(self, arrays: Any) -> None:
         arrays.carry[:] = 0
 
-    def weight_gradient(
-        self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array
-    ) -> None:
+    def weight_gradient(self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array) -> None:
         self._packed_gradient(arrays.h, arrays.reset_update, rows)
         self._packed_gradient(arrays.rh, arrays.candidate, rows, first=2 * self.panels)
         unpack(self.d_w_h, 3, GATES, dW_h)

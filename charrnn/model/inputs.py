@@ -59,9 +59,7 @@ class Embedding:
         width: D; the others as for OneHot.
     """
 
-    def __init__(
-        self, symbols: int, width: int, gates: int, order: Array, slot_panels: int, dtype: DTypeLike
-    ) -> None:
+    def __init__(self, symbols: int, width: int, gates: int, order: Array, slot_panels: int, dtype: DTypeLike) -> None:
         self.gates, self.order, self.width, self.symbols = gates, order, width, symbols
         self.embed = activations(width, symbols, dtype)
         self.d_embed = activations(width, symbols, dtype)

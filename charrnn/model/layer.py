@@ -85,13 +85,11 @@ class Layer(ABC):
         self.forget_future(arrays)
         recurrence.backward(arrays, self.backward_phases, steps, batch)
 
-    def forget_future(self, arrays: Any) -> None:
+    def forget_future(self, arrays: Any) -> None:  # noqa: B027  (most cells carry nothing but h)
         """Set what flows back into the chunk from beyond its end to zero: the truncation of TBPTT."""
 
     @abstractmethod
-    def weight_gradient(
-        self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array
-    ) -> None:
+    def weight_gradient(self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array) -> None:
         """Write the gradients of the plain recurrent weights and extra vectors, after `backward`."""
 
     @abstractmethod

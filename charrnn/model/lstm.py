@@ -55,7 +55,8 @@ class LSTMArrays(NamedTuple):
 
 
 @njit
-def _forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+def _forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+    s = arrays
     panels, n = s.h.shape[0], s.gates.shape[1]
     for j in range(first, last):
         for gate in range(4):
@@ -73,7 +74,8 @@ def _forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-untype
 
 
 @njit
-def _backward(s, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+def _backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+    s = arrays
     panels, n = s.h.shape[0], s.gates.shape[1]
     for j in range(first, last):
         if not latest:
@@ -125,9 +127,7 @@ class LSTM(Layer):
     def forget_future(self, arrays: Any) -> None:
         arrays.dc[:] = 0
 
-    def weight_gradient(
-        self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array
-    ) -> None:
+    def weight_gradient(self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array) -> None:
         self._packed_gradient(arrays.h, arrays.gates, rows)
         unpack(self.d_w_h, 4, GATES, dW_h)
 

@@ -78,7 +78,8 @@ def _products_backward(s, j, row, batch, rows, latest):  # type: ignore[no-untyp
 
 
 @njit
-def _tanh_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+def _tanh_forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+    s = arrays
     for j in range(first, last):
         a = _products_forward(s, j, row, rows)
         h = (j * s.h.shape[1] + row + batch) * W
@@ -86,7 +87,8 @@ def _tanh_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-u
 
 
 @njit
-def _tanh_backward(s, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+def _tanh_backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+    s = arrays
     for j in range(first, last):
         a = _products_backward(s, j, row, batch, rows, latest)
         h = (j * s.h.shape[1] + row + batch) * W
@@ -94,7 +96,8 @@ def _tanh_backward(s, phase, row, batch, rows, first, last, latest):  # type: ig
 
 
 @njit
-def _relu_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+def _relu_forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+    s = arrays
     for j in range(first, last):
         a = _products_forward(s, j, row, rows)
         h = (j * s.h.shape[1] + row + batch) * W
@@ -102,7 +105,8 @@ def _relu_forward(s, phase, row, batch, rows, first, last):  # type: ignore[no-u
 
 
 @njit
-def _relu_backward(s, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+def _relu_backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+    s = arrays
     for j in range(first, last):
         a = _products_backward(s, j, row, batch, rows, latest)
         h = (j * s.h.shape[1] + row + batch) * W
@@ -131,13 +135,9 @@ class RNN(Layer):
 
     def arrays(self, batch: int, steps: int) -> Any:
         n = batch * steps
-        return self.arrays_class(
-            self.w_h, self.w_h_t, gates=self.slot_rows(n), h=self.rows(batch + n), dh=self.rows(n)
-        )
+        return self.arrays_class(self.w_h, self.w_h_t, gates=self.slot_rows(n), h=self.rows(batch + n), dh=self.rows(n))
 
-    def weight_gradient(
-        self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array
-    ) -> None:
+    def weight_gradient(self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array) -> None:
         self._packed_gradient(arrays.h, arrays.gates, rows)
         unpack(self.d_w_h, 1, GATES, dW_h)
 

@@ -8,7 +8,7 @@ from numba import njit
 from charrnn.engine.product import panel_product
 from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.recurrence import forward_step
-from charrnn.engine.softmax import exponentiate_row, row_peak, scaled
+from charrnn.engine.softmax import exponentiate_row, row_peak
 from charrnn.engine.tile import W
 
 SAMPLE = PURPOSES["sample"]

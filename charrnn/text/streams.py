@@ -33,9 +33,7 @@ class Streams:
                 f"got {len(symbols)}; try --batch {min(batch, fitting)} --seq-len {shorter}"
             )
         size = symbols.itemsize
-        self._view = as_strided(
-            symbols, (batch, self.steps + 1), (self.steps * size, size), writeable=False
-        )
+        self._view = as_strided(symbols, (batch, self.steps + 1), (self.steps * size, size), writeable=False)
 
     @property
     def chunks(self) -> int:

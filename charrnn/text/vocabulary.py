@@ -36,7 +36,9 @@ class Vocabulary:
         self.codes = np.array(sorted(codes), np.uint32)
         limit = CODE_POINTS if level == "char" else 256
         if level not in LEVELS or len(self.codes) == 0 or self.codes[-1] >= limit:
-            raise DataError(f"expected a vocabulary of {' or '.join(LEVELS)} codes, got level {level!r}; try prepare again")
+            raise DataError(
+                f"expected a vocabulary of {' or '.join(LEVELS)} codes, got level {level!r}; try prepare again"
+            )
         if len(np.unique(self.codes)) != len(self.codes):
             raise DataError("expected every symbol of a vocabulary once, got one twice; try prepare again")
 
@@ -44,11 +46,7 @@ class Vocabulary:
         return len(self.codes)
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Vocabulary)
-            and self.level == other.level
-            and np.array_equal(self.codes, other.codes)
-        )
+        return isinstance(other, Vocabulary) and self.level == other.level and np.array_equal(self.codes, other.codes)
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -108,15 +108,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: it is missing, truncated, damaged, foreign, or of a newer format.
     """
     if not path.is_file():
-        raise CheckpointError(f"expected a checkpoint, got {path}, which is no file; try the path of a .npz or a RUN folder")
+        raise CheckpointError(
+            f"expected a checkpoint, got {path}, which is no file; try the path of a .npz or a RUN folder"
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             return _read(dict(file.items()), path)
     except CharRNNError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise CheckpointError(
-            f"expected a whole checkpoint, got {path}, truncated or damaged ({_short(error)}); try another checkpoint of the run"
+            f"expected a whole checkpoint, got {path}, truncated or damaged ({_short(error)}); "
+            "try another checkpoint of the run"
         ) from None
 
 
@@ -126,7 +138,9 @@ def _short(error: Exception) -> str:
 
 def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
     if str(arrays.get("format")) != FORMAT:
-        raise CheckpointError(f"expected a checkpoint of charrnn, got {path}, another kind of .npz; try last.npz of a run")
+        raise CheckpointError(
+            f"expected a checkpoint of charrnn, got {path}, another kind of .npz; try last.npz of a run"
+        )
     if int(arrays["format_version"]) > FORMAT_VERSION:
         raise CheckpointError(
             f"expected checkpoint format {FORMAT_VERSION} or older, got {int(arrays['format_version'])} in {path}; "

@@ -9,6 +9,7 @@ from typing import Any
 from charrnn.errors import ConfigError
 
 OPTIMISERS = ("adam", "rmsprop", "sgd")
+SCHEDULES = ("cosine", "linear", "constant")
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class TrainConfig:
     Args:
         batch: B, streams read side by side.
         seq_len: T, time steps of a chunk, over which gradients flow back.
-        lr: learning rate.
+        lr: learning rate at the start.
+        schedule: of the learning rate over the run, one of SCHEDULES.
         optimiser: one of OPTIMISERS.
         momentum: of SGD.
         clip_norm: largest global norm of the gradient; 0 for no such limit.
@@ -31,6 +33,7 @@ class TrainConfig:
     batch: int = 32
     seq_len: int = 64
     lr: float = 0.003
+    schedule: str = "cosine"
     optimiser: str = "adam"
     momentum: float = 0.9
     clip_norm: float = 1.0
@@ -55,8 +58,9 @@ class TrainConfig:
             raise ConfigError(f"expected --lr above 0, got {self.lr}; try 0.003")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"expected --momentum from 0 up to below 1, got {self.momentum}; try 0.9")
-        if self.optimiser not in OPTIMISERS:
-            raise ConfigError(f"expected --optimiser to be one of {', '.join(OPTIMISERS)}, got {self.optimiser!r}")
+        for name, names in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in names:
+                raise ConfigError(f"expected --{name} to be one of {', '.join(names)}, got {getattr(self, name)!r}")
         if not (self.epochs or self.steps or self.minutes):
             object.__setattr__(self, "epochs", 10.0)
 

@@ -21,6 +21,7 @@ from charrnn.training.evaluate import Evaluator
 from charrnn.training.interrupt import Interrupt
 from charrnn.training.journal import Journal
 from charrnn.training.optimiser import Optimiser
+from charrnn.training.schedule import learning_rate, share_done
 
 LOG_SECONDS = 0.5  # between lines of the journal
 SAVE_SECONDS = 60.0  # between checkpoints, at the most
@@ -33,8 +34,8 @@ class Watcher(Protocol):
     def compiling(self, kernels: str) -> None:
         """The kernels of this kind are about to be compiled, which takes a while."""
 
-    def trained(self, progress: Progress, loss: float, norm: float, rate: float) -> None:
-        """Some steps were made: mean loss (nats), last gradient norm, characters per second."""
+    def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
+        """Some steps were made: their mean loss (nats) and characters per second."""
 
     def evaluating(self, done: int, total: int) -> None:
         """So many characters of the validation text were read."""
@@ -67,7 +68,7 @@ class Trainer:
         self.chunk.set_state(checkpoint.state)
         self.evaluator = Evaluator(self.network, data.splits["val"]) if "val" in data.splits else None
         self.eval_every = self.config.eval_every or self._usual_eval_every(data)
-        self.last_loss, self.last_norm, self.evaluated_step = math.nan, math.nan, -1
+        self.lr, self.last_norm, self.evaluated_step = self.config.lr, math.nan, -1
 
     def _usual_eval_every(self, data: Data) -> int:
         chars = EVALUATION_SHARE * len(data.splits.get("val", ()))
@@ -112,13 +113,16 @@ class Trainer:
 
     def finished(self) -> bool:
         """Whether one of the stopping rules holds."""
-        c, p = self.config, self.progress
-        epochs = p.epoch + p.position / self.streams.steps
-        return bool(
-            (c.steps and p.step >= c.steps)
-            or (c.epochs and epochs >= c.epochs)
-            or (c.minutes and p.elapsed >= 60 * c.minutes)
-        )
+        return self.done() >= 1.0
+
+    def done(self) -> float:
+        """How much of the run is done, from 0 to 1."""
+        p = self.progress
+        return share_done(self.config, p.step, self.epochs(), p.elapsed)
+
+    def epochs(self) -> float:
+        """Passes over the training text so far, with fraction."""
+        return self.progress.epoch + self.progress.position / self.streams.steps
 
     def warm_up(self) -> None:
         """Have every kernel compiled or loaded before time is taken; no parameter changes."""
@@ -132,7 +136,7 @@ class Trainer:
         self.chunk.backward()
         scratch = Parameters({"any": (1,)}, self.network.dtype)
         optimiser = Optimiser(self.config, scratch)
-        optimiser.update(scratch, scratch.like(), optimiser.norm(scratch))
+        optimiser.update(scratch, scratch.like(), optimiser.norm(scratch), lr=0.0)
         self.chunk.set_state(state)
         if self.evaluator is not None:
             self.evaluator.chunk.forward(np.zeros((1, 1), np.int32))
@@ -152,7 +156,8 @@ class Trainer:
                 f"expected a finite loss and gradient, got loss {loss} and gradient norm {norm} at step {p.step + 1}; "
                 f"try a lower --lr than {self.config.lr}, or --clip-norm; {self.path / 'last.npz'} is intact"
             )
-        self.optimiser.update(self.network.parameters, self.network.gradients, norm)
+        self.lr = learning_rate(self.config, self.done())
+        self.optimiser.update(self.network.parameters, self.network.gradients, norm, self.lr)
         self.network.pack()
         p.step += 1
         p.chars += targets.size
@@ -162,7 +167,7 @@ class Trainer:
             self.chunk.reset_state()
         seconds = time.perf_counter() - start
         p.seconds += seconds
-        self.last_loss, self.last_norm = loss, norm
+        self.last_norm = norm
         return loss, targets.size, seconds
 
     def log(self, journal: Journal, since: Interval) -> None:
@@ -172,16 +177,16 @@ class Trainer:
         journal.write(
             "train",
             step=p.step,
-            epoch=p.epoch + p.position / self.streams.steps,
+            epoch=self.epochs(),
             chars=p.chars,
             seconds=p.seconds,
             loss=loss,
             bpc=loss / math.log(2),
-            lr=self.config.lr,
+            lr=self.lr,
             grad_norm=self.last_norm,
             chars_per_second=rate,
         )
-        self.watcher.trained(p, loss, self.last_norm, rate)
+        self.watcher.trained(self, loss, rate)
 
     def evaluate(self, journal: Journal, interrupt: Interrupt) -> None:
         """Measure the validation loss; the lowest so far is kept as best.npz."""

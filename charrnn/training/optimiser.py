@@ -38,19 +38,19 @@ class Optimiser:
         sums_of_squares(gradients.flat, self._sums)
         return math.sqrt(self._sums.sum())
 
-    def update(self, parameters: Parameters, gradients: Parameters, norm: float) -> None:
-        """One update in place, with clipping by the given global norm and by value."""
+    def update(self, parameters: Parameters, gradients: Parameters, norm: float, lr: float) -> None:
+        """One update in place at learning rate lr, with clipping by the given global norm and by value."""
         config = self.config
         self.updates += 1
         scale = min(1.0, config.clip_norm / norm) if config.clip_norm and norm else 1.0
         bound = config.clip_value or math.inf
         p, g = parameters.flat, gradients.flat
         if config.optimiser == "adam":
-            rate = config.lr / (1.0 - BETA1**self.updates)
+            rate = lr / (1.0 - BETA1**self.updates)
             correction = 1.0 / math.sqrt(1.0 - BETA2**self.updates)
             scalars = (scale, bound, rate, BETA1, BETA2, ADAM_EPSILON, correction)
             adam(p, g, self.moments["m"].flat, self.moments["v"].flat, scalars)
         elif config.optimiser == "rmsprop":
-            rmsprop(p, g, self.moments["v"].flat, (scale, bound, config.lr, DECAY, RMSPROP_EPSILON))
+            rmsprop(p, g, self.moments["v"].flat, (scale, bound, lr, DECAY, RMSPROP_EPSILON))
         else:
-            momentum(p, g, self.moments["m"].flat, (scale, bound, config.lr, config.momentum))
+            momentum(p, g, self.moments["m"].flat, (scale, bound, lr, config.momentum))

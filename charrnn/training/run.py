@@ -108,4 +108,6 @@ def data_of_run(path: Path) -> Path:
     try:
         return Path(json.loads((path / MARKER).read_text())["data"]["path"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise CheckpointError(f"expected a RUN folder, which knows its data, got {path}; try naming DATA or a file") from None
+        raise CheckpointError(
+            f"expected a RUN folder, which knows its data, got {path}; try naming DATA or a file"
+        ) from None
