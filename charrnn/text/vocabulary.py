@@ -83,11 +83,13 @@ class Vocabulary:
                 f"expected only symbols that the model knows, got {name} at position {at} of {where}; "
                 "try a text without it, or a model trained on a text that has it"
             )
-        return symbols.astype(self.dtype)
+        numbers: NDArray[np.unsignedinteger] = symbols.astype(self.dtype)
+        return numbers
 
     def decode(self, symbols: NDArray[np.integer]) -> bytes:
         """Text of symbol numbers: UTF-8 at level char, the bytes themselves at level byte."""
-        codes = self.codes[symbols]
+        codes = self.codes[symbols].astype(np.uint8 if self.level == "byte" else "<u4")
+        content: bytes = codes.tobytes()
         if self.level == "byte":
-            return codes.astype(np.uint8).tobytes()
-        return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass").encode("utf-8", "surrogatepass")
+            return content
+        return content.decode("utf-32-le", "surrogatepass").encode("utf-8", "surrogatepass")

@@ -1,0 +1,52 @@
+"""The commands that README and docs/ show are run, and the options that they name exist."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHORTER = {"--minutes": "0.02", "--length": "50"}  # the commands are as shown, but end soon
+
+
+def commands(page):
+    """The charrnn commands in the shell blocks of a page."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), flags=re.S)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line.startswith("charrnn ")]
+
+
+def shortened(command):
+    words = shlex.split(command)
+    for option, value in SHORTER.items():
+        if option in words:
+            words[words.index(option) + 1] = value
+    if words[1] == "train" and "--minutes" not in words and "--steps" not in words:
+        words += ["--minutes", "0.02"]
+    return words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_shown_works(page, tmp_path):
+    """All commands of a page, in order, in one folder that holds the corpora and nothing else."""
+    (tmp_path / "corpora").symlink_to(ROOT / "corpora")
+    found = commands(page)
+    for command in found:
+        words = [sys.executable, "-m", *shortened(command)]
+        done = subprocess.run(words, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_the_readme_shows_commands():
+    assert len(commands(PAGES[0])) >= 4
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []

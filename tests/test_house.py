@@ -1,0 +1,64 @@
+"""The rules of the house: who imports whom, and what the sources may not contain."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "charrnn"
+MODULES = {p.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", "."): p for p in PACKAGE.rglob("*.py")}
+BASE = {"errors", "files", "runtime", "__init__"}
+ALLOWED = {  # arrows point down only
+    "errors": set(),
+    "files": {"errors"},
+    "runtime": {"errors"},
+    "engine": BASE | {"engine"},
+    "text": BASE | {"text"},
+    "model": BASE | {"engine", "model"},
+    "training": BASE | {"engine", "model", "text", "training"},
+    "sampling": BASE | {"engine", "model", "sampling"},
+    "gradcheck": BASE | {"engine", "model", "training"},
+    "cli": BASE | {"model", "text", "training", "sampling", "gradcheck", "cli", "bench"},
+    "bench": BASE | {"engine", "model", "training", "sampling"},
+}
+
+
+def imported(path):
+    """Modules of the project that a file imports, and all others' top names."""
+    inside, outside = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "charrnn":
+                inside.add(parts[1] if len(parts) > 1 else "__init__")
+            else:
+                outside.add(parts[0])
+    return inside, outside
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_arrows_point_down(name):
+    part = name.split(".")[1] if "." in name else "__init__"
+    if part in ALLOWED:
+        inside, _ = imported(MODULES[name])
+        assert inside - {part} <= ALLOWED[part]
+
+
+def test_only_the_five_dependencies_are_imported():
+    import sys
+
+    allowed = {"typer", "numpy", "numba", "llvmlite", "rich", "tqdm"} | set(sys.stdlib_module_names)
+    assert {name: extra for name, path in MODULES.items() if (extra := imported(path)[1] - allowed)} == {}
+
+
+def test_only_runtime_touches_the_environment():
+    users = [name for name, path in MODULES.items() if re.search(r"os\.environ|getenv", path.read_text())]
+    assert users == ["charrnn.runtime"]
+
+
+def test_nothing_from_a_file_is_executed():
+    bad = re.compile(r"\b(eval|exec|pickle|marshal|shelve)\b *[(.]|allow_pickle=True")
+    assert [name for name, path in MODULES.items() if bad.search(path.read_text())] == []

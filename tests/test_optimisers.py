@@ -1,0 +1,78 @@
+"""Optimiser sweeps against the published formulas in NumPy float64; clipping; norms."""
+
+import math
+
+import numpy as np
+import pytest
+
+from charrnn.engine.optimisers import BLOCK
+from charrnn.model.parameters import Parameters
+from charrnn.training.config import TrainConfig
+from charrnn.training.optimiser import Optimiser
+
+SHAPES = {"a": (3, 5), "b": (7,), "c": (40, 900)}  # over one block of the sweep, not a multiple of it
+
+
+def adam(p, g, memory, t, lr):
+    m = memory.get("m", 0) * 0.9 + 0.1 * g
+    v = memory.get("v", 0) * 0.999 + 0.001 * g**2
+    memory.update(m=m, v=v)
+    return p - lr * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+
+
+def rmsprop(p, g, memory, t, lr):
+    v = memory.get("v", 0) * 0.95 + 0.05 * g**2
+    memory.update(v=v)
+    return p - lr * g / (np.sqrt(v) + 1e-8)
+
+
+def sgd(p, g, memory, t, lr):
+    m = memory.get("m", 0) * 0.8 + g
+    memory.update(m=m)
+    return p - lr * m
+
+
+def clip(g, norm, value):
+    length = np.linalg.norm(g)
+    if norm and length > norm:
+        g = g * norm / length
+    return np.clip(g, -value, value) if value else g
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("clipping", [(0.0, 0.0), (1.0, 0.0), (1e9, 0.0), (0.0, 0.5), (10.0, 0.05)])
+@pytest.mark.parametrize("formula", [adam, rmsprop, sgd])
+def test_updates_follow_the_formula(formula, clipping, dtype):
+    rng = np.random.default_rng(0)
+    config = TrainConfig(optimiser=formula.__name__, momentum=0.8, clip_norm=clipping[0], clip_value=clipping[1])
+    p, g = Parameters(SHAPES, dtype), Parameters(SHAPES, dtype)
+    p.flat[: p.count] = rng.normal(size=p.count)
+    optimiser, memory = Optimiser(config, p), {}
+    want = p.flat[: p.count].astype(float)
+    for t in range(1, 6):
+        g.flat[: g.count] = rng.normal(size=g.count)
+        want = formula(want, clip(g.flat[: g.count].astype(float), *clipping), memory, t, 0.01)
+        optimiser.update(p, g, optimiser.norm(g), lr=0.01)
+        np.testing.assert_allclose(p.flat[: p.count], want, atol=30 * np.finfo(dtype).eps)
+    for name, moment in optimiser.moments.items():
+        np.testing.assert_allclose(moment.flat[: p.count], memory[name], rtol=1e-5, atol=1e-6)
+    assert not p.flat[p.count :].any()
+
+
+@pytest.mark.parametrize("count", [1, 63, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+def test_norm_is_euclidean_and_the_same_on_any_number_of_threads(count, threads):
+    g = Parameters({"all": (count,)}, np.float32)
+    g["all"][:] = np.random.default_rng(count).normal(size=count)
+    norms = []
+    for n in (1, 2):
+        threads(n)
+        norms.append(Optimiser(TrainConfig(), g).norm(g))
+    assert norms[0] == norms[1]
+    assert norms[0] == pytest.approx(math.sqrt(math.fsum(float(x) ** 2 for x in g["all"])), rel=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_norm_of_a_gradient_that_is_not_finite_is_not_finite(bad):
+    g = Parameters({"all": (1000,)}, np.float32)
+    g["all"][777] = bad
+    assert not math.isfinite(Optimiser(TrainConfig(), g).norm(g))

@@ -1,0 +1,181 @@
+"""Training as a whole: resuming, threads, what models learn."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charrnn.model.config import ModelConfig
+from charrnn.text.data import open_data
+from charrnn.text.prepare import PrepareOptions, prepare
+from charrnn.training.checkpoint import load_checkpoint
+from charrnn.training.config import TrainConfig
+from charrnn.training.evaluate import Evaluator
+from charrnn.training.loop import Trainer
+from charrnn.training.run import create_run, first_checkpoint, resume_run
+
+CORPORA = Path(__file__).parent.parent / "corpora"
+ENTROPY = json.loads((CORPORA / "entropy.json").read_text())
+
+
+class Silent:
+    """A watcher that asks for an interrupt after a given number of steps."""
+
+    def __init__(self, stop_at=None):
+        self.asked, self.stop_at = 0, stop_at
+
+    def compiling(self, kernels):
+        pass
+
+    def stepped(self, trainer):
+        if trainer.progress.step == self.stop_at:
+            self.asked = 2
+
+    def trained(self, trainer, loss, rate):
+        pass
+
+    def evaluating(self, done, total):
+        pass
+
+    def evaluated(self, progress, loss, best):
+        pass
+
+
+def prepared(tmp_path, text, name="data", **options):
+    source = tmp_path / f"{name}.txt"
+    source.write_text(text)
+    prepare([source], tmp_path / name, PrepareOptions(**options))
+    return open_data(tmp_path / name)
+
+
+def start(tmp_path, data, model, config, name="run"):
+    checkpoint = first_checkpoint(ModelConfig(len(data.vocabulary), **model), TrainConfig(**config), data)
+    create_run(tmp_path / name, checkpoint, data, force=False)
+    return checkpoint
+
+
+def train(run, data, checkpoint, stop_at=None):
+    """Train until the end, or until step `stop_at`."""
+    watcher = Silent(stop_at)
+    trainer = Trainer(run, data, checkpoint, watcher)
+    step = trainer.step
+
+    def watched_step():
+        result = step()
+        watcher.stepped(trainer)
+        return result
+
+    trainer.step = watched_step
+    trainer.run(watcher)
+    return trainer
+
+
+def arrays(path):
+    with np.load(path, allow_pickle=False) as file:
+        return {name: value for name, value in file.items() if name != "progress"}
+
+
+def assert_same_bits(one, two):
+    one, two = arrays(one), arrays(two)
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name].tobytes() != two[name].tobytes()] == []
+
+
+SHORT_TEXT = (CORPORA / "tales.txt").read_text()[:3000]
+RESUMED = {
+    "lstm adam": ({"cell": "lstm", "hidden": 17, "embed": 5}, {"optimiser": "adam"}),
+    "gru rmsprop": ({"cell": "gru", "hidden": 17, "layers": 1}, {"optimiser": "rmsprop", "lr": 0.001}),
+    "rnn sgd": ({"cell": "rnn", "hidden": 17}, {"optimiser": "sgd", "lr": 0.1, "schedule": "linear"}),
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("stops", [(1,), (13,), (26, 27), (5, 40, 52)])
+def test_an_interrupted_and_resumed_run_ends_with_the_bits_of_the_uninterrupted_one(tmp_path, name, stops):
+    """27 chunks make an epoch here, the last of them shorter: stops stand inside, at and after its end."""
+    model, config = RESUMED[name]
+    config = {"batch": 5, "seq_len": 20, "steps": 60, "eval_every": 10} | config
+    data = prepared(tmp_path, SHORT_TEXT)
+    whole = train(tmp_path / "whole", data, start(tmp_path, data, model, config, "whole"))
+    checkpoint = start(tmp_path, data, model, config, "parts")
+    for stop in stops:
+        train(tmp_path / "parts", data, checkpoint, stop_at=stop)
+        assert load_checkpoint(tmp_path / "parts" / "last.npz").progress.step == stop
+        checkpoint = resume_run(tmp_path / "parts", data, {})
+    train(tmp_path / "parts", data, checkpoint)
+    assert whole.streams.chunks == 27
+    for file in ("last.npz", "best.npz"):
+        assert_same_bits(tmp_path / "whole" / file, tmp_path / "parts" / file)
+    ends = [load_checkpoint(tmp_path / run / "last.npz").progress for run in ("whole", "parts")]
+    for field in ("step", "epoch", "position", "chars", "best_loss", "best_step"):
+        assert getattr(ends[0], field) == getattr(ends[1], field), field
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_one_and_two_threads_train_the_same_bits(tmp_path, cell, threads):
+    data = prepared(tmp_path, SHORT_TEXT)
+    for count in (1, 2):
+        threads(count)
+        config = {"batch": 24, "seq_len": 10, "steps": 12}
+        train(tmp_path / str(count), data, start(tmp_path, data, {"cell": cell, "hidden": 130}, config, str(count)))
+    for file in ("last.npz", "best.npz"):
+        assert_same_bits(tmp_path / "1" / file, tmp_path / "2" / file)
+
+
+def test_the_journal_adds_up(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    config = {"batch": 5, "seq_len": 20, "epochs": 2, "eval_every": 10}
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["kind"] == "train"][-1]
+    per_epoch = (len(data.splits["train"]) - 1) // 5 * 5
+    assert (last["step"], last["chars"], last["epoch"]) == (54, 2 * per_epoch, 2.0)
+    assert last["bpc"] == pytest.approx(last["loss"] / np.log(2), rel=1e-5)
+    evaluations = [line for line in lines if line["kind"] == "eval"]
+    assert [line["step"] for line in evaluations] == [10, 20, 30, 40, 50, 54]
+    assert {line["chars"] for line in evaluations} == {len(data.splits["val"]) - 1}
+
+
+def test_evaluation_is_the_loss_of_one_long_chunk(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT * 2, val=0.2)
+    checkpoint = start(tmp_path, data, {"hidden": 20}, {"batch": 2, "seq_len": 9})
+    network, text = checkpoint.network(np.float64), np.asarray(data.splits["val"])
+    from charrnn.model.network import Chunk
+
+    whole = Chunk(network, 1, len(text) - 1)
+    whole.forward(text[:-1, None])
+    assert Evaluator(network, text).loss() == pytest.approx(whole.loss(text[1:, None]), rel=1e-12)
+
+
+def test_a_diverging_run_stops_with_its_last_good_checkpoint(tmp_path):
+    from charrnn.errors import TrainingError
+
+    data = prepared(tmp_path, SHORT_TEXT)
+    checkpoint = start(
+        tmp_path, data, {"cell": "rnn", "nonlinearity": "relu"}, {"batch": 4, "lr": 1e30, "clip_norm": 0}
+    )
+    with pytest.raises(TrainingError, match="finite"):
+        train(tmp_path / "run", data, checkpoint)
+    assert load_checkpoint(tmp_path / "run" / "last.npz").progress.step == 0
+
+
+def test_a_model_trained_on_tales_comes_within_three_percent_of_its_entropy(tmp_path):
+    data = prepared(tmp_path, (CORPORA / "tales.txt").read_text())
+    config = {"batch": 16, "seq_len": 64, "lr": 0.01, "steps": 14000, "eval_every": 14000}
+    trainer = train(tmp_path / "run", data, start(tmp_path, data, {"layers": 1, "hidden": 128}, config))
+    entropy = ENTROPY["tales"]["entropy_nats"]
+    assert trainer.progress.best_loss < 1.03 * entropy
+    assert trainer.progress.best_loss > 0.97 * entropy  # less would mean that the text or its entropy is wrong
+
+
+def test_an_lstm_solves_recall_where_a_plain_rnn_does_not(tmp_path):
+    data = prepared(tmp_path, (CORPORA / "recall.txt").read_text())
+    config = {"batch": 32, "seq_len": 64, "lr": 0.01, "steps": 4000, "eval_every": 4000}
+    entropy, without_memory = (ENTROPY["recall"][name] for name in ("entropy_nats", "nats_without_memory"))
+    losses = {}
+    for cell in ("lstm", "rnn"):
+        model = {"cell": cell, "layers": 1, "hidden": 64}
+        losses[cell] = train(tmp_path / cell, data, start(tmp_path, data, model, config, cell)).progress.best_loss
+    assert losses["lstm"] < 1.1 * entropy
+    assert losses["rnn"] > 0.95 * without_memory
