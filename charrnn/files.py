@@ -82,8 +82,11 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def refuse_existing(path: Path, marker: str, force: bool) -> None:
-    """Raise OutputError unless `path` is free, an empty folder, or (with force) an older one of its kind."""
+def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -> None:
+    """Raise OutputError unless `path` is free, an empty folder, or (with force) an older one of its kind.
+
+    `otherwise` is what else to try, put before the other advice.
+    """
     if not path.exists() and not path.is_symlink():
         return
     if path.is_dir() and not any(path.iterdir()):
@@ -92,7 +95,7 @@ def refuse_existing(path: Path, marker: str, force: bool) -> None:
         if force:
             return
         raise OutputError(
-            f"expected a new folder, got {path}, which exists; try another --out, or --force to replace it"
+            f"expected a new folder, got {path}, which exists; try {otherwise}another --out, or --force to replace it"
         )
     raise OutputError(f"expected a new folder, got {path}, which exists and holds something else; try another --out")
 

@@ -93,3 +93,11 @@ def test_recall_ends_each_line_with_its_key_at_the_stated_distance():
     assert sum((n - expected) ** 2 / expected for n in counts.values()) < 45  # chi-square, 15 degrees of freedom
     nats = math.log(16) / (len(lines[0]) + 1)
     assert ENTROPY["recall"]["entropy_nats"] == pytest.approx(nats, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_table_in_the_readme_holds_the_figures(name):
+    table = (ROOT / "corpora" / "README.md").read_text()
+    figures = ENTROPY[name]
+    row = next(line for line in table.splitlines() if line.startswith(f"| `{name}.txt`"))
+    assert f"{len(TEXTS[name]):,} | {figures['entropy_nats']:.6f} ({figures['entropy_bits']:.6f})" in row

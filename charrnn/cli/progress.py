@@ -14,7 +14,7 @@ from charrnn.training.checkpoint import Checkpoint, Progress
 from charrnn.training.loop import Trainer
 
 PLAIN_SECONDS = 10.0  # between plain lines
-BAR = "{percentage:3.0f}% |{bar}| {postfix} [{remaining} left]"
+BAR = "{percentage:3.0f}% |{bar}| {desc} [{remaining} left]"
 
 
 def losses(nats: float) -> str:
@@ -79,7 +79,7 @@ class Display:
         figures = f"step {trainer.progress.step:,}, epoch {trainer.epochs():.2f}, {losses(loss)}, {rate:,.0f} chars/s"
         if self.bar is not None:
             self.bar.n = trainer.done()
-            self.bar.set_postfix_str(figures)
+            self.bar.set_description_str(figures)
         elif time.perf_counter() - self.said >= PLAIN_SECONDS:
             self.said = time.perf_counter()
             say(f"{figures}, gradient norm {trainer.last_norm:.3g}")
@@ -87,7 +87,7 @@ class Display:
     def evaluating(self, done: int, total: int) -> None:
         """Show how far the evaluation is."""
         if self.bar is not None:
-            self.bar.set_postfix_str(f"evaluating, {done / total:.0%}")
+            self.bar.set_description_str(f"evaluating, {done / total:.0%}")
 
     def evaluated(self, progress: Progress, loss: float, best: bool) -> None:
         """A line for each evaluation."""

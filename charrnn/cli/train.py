@@ -91,7 +91,7 @@ def train(
     if resume:
         checkpoint = resume_run(out, text, explicit(context, [*MODEL, *training_names]))
     else:
-        refuse_existing(out, MARKER, force)
+        refuse_existing(out, MARKER, force, otherwise="--resume to go on, ")
         model = ModelConfig(len(text.vocabulary), **{name: context.params[name] for name in MODEL})
         training = TrainConfig(**{name: context.params[name] for name in training_names})
         checkpoint = first_checkpoint(model, training, text)
