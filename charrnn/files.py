@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -47,7 +48,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             f"expected to write {path}, got: {_reason(error)}; try another folder or free some space"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -55,13 +57,14 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
     """A new folder beside `path` that takes its place when the block ends well, and vanishes otherwise.
 
     Args:
-        path: where the folder shall stand.
-        marker: a file by which an older folder of the same kind is known; nothing else is ever replaced.
+        path: where the folder shall stand; an empty folder there is filled.
+        marker: a JSON file by which an older folder of ours is known; nothing else is ever replaced.
         force: whether such an older folder may be replaced.
     Raises:
-        OutputError: something stands at `path`, or it cannot be written.
+        OutputError: something stands at `path`, or it cannot be written; what stood there is then as it was.
     """
     refuse_existing(path, marker, force)
+    path = path.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -70,9 +73,7 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
     try:
         temporary.chmod(0o777 & ~_umask())
         yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        os.rename(temporary, path)
+        _move_into_place(temporary, path, marker)
         _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
@@ -82,8 +83,29 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _move_into_place(new: Path, path: Path, marker: str) -> None:
+    """Let the folder `new` stand at `path`; an older one is moved aside first, and back if that fails."""
+    if not path.exists():
+        os.rename(new, path)
+    elif not any(path.iterdir()):
+        # Filled, not replaced: it may be somebody's working folder. The marker, which makes it ours, comes last.
+        for item in sorted(new.iterdir(), key=lambda item: item.name == marker):
+            os.rename(item, path / item.name)
+    else:
+        aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)) / "older"
+        try:
+            os.rename(path, aside)
+            try:
+                os.rename(new, path)
+            except OSError:
+                os.rename(aside, path)
+                raise
+        finally:
+            shutil.rmtree(aside.parent, ignore_errors=True)
+
+
 def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -> None:
-    """Raise OutputError unless `path` is free, an empty folder, or (with force) an older one of its kind.
+    """Raise OutputError unless `path` is free, an empty folder, or (with force) an older folder of ours.
 
     `otherwise` is what else to try, put before the other advice.
     """
@@ -91,13 +113,25 @@ def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -
         return
     if path.is_dir() and not any(path.iterdir()):
         return
-    if path.is_dir() and (path / marker).is_file():
-        if force:
-            return
+    if not _is_ours(path / marker):
+        raise OutputError(
+            f"expected a new folder, got {path}, which exists and holds something else; try another --out"
+        )
+    if not force:
         raise OutputError(
             f"expected a new folder, got {path}, which exists; try {otherwise}another --out, or --force to replace it"
         )
-    raise OutputError(f"expected a new folder, got {path}, which exists and holds something else; try another --out")
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise OutputError(f"expected a folder to replace, got {path}, the working folder; try from outside it")
+
+
+def _is_ours(marker: Path) -> bool:
+    """Whether this is the JSON file that marks a folder of this project."""
+    try:
+        content = json.loads(marker.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and str(content.get("format")).startswith("charrnn-")
 
 
 def _umask() -> int:

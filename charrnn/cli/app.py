@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from charrnn import __version__, runtime
+from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.gradcheck import gradcheck
 from charrnn.cli.prepare import prepare
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (prepare, train, sample, gradcheck):
+for command in (prepare, train, sample, gradcheck, bench):
     app.command()(command)
 app.command("eval")(evaluate)
 
@@ -52,19 +53,30 @@ def main() -> None:
     """Run the command line; errors that a user can mend are one line on standard error."""
     runtime.prepare()
     try:
-        app()
+        try:
+            app(prog_name="charrnn")
+        finally:
+            sys.stdout.flush()
     except CharRNNError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:
-        # The reader of our output has gone; let the interpreter's last flush go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         sys.exit(1)
+    except OSError as error:
+        _discard_output()
+        where = f" {error.filename}" if error.filename else " the output"
+        _fail(f"expected to read or write{where}, got: {error.strerror or error}; try another place", 1)
     except MemoryError:
         _fail("expected enough memory, got none left; try a smaller --hidden, --batch or --seq-len", 1)
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error}; try CHARRNN_DEBUG=1 for the traceback, and report it", 1)
+
+
+def _discard_output() -> None:
+    """Nobody takes our output any more: let the interpreter's last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, status: int) -> None:

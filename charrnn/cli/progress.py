@@ -41,7 +41,7 @@ class Display:
         model, config = checkpoint.model, checkpoint.training
         self.said = time.perf_counter()
         self.compile_start: float | None = None
-        self.bar = None
+        self.bar, self.figures = None, ""
         count = sum(array.size for array in checkpoint.parameters.values())
         embedding = f", embedding {model.embed}" if model.embed else ""
         say(
@@ -76,18 +76,20 @@ class Display:
     def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
         """Move the bar, or print a line now and then."""
         self._begin(trainer)
-        figures = f"step {trainer.progress.step:,}, epoch {trainer.epochs():.2f}, {losses(loss)}, {rate:,.0f} chars/s"
+        self.figures = (
+            f"step {trainer.progress.step:,}, epoch {trainer.epochs():.2f}, {losses(loss)}, {rate:,.0f} chars/s"
+        )
         if self.bar is not None:
             self.bar.n = trainer.done()
-            self.bar.set_description_str(figures)
+            self.bar.set_description_str(self.figures)
         elif time.perf_counter() - self.said >= PLAIN_SECONDS:
             self.said = time.perf_counter()
-            say(f"{figures}, gradient norm {trainer.last_norm:.3g}")
+            say(f"{self.figures}, gradient norm {trainer.last_norm:.3g}")
 
     def evaluating(self, done: int, total: int) -> None:
         """Show how far the evaluation is."""
         if self.bar is not None:
-            self.bar.set_description_str(f"evaluating, {done / total:.0%}")
+            self.bar.set_description_str(f"{self.figures}, evaluating {done / total:.0%}")
 
     def evaluated(self, progress: Progress, loss: float, best: bool) -> None:
         """A line for each evaluation."""
@@ -98,23 +100,19 @@ class Display:
             say(line)
 
 
-def summary(run: Path, checkpoint: Checkpoint, data: Data) -> None:
+def summary(run: Path, checkpoint: Checkpoint) -> None:
     """The table at the end of a run."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     p = checkpoint.progress
-    table = Table(box=box.SIMPLE, show_header=False)
-    if p.best_loss is not None:
-        table.add_row("best validation loss", losses(p.best_loss))
-        table.add_row("at step", f"{p.best_step:,} of {p.step:,}")
-    else:
-        table.add_row("steps", f"{p.step:,}")
     rate = p.chars / p.seconds if p.seconds else 0.0
-    table.add_row("trained", f"{p.chars:,} characters in {clock(p.seconds)} ({rate:,.0f} a second)")
-    table.add_row("time in all", clock(p.elapsed))
-    names = [name for name in ("best.npz", "last.npz") if (run / name).is_file()]
-    table.add_row("checkpoints", ", ".join(str(run / name) for name in names))
-    table.add_row("next", f"charrnn sample {run}")
-    Console(stderr=True, highlight=False, soft_wrap=True).print(table)
+    names = [str(run / name) for name in ("best.npz", "last.npz") if (run / name).is_file()]
+    rows = {"steps": f"{p.step:,}"}
+    if p.best_loss is not None:
+        rows = {"best validation loss": losses(p.best_loss), "at step": f"{p.best_step:,} of {p.step:,}"}
+    rows |= {
+        "trained": f"{p.chars:,} characters in {clock(p.seconds)} ({rate:,.0f} a second)",
+        "time in all": clock(p.elapsed),
+        "checkpoints": ", ".join(names),
+        "next": f"charrnn sample {run}",
+    }
+    for name, value in rows.items():
+        say(f"  {name:<22}{value}")

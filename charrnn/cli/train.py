@@ -100,8 +100,9 @@ def train(
         trainer = Trainer(out, text, checkpoint, display)
         if trainer.finished():
             say(f"{out} is finished already; try more --epochs, --steps or --minutes")
+            return
         trainer.run(interrupt)
-    summary(out, checkpoint, text)
+    summary(out, checkpoint)
     if as_json:
         best = checkpoint.progress.best_loss
         print_json(

@@ -96,9 +96,9 @@ def momentum(p, g, m, scalars):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath={"reassoc", "contract"})
-def _block_sum_of_squares(x, low, high):  # type: ignore[no-untyped-def]
+def _sum_of_squares(x):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0.0)
-    for k in range(low, high):
+    for k in range(x.size):
         total += x[k] * x[k]
     return total
 
@@ -108,4 +108,4 @@ def sums_of_squares(x, sums):  # type: ignore[no-untyped-def]
     """sums[j] = the sum of squares of block j of the flat vector x; sums: (blocks,) float64."""
     for block in prange(sums.size):
         low = block * BLOCK
-        sums[block] = _block_sum_of_squares(x, low, min(low + BLOCK, x.size))
+        sums[block] = _sum_of_squares(x[low : low + BLOCK])

@@ -62,8 +62,7 @@ def pack(w, gates, order, packed):  # type: ignore[no-untyped-def]
         column = order[panel // panels] * hidden + first
         width = min(W, hidden - first)
         for k in range(w.shape[0]):
-            for c in range(width):
-                packed[panel, k, c] = w[k, column + c]
+            packed[panel, k, :width] = w[k, column : column + width]
 
 
 @njit(cache=True, parallel=True)
@@ -83,9 +82,14 @@ def pack_transposed(w, gates, order, packed):  # type: ignore[no-untyped-def]
         first = panel * W
         width = min(W, w.shape[0] - first)
         for s in range(slots):
-            for j in range(hidden):
+            for block in range(0, hidden, W):  # a W x W block stays in the L1 cache while it is turned
+                count = min(W, hidden - block)
+                turned = packed[panel, s * stride + block : s * stride + block + count]
+                column = order[s] * hidden + block
                 for c in range(width):
-                    packed[panel, s * stride + j, c] = w[first + c, order[s] * hidden + j]
+                    source = w[first + c, column : column + count]
+                    for j in range(count):
+                        turned[j, c] = source[j]
 
 
 @njit(cache=True, parallel=True)
@@ -98,8 +102,7 @@ def unpack(packed, gates, order, w):  # type: ignore[no-untyped-def]
         column = order[panel // panels] * hidden + first
         width = min(W, hidden - first)
         for k in range(w.shape[0]):
-            for c in range(width):
-                w[k, column + c] = packed[panel, k, c]
+            w[k, column : column + width] = packed[panel, k, :width]
 
 
 def rows_of(packed: Array, columns: int) -> Array:

@@ -22,10 +22,11 @@ def lookup(table, bias, symbols, rows):  # type: ignore[no-untyped-def]
         rows: [panels, >= R, W], written.
     """
     for panel in prange(table.shape[0]):
+        start = bias[panel * W : panel * W + W]
         for r in range(symbols.shape[0]):
-            symbol = symbols[r]
+            entry, row = table[panel, symbols[r]], rows[panel, r]
             for c in range(W):
-                rows[panel, r, c] = bias[panel * W + c] + table[panel, symbol, c]
+                row[c] = start[c] + entry[c]
 
 
 @njit(cache=True, parallel=True)
@@ -40,6 +41,6 @@ def add_to_table(d, symbols, d_table):  # type: ignore[no-untyped-def]
     for panel in prange(d.shape[0]):
         d_table[panel] = 0
         for r in range(symbols.shape[0]):
-            symbol = symbols[r]
+            entry, row = d_table[panel, symbols[r]], d[panel, r]
             for c in range(W):
-                d_table[panel, symbol, c] += d[panel, r, c]
+                entry[c] += row[c]

@@ -23,7 +23,7 @@ TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators a row, two weight vectors, 
 STRIDES = {"row_tile": (W, 1), "column_tile": (1, W)}  # of A, from row to row and along k
 
 
-def _counted_loop(b: ir.IRBuilder, count: ir.Value, carried: list[ir.Value]) -> Any:
+def counted_loop(b: ir.IRBuilder, count: ir.Value, carried: list[ir.Value]) -> Any:
     """Open `for k in range(count)`, count >= 1, with SSA values carried round; return (k, values, close)."""
     entry, body, leave = b.block, b.append_basic_block(), b.append_basic_block()
     b.branch(body)
@@ -47,14 +47,19 @@ def _counted_loop(b: ir.IRBuilder, count: ir.Value, carried: list[ir.Value]) -> 
     return k, values, close
 
 
+def multiply_add(module: ir.Module, scalar: ir.Type) -> ir.Function:
+    """LLVM's x * y + z on a vector of this float type, fused where the CPU can."""
+    vector = ir.VectorType(scalar, lanes_of(scalar))
+    name = f"llvm.fmuladd.v{vector.count}f{32 if scalar == FLOAT else 64}"
+    return cgutils.get_or_insert_function(module, ir.FunctionType(vector, [vector] * 3), name)
+
+
 def _emit_tile(b: ir.IRBuilder, rows: int, strides: tuple[int, int], operands: list[ir.Value]) -> None:
     """C[rows, W] = start + sum over k of A[rows, k] B[k, W], two vectors of columns at a time."""
     a, a_outer, w, w_outer, c, start, start_stride, inner, outer = operands
     row_stride, k_stride = strides
     lanes = lanes_of(c.type.pointee)
-    vector = ir.VectorType(c.type.pointee, lanes)
-    name = f"llvm.fmuladd.v{lanes}f{32 if c.type.pointee == FLOAT else 64}"
-    multiply_add = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), name)
+    fused = multiply_add(b.module, c.type.pointee)
     for column in range(0, W, 2 * lanes):
         columns = (column, column + lanes)
         accumulators = [
@@ -62,17 +67,17 @@ def _emit_tile(b: ir.IRBuilder, rows: int, strides: tuple[int, int], operands: l
             for i in range(rows)
             for v in columns
         ]
-        block, accumulators, close_outer = _counted_loop(b, outer, accumulators)
+        block, accumulators, close_outer = counted_loop(b, outer, accumulators)
         a_block = b.gep(a, [b.mul(block, a_outer)])
         w_block = b.gep(w, [b.mul(block, w_outer)])
-        k, accumulators, close_inner = _counted_loop(b, inner, accumulators)
+        k, accumulators, close_inner = counted_loop(b, inner, accumulators)
         w_row = b.gep(w_block, [b.mul(k, I64(W))])
         a_column = b.gep(a_block, [b.mul(k, I64(k_stride))])
         weights = [load(b, b.gep(w_row, [I64(v)]), lanes) for v in columns]
         sums = []
         for i in range(rows):
             x = splat(b, b.load(b.gep(a_column, [I64(i * row_stride)])), lanes)
-            sums += [b.call(multiply_add, [x, weights[v], accumulators[2 * i + v]]) for v in range(2)]
+            sums += [b.call(fused, [x, weights[v], accumulators[2 * i + v]]) for v in range(2)]
         close_inner(sums)
         close_outer(sums)
         for i in range(rows):

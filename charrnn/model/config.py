@@ -35,14 +35,17 @@ class ModelConfig:
     reset: str = "after"
 
     def __post_init__(self) -> None:
-        for name, least in (("symbols", 1), ("layers", 1), ("hidden", 1), ("embed", 0)):
+        limits = {"symbols": (1, 1_114_112), "layers": (1, 1000), "hidden": (1, 65_536), "embed": (0, 65_536)}
+        for name, (least, most) in limits.items():
             value = getattr(self, name)
+            if isinstance(value, int) and value > most:
+                raise ConfigError(f"expected --{name} of at most {most}, got {value}; try --{name} {min(most, 512)}")
             if not isinstance(value, int) or value < least:
-                raise ConfigError(f"expected {name} of at least {least}, got {value!r}; try --{name} {least or 64}")
+                raise ConfigError(f"expected --{name} of at least {least}, got {value!r}; try --{name} {least or 64}")
         for name, names in (("cell", CELLS), ("nonlinearity", NONLINEARITIES), ("reset", RESETS)):
             value = getattr(self, name)
             if value not in names:
-                raise ConfigError(f"expected {name} to be one of {', '.join(names)}, got {value!r}")
+                raise ConfigError(f"expected --{name} to be one of {', '.join(names)}, got {value!r}; try {names[0]}")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""

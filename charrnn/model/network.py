@@ -183,19 +183,13 @@ class Chunk:
             inputs: (t, B) symbols, t at most the capacity.
         """
         self.make_room()
-        network, threads = self.network, numba.get_num_threads()
+        network = self.network
         self.steps, rows = inputs.shape[0], inputs.size
         self.symbols = np.ascontiguousarray(inputs, np.int32).reshape(-1)
         for index, (layer, arrays) in enumerate(zip(network.layers, self.arrays, strict=True)):
-            slots, bias = layer.input_slots(arrays), network.biases[index]
-            if index == 0:
-                lookup(network.input.table, bias, self.symbols, slots)
-            else:
-                below = self.arrays[index - 1].h
-                product(below, self.batch, rows, network.upper_inputs[index - 1].w_x, bias, slots, threads)
-            layer.forward(arrays, self.steps, self.batch)
-        output = network.output
-        product(self.arrays[-1].h, self.batch, rows, output.w_y, output.b_y, self.logits, threads)
+            self.input_forward(index, rows)
+            self.recurrence_forward(layer, arrays)
+        self.output_forward(rows)
 
     def loss(self, targets: Array) -> float:
         """Mean cross-entropy in nats per character; the logits give way to its gradient.
@@ -210,38 +204,76 @@ class Chunk:
 
     def backward(self) -> None:
         """Write the gradients of the mean loss into network.gradients; gradients stop at the chunk's start."""
-        network, gradients = self.network, self.network.gradients
-        rows, threads = self.steps * self.batch, numba.get_num_threads()
-        self._output_backward(rows, threads)
-        for index in range(len(network.layers) - 1, -1, -1):
-            layer, arrays = network.layers[index], self.arrays[index]
-            layer.backward(arrays, self.steps, self.batch)
-            d_extra = {name: gradients[f"layer{index}.{name}"] for name in layer.extra_parameters}
-            layer.weight_gradient(arrays, rows, gradients[f"layer{index}.W_h"], d_extra, self.ones)
-            slots = layer.input_slots(arrays)
-            column_sums(slots, rows, self.ones, layer.zero, self.d_bias, threads)
-            d_b = gradients[f"layer{index}.b"][None, :]
-            unpack(self.d_bias.reshape(-1, 1, W), len(layer.gates), order_of(*layer.input_order), d_b)
-            if index == 0:
-                network.input.backward(slots, self.symbols, gradients)
-            else:
-                self._upper_input_backward(index, slots, rows, threads)
+        rows = self.steps * self.batch
+        self.output_gradient(rows)
+        self.output_backward(rows)
+        for index in range(len(self.network.layers) - 1, -1, -1):
+            layer, arrays = self.network.layers[index], self.arrays[index]
+            self.recurrence_backward(layer, arrays)
+            self.layer_gradient(index, layer, arrays, rows)
+            if index > 0:
+                self.input_backward(index, rows)
 
-    def _output_backward(self, rows: int, threads: int) -> None:
-        output, gradients, top = self.network.output, self.network.gradients, self.arrays[-1]
+    # The phases of a chunk, which `charrnn bench` measures one by one.
+
+    def input_forward(self, index: int, rows: int) -> None:
+        """The input's share of a layer's gates: looked up for the first layer, a product above it."""
+        network, threads = self.network, numba.get_num_threads()
+        slots, bias = network.layers[index].input_slots(self.arrays[index]), network.biases[index]
+        if index == 0:
+            lookup(network.input.table, bias, self.symbols, slots)
+        else:
+            w_x = network.upper_inputs[index - 1].w_x
+            product(self.arrays[index - 1].h, self.batch, rows, w_x, bias, slots, threads)
+
+    def recurrence_forward(self, layer: Layer, arrays: Any) -> None:
+        """A layer through time."""
+        layer.forward(arrays, self.steps, self.batch)
+
+    def output_forward(self, rows: int) -> None:
+        """The logits."""
+        output = self.network.output
+        product(self.arrays[-1].h, self.batch, rows, output.w_y, output.b_y, self.logits, numba.get_num_threads())
+
+    def output_gradient(self, rows: int) -> None:
+        """Gradients of W_y and b_y from those of the logits."""
+        output, gradients, threads = self.network.output, self.network.gradients, numba.get_num_threads()
         zero = self.network.layers[-1].zero
-        gradient_product(top.h, self.batch, self.logits, rows, zero, output.d_w_y, threads)
+        gradient_product(self.arrays[-1].h, self.batch, self.logits, rows, zero, output.d_w_y, threads)
         unpack(output.d_w_y, 1, ONE_GATE, gradients["W_y"])
         column_sums(self.logits, rows, self.ones, zero, output.d_b_y, threads)
         gradients["b_y"][:] = output.d_b_y[: output.symbols]
-        product(self.logits, 0, rows, output.w_y_t, zero, top.dh, threads)
 
-    def _upper_input_backward(self, index: int, slots: Array, rows: int, threads: int) -> None:
-        upper, below = self.network.upper_inputs[index - 1], self.arrays[index - 1]
-        zero = self.network.layers[index].zero
-        gradient_product(below.h, self.batch, slots, rows, zero, upper.d_w_x, threads)
-        unpack(upper.d_w_x, upper.gates, upper.order, self.network.gradients[f"layer{index}.W_x"])
-        product(slots, 0, rows, upper.w_x_t, zero, below.dh, threads)
+    def output_backward(self, rows: int) -> None:
+        """The gradient of the top layer's h from that of the logits."""
+        zero, threads = self.network.layers[-1].zero, numba.get_num_threads()
+        product(self.logits, 0, rows, self.network.output.w_y_t, zero, self.arrays[-1].dh, threads)
+
+    def recurrence_backward(self, layer: Layer, arrays: Any) -> None:
+        """A layer back through time; the gates give way to their gradients."""
+        layer.backward(arrays, self.steps, self.batch)
+
+    def layer_gradient(self, index: int, layer: Layer, arrays: Any, rows: int) -> None:
+        """Gradients of a layer's weights and biases, and for the first layer of what makes its table."""
+        gradients, threads = self.network.gradients, numba.get_num_threads()
+        d_extra = {name: gradients[f"layer{index}.{name}"] for name in layer.extra_parameters}
+        layer.weight_gradient(arrays, rows, gradients[f"layer{index}.W_h"], d_extra, self.ones)
+        slots = layer.input_slots(arrays)
+        column_sums(slots, rows, self.ones, layer.zero, self.d_bias, threads)
+        d_b = gradients[f"layer{index}.b"][None, :]
+        unpack(self.d_bias.reshape(-1, 1, W), len(layer.gates), order_of(*layer.input_order), d_b)
+        if index == 0:
+            self.network.input.backward(slots, self.symbols, gradients)
+        else:
+            upper, below = self.network.upper_inputs[index - 1], self.arrays[index - 1]
+            gradient_product(below.h, self.batch, slots, rows, layer.zero, upper.d_w_x, threads)
+            unpack(upper.d_w_x, upper.gates, upper.order, gradients[f"layer{index}.W_x"])
+
+    def input_backward(self, index: int, rows: int) -> None:
+        """The gradient of the h of the layer below from that of a layer's gates."""
+        layer, upper = self.network.layers[index], self.network.upper_inputs[index - 1]
+        slots, threads = layer.input_slots(self.arrays[index]), numba.get_num_threads()
+        product(slots, 0, rows, upper.w_x_t, layer.zero, self.arrays[index - 1].dh, threads)
 
     def state_gradient(self) -> list[State]:
         """Gradient of the mean loss by the state before the chunk, layer by layer, after `backward`."""

@@ -81,7 +81,7 @@ def open_data(path: Path) -> Data:
             if meta["splits"][name]
         }
         _check(meta, vocabulary, splits)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, EOFError) as error:
         raise DataError(f"expected a whole DATA folder, got {path}, damaged ({error}); try prepare again") from None
     return Data(path, meta, vocabulary, splits)
 
@@ -92,3 +92,5 @@ def _check(meta: dict[str, Any], vocabulary: Vocabulary, splits: dict[str, Symbo
     for name, array in splits.items():
         if array.dtype != vocabulary.dtype or array.shape != (meta["splits"][name],):
             raise ValueError(f"{name}.npy does not hold {meta['splits'][name]} symbols of {vocabulary.dtype}")
+        if array.max() >= len(vocabulary):  # the engine looks rows of tables up by these numbers
+            raise ValueError(f"{name}.npy holds symbol {array.max()} of a vocabulary of {len(vocabulary)}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import DataError
+from charrnn.errors import DataError, OutputError
 from charrnn.files import building_folder, refuse_existing
 from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS
 from charrnn.text.vocabulary import LEVELS, Vocabulary, code_points
@@ -35,10 +35,10 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
-            raise DataError(f"expected --level char or byte, got {self.level!r}")
+            raise DataError(f"expected --level char or byte, got {self.level!r}; try --level char")
         try:
             "".encode(self.encoding)
-        except LookupError:
+        except (LookupError, UnicodeError):
             raise DataError(f"expected an encoding that Python knows, got {self.encoding!r}; try utf-8") from None
         if not (self.val >= 0 and self.test >= 0 and self.val + self.test < 1):
             raise DataError(
@@ -67,8 +67,9 @@ def codes_in(content: bytes, path: Path, level: str, encoding: str) -> NDArray[n
         return code_points(content.decode(encoding))
     except UnicodeDecodeError as error:
         found = error.object[error.start : error.end][:8].hex(" ")
+        offset = error.start + len(content) - len(error.object)  # a codec may have taken a byte-order mark off
         raise DataError(
-            f"expected {encoding} text, got bytes {found} at offset {error.start} of {path} "
+            f"expected {encoding} text, got bytes {found} at offset {offset} of {path} "
             f"({error.reason}); try --encoding latin-1, or --level byte"
         ) from None
 
@@ -105,10 +106,15 @@ def prepare(inputs: list[Path], out: Path, options: PrepareOptions, force: bool 
         OutputError: `out` exists or cannot be written.
     """
     refuse_existing(out, MARKER, force)
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise OutputError(f"expected texts outside the folder to make, got {path} in {out}; try another --out")
     contents = [read_file(path) for path in inputs]
     codes = np.concatenate(
         [codes_in(c, path, options.level, options.encoding) for c, path in zip(contents, inputs, strict=True)]
     )
+    if not len(codes):
+        raise DataError(f"expected text, got only empty files: {', '.join(map(str, inputs))}; try another file")
     vocabulary = Vocabulary(options.level, np.unique(codes).tolist())
     ends = _split_ends(len(codes), options)
     meta = {

@@ -56,9 +56,12 @@ class Vocabulary:
         return np.min_scalar_type(len(self) - 1)
 
     def codes_of(self, text: str | bytes) -> NDArray[np.unsignedinteger]:
-        """Code points or bytes of a text; a str at level byte is taken as UTF-8."""
+        """Code points or bytes of a text; a str at level byte is taken as UTF-8.
+
+        Bytes of the command line that are not UTF-8 come as surrogate escapes and become those bytes again.
+        """
         if self.level == "byte":
-            return np.frombuffer(text.encode("utf-8") if isinstance(text, str) else text, np.uint8)
+            return np.frombuffer(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text, np.uint8)
         return code_points(text if isinstance(text, str) else text.decode("utf-8"))
 
     def encode(self, codes: NDArray[np.unsignedinteger], where: str) -> NDArray[np.unsignedinteger]:

@@ -26,9 +26,11 @@ from charrnn.engine.panels import Array
 from charrnn.errors import CharRNNError, CheckpointError
 from charrnn.files import replacing
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import Network, State, parameter_shapes
+from charrnn.model.network import Network, State, layer_type, parameter_shapes
+from charrnn.model.parameters import Shapes
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.config import TrainConfig
+from charrnn.training.optimiser import MOMENTS
 
 FORMAT = "charrnn-checkpoint"
 FORMAT_VERSION = 1
@@ -112,24 +114,38 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"expected a checkpoint, got {path}, which is no file; try the path of a .npz or a RUN folder"
         )
     try:
+        if path.read_bytes()[:2] not in (b"PK", b""):
+            raise _foreign(path)
         with np.load(path, allow_pickle=False) as file:
             return _read(dict(file.items()), path)
-    except CharRNNError:
+    except CheckpointError:
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except DAMAGE as error:
         raise CheckpointError(
             f"expected a whole checkpoint, got {path}, truncated or damaged ({_short(error)}); "
             "try another checkpoint of the run"
         ) from None
+
+
+# What NumPy, zipfile, json and our own checks raise on content that is not what it should be.
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    CharRNNError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _foreign(path: Path) -> CheckpointError:
+    return CheckpointError(f"expected a checkpoint of charrnn, got {path}, another kind of file; try last.npz of a run")
 
 
 def _short(error: Exception) -> str:
@@ -138,9 +154,7 @@ def _short(error: Exception) -> str:
 
 def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
     if str(arrays.get("format")) != FORMAT:
-        raise CheckpointError(
-            f"expected a checkpoint of charrnn, got {path}, another kind of .npz; try last.npz of a run"
-        )
+        raise _foreign(path)
     if int(arrays["format_version"]) > FORMAT_VERSION:
         raise CheckpointError(
             f"expected checkpoint format {FORMAT_VERSION} or older, got {int(arrays['format_version'])} in {path}; "
@@ -152,25 +166,30 @@ def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
         raise ValueError(f"{model.symbols} symbols in the model, {len(vocabulary)} in the vocabulary")
     if not np.array_equal(vocabulary.codes, arrays["vocabulary"]):
         raise ValueError("vocabulary out of order")
-    parameters = _under("parameters/", arrays)
-    for name, shape in parameter_shapes(model).items():
-        if parameters[name].shape != shape:
-            raise ValueError(f"{name} has shape {parameters[name].shape}, not {shape}")
-    moments = {name: _under(f"optimiser/{name}/", arrays) for name in ("m", "v")}
+    training = TrainConfig(**json.loads(str(arrays["training"])))
+    shapes = parameter_shapes(model)
+    state_shape = (model.layers, training.batch, model.hidden)
     return Checkpoint(
         model,
-        TrainConfig(**json.loads(str(arrays["training"]))),
+        training,
         Progress(**json.loads(str(arrays["progress"]))),
         vocabulary,
         str(arrays["data"]),
-        parameters,
-        {name: values for name, values in moments.items() if values},
-        _under("state/", arrays),
+        _under("parameters", arrays, shapes),
+        {name: _under(f"optimiser/{name}", arrays, shapes) for name in MOMENTS[training.optimiser]},
+        _under("state", arrays, dict.fromkeys(layer_type(model).states, state_shape)),
     )
 
 
-def _under(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+def _under(folder: str, arrays: dict[str, Array], shapes: Shapes) -> dict[str, Array]:
+    """The arrays of these names below `folder`, each of its shape, of finite numbers."""
+    found = {name: arrays[f"{folder}/{name}"] for name in shapes}
+    for name, array in found.items():
+        if array.shape != shapes[name] or array.dtype.kind != "f":
+            raise ValueError(f"{folder}/{name} is {array.dtype} of shape {array.shape}, not floats {shapes[name]}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{folder}/{name} holds numbers that are not finite")
+    return found
 
 
 def find_checkpoint(path: Path) -> Path:

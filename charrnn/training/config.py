@@ -60,7 +60,9 @@ class TrainConfig:
             raise ConfigError(f"expected --momentum from 0 up to below 1, got {self.momentum}; try 0.9")
         for name, names in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in names:
-                raise ConfigError(f"expected --{name} to be one of {', '.join(names)}, got {getattr(self, name)!r}")
+                raise ConfigError(
+                    f"expected --{name} to be one of {', '.join(names)}, got {getattr(self, name)!r}; try {names[0]}"
+                )
         if not (self.epochs or self.steps or self.minutes):
             object.__setattr__(self, "epochs", 10.0)
 

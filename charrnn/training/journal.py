@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import OutputError
+from charrnn.files import replacing
 
 
 class Journal:
@@ -20,22 +21,24 @@ class Journal:
     def __init__(self, path: Path, last_step: int) -> None:
         self.path = path
         try:
-            kept = [line for line in self._lines() if line.get("step", 0) <= last_step]
-            path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            if path.exists():
+                kept = [line for line in self._lines() if line.get("step", 0) <= last_step]
+                with replacing(path) as file:
+                    file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
             self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise OutputError(f"expected to write {path}, got: {error.strerror}; try another folder") from None
 
     def _lines(self) -> list[dict[str, Any]]:
         """The complete lines of an earlier part of the run."""
-        if not self.path.is_file():
-            return []
         lines = []
-        for text in self.path.read_text(encoding="utf-8").splitlines():
+        for text in self.path.read_bytes().splitlines():
             try:
-                lines.append(json.loads(text))
+                line = json.loads(text)
             except ValueError:
                 continue  # a line that was cut off when its process was killed
+            if isinstance(line, dict):
+                lines.append(line)
         return lines
 
     def write(self, kind: str, **values: Any) -> None:

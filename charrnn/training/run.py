@@ -29,7 +29,7 @@ def _describe(checkpoint: Checkpoint, data: Data) -> bytes:
         "format_version": FORMAT_VERSION,
         "model": checkpoint.model.as_dict(),
         "training": checkpoint.training.as_dict(),
-        "data": {"path": str(data.path), "fingerprint": data.fingerprint},
+        "data": {"path": str(data.path.resolve()), "fingerprint": data.fingerprint},
     }
     return (json.dumps(content, indent=2) + "\n").encode()
 

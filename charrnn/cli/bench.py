@@ -1,0 +1,84 @@
+"""`charrnn bench`: how fast this machine trains and samples, beside its own peak."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from charrnn.cli.options import (
+    Cell,
+    Embed,
+    Hidden,
+    Json,
+    Layers,
+    Nonlinearity,
+    Reset,
+    Threads,
+    print_json,
+    start_engine,
+)
+from charrnn.errors import ConfigError
+from charrnn.model.config import ModelConfig
+from charrnn.training.config import TrainConfig
+
+DEFAULT = TrainConfig()
+
+
+def bench(
+    cell: Cell = ModelConfig.cell,
+    layers: Layers = ModelConfig.layers,
+    hidden: Hidden = ModelConfig.hidden,
+    embed: Embed = ModelConfig.embed,
+    nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
+    reset: Reset = ModelConfig.reset,
+    symbols: Annotated[int, typer.Option(help="Size of the vocabulary.")] = 65,
+    batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = DEFAULT.batch,
+    seq_len: Annotated[int, typer.Option(help="Time steps of a chunk.")] = DEFAULT.seq_len,
+    streams: Annotated[int, typer.Option(help="Streams sampled at once.")] = 1,
+    seconds: Annotated[float, typer.Option(help="How long to measure.")] = 5.0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Measure training and sampling speed on this machine, beside its peak."""
+    start_engine(threads)
+    if streams < 1 or not 0 < seconds <= 3600:
+        raise ConfigError(
+            f"expected --streams of at least 1 and --seconds above 0, got {streams}, {seconds}; try 1 and 5"
+        )
+    model = ModelConfig(symbols, cell, layers, hidden, embed, nonlinearity, reset)
+    training = TrainConfig(batch=batch, seq_len=seq_len)
+    from charrnn.bench import Bench
+
+    result = Bench(model, training, streams).run(seconds)
+    if as_json:
+        print_json({"model": model.as_dict(), "batch": batch, "seq_len": seq_len} | result)
+    else:
+        _show(model, training, result)
+
+
+def _show(model: ModelConfig, training: TrainConfig, result: dict[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console.print(
+        f"{model.cell} {model.layers} x {model.hidden}, {model.symbols} symbols, batch {training.batch}, "
+        f"{training.seq_len} time steps; {result['threads']} threads, {result['rounds']} rounds"
+    )
+    table = Table("", "characters a second", "GFLOP/s", "of peak", box=box.SIMPLE)
+    table.add_row("peak of the machine", "", f"{result['peak_gflops']:.0f}", "")
+    train, sample = result["train"], result["sample"]
+    sampling = "sampling" if sample["streams"] == 1 else f"sampling {sample['streams']} streams"
+    for name, part in (("training", train), (sampling, sample)):
+        table.add_row(
+            name, f"{part['chars_per_second']:,.0f}", f"{part['gflops']:.1f}", f"{100 * part['share_of_peak']:.1f} %"
+        )
+    console.print(table)
+    phases = Table("phase of a training step", "ms", box=box.SIMPLE)
+    for name, milliseconds in train["phases_ms"].items():
+        phases.add_row(name, f"{milliseconds:.2f}")
+    phases.add_row("whole step", f"{train['ms_per_chunk']:.2f}")
+    console.print(phases)

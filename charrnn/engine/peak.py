@@ -1,0 +1,47 @@
+"""The machine's peak: multiply-adds on registers alone, with nothing to load or store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic
+
+from charrnn.engine.simd import FLOAT, I64, lanes_of, splat
+from charrnn.engine.tile import TILE_ROWS, counted_loop, multiply_add
+
+CHAINS = 2 * TILE_ROWS  # independent sums, as many as the tile has
+FLOPS = 2 * CHAINS * lanes_of(FLOAT)  # of one iteration
+
+
+def _emit_chains(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+    count, factor = arguments
+    lanes = lanes_of(FLOAT)
+    x = splat(b, factor, lanes)
+    _, sums, close = counted_loop(b, count, [b.fmul(x, ir.Constant(x.type, [float(j)] * lanes)) for j in range(CHAINS)])
+    fma = multiply_add(b.module, FLOAT)
+    sums = [b.call(fma, [s, x, x]) for s in sums]
+    close(sums)
+    total = sums[0]
+    for s in sums[1:]:
+        total = b.fadd(total, s)
+    return b.extract_element(total, I64(0))
+
+
+@intrinsic
+def _chains(typing, count, factor):  # type: ignore[no-untyped-def]
+    return types.float32(types.intp, types.float32), _emit_chains
+
+
+@njit(cache=True, parallel=True)
+def multiply_adds(count, factor, sums):  # type: ignore[no-untyped-def]
+    """`count` iterations of FLOPS floating-point operations on each of sums.size threads.
+
+    Args:
+        count: iterations.
+        factor: float32 below 1, so that the sums stay finite.
+        sums: (threads,) float32, written, so that the work is not optimised away.
+    """
+    for task in prange(sums.size):
+        sums[task] = _chains(count, factor)

@@ -1,0 +1,59 @@
+"""Runs the command line as a user does, and looks at what it leaves behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SIZES = ("--hidden", "8", "--layers", "1", "--batch", "2", "--seq-len", "8")
+TIMEOUT = 120  # seconds; the first run of a cell on a machine compiles
+
+
+def command(*args):
+    """The words of a charrnn command."""
+    return [sys.executable, "-m", "charrnn", *args]
+
+
+def environment(**changes):
+    """The environment of the tests without what would change the output; and with `changes`."""
+    dropped = {"CHARRNN_DEBUG", "NO_COLOR", "FORCE_COLOR", "NUMBA_NUM_THREADS", "COLUMNS"}
+    return {k: v for k, v in os.environ.items() if k not in dropped} | changes
+
+
+def charrnn(*args, cwd, text=True, stdout=subprocess.PIPE, **changes):
+    """Run a command to its end, without standard input; further arguments change its environment."""
+    return subprocess.run(
+        command(*args),
+        cwd=cwd,
+        env=environment(**changes),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        encoding="utf-8" if text else None,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def tree(folder):
+    """Every file, folder and link below a folder, with the contents of files."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def check_failure(result, *parts):
+    """Exit status 1, nothing on standard output, and one line: what was expected, what came, what to try."""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("charrnn: expected "), result.stderr
+    for part in ("got", "try ", *parts):
+        assert part in result.stderr, f"{part!r} is not in {result.stderr!r}"
+    assert not result.stdout
+    assert result.returncode == 1
+
+
+def prepare_and_train(folder: Path, text, name, *options):
+    """A DATA folder of a text and a RUN of five steps beside it; returns both results."""
+    (folder / f"{name}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    level = ("--level", "byte") if isinstance(text, bytes) else ()
+    prepared = charrnn("prepare", f"{name}.txt", "--out", name, "--json", *level, cwd=folder)
+    trained = charrnn("train", name, "--out", f"{name}-run", *SIZES, "--steps", "5", *options, cwd=folder)
+    return prepared, trained
