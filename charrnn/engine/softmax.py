@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 from charrnn.engine.pointwise import pointwise
+from charrnn.engine.reduce import row_maximum, row_sum
 from charrnn.engine.simd import Vector, exp
 from charrnn.engine.tile import W
 
@@ -25,30 +26,13 @@ scaled = pointwise(_scaled)
 
 
 @njit
-def row_peak(logits, r):  # type: ignore[no-untyped-def]
-    """The largest number of row r; NaN if there is one."""
-    peak = logits[0, r, 0]
-    for panel in range(logits.shape[0]):
-        for c in range(W):
-            z = logits[panel, r, c]
-            if not z <= peak:
-                peak = z
-    return peak
-
-
-@njit
 def exponentiate_row(logits, r, peak):  # type: ignore[no-untyped-def]
-    """Put exp(z - peak) in place of row r; return its sum in float64, taken in a fixed order."""
+    """Put exp(z - peak) in place of row r; return its sum."""
     rows = logits.shape[1]
-    total = 0.0
     for panel in range(logits.shape[0]):
         at = (panel * rows + r) * W
         shifted_exp((logits, logits), (at, at), (peak,), W)
-        part = logits.dtype.type(0.0)
-        for c in range(W):
-            part += logits[panel, r, c]
-        total += part
-    return total
+    return row_sum(logits, r)
 
 
 @njit(cache=True, parallel=True)
@@ -66,10 +50,10 @@ def cross_entropy(logits, targets, losses, scale, tasks):  # type: ignore[no-unt
     for task in prange(tasks):
         for r in range(task * count // tasks, (task + 1) * count // tasks):
             target = targets[r]
-            peak = row_peak(logits, r)
+            peak = row_maximum(logits, r)
             wanted = logits[target // W, r, target % W]
             total = exponentiate_row(logits, r, peak)
-            losses[r] = math.log(total) + peak - wanted
+            losses[r] = math.log(total) + (peak - wanted)
             for panel in range(logits.shape[0]):
                 at = (panel * rows + r) * W
                 scaled((logits, logits), (at, at), (scale / total,), W)

@@ -38,12 +38,6 @@ def relu_backward(h: Vector, dh: Vector) -> Vector:
     return where(positive(h), dh, 0.0)
 
 
-tanh_forward_kernel = pointwise(tanh_forward)
-tanh_backward_kernel = pointwise(tanh_backward)
-relu_forward_kernel = pointwise(relu_forward)
-relu_backward_kernel = pointwise(relu_backward)
-
-
 class TanhArrays(NamedTuple):
     """Weights and buffers of an RNN layer with tanh; N = T * B rows, P panels of hidden units."""
 
@@ -64,57 +58,31 @@ class ReluArrays(NamedTuple):
     dh: Array
 
 
-@njit
-def _products_forward(s, j, row, rows):  # type: ignore[no-untyped-def]
-    add_product(s.h, row, rows, s.w_h, j, s.gates, j, row)
-    return (j * s.gates.shape[1] + row) * W
+def _steps(forward_kernel: Any, backward_kernel: Any) -> tuple[Any, Any]:
+    """The steps of an RNN with these point-wise kernels, for `implement`."""
+
+    @njit
+    def forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+        s = arrays
+        for j in range(first, last):
+            add_product(s.h, row, rows, s.w_h, j, s.gates, j, row)
+            a, h = (j * s.gates.shape[1] + row) * W, (j * s.h.shape[1] + row + batch) * W
+            forward_kernel((s.gates, s.h), (a, h), (), rows * W)
+
+    @njit
+    def backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+        s = arrays
+        for j in range(first, last):
+            if not latest:
+                add_product(s.gates, row + batch, rows, s.w_h_t, j, s.dh, j, row)
+            a, h = (j * s.gates.shape[1] + row) * W, (j * s.h.shape[1] + row + batch) * W
+            backward_kernel((s.h, s.dh, s.gates), (h, a, a), (), rows * W)
+
+    return forward, backward
 
 
-@njit
-def _products_backward(s, j, row, batch, rows, latest):  # type: ignore[no-untyped-def]
-    if not latest:
-        add_product(s.gates, row + batch, rows, s.w_h_t, j, s.dh, j, row)
-    return (j * s.gates.shape[1] + row) * W
-
-
-@njit
-def _tanh_forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
-    s = arrays
-    for j in range(first, last):
-        a = _products_forward(s, j, row, rows)
-        h = (j * s.h.shape[1] + row + batch) * W
-        tanh_forward_kernel((s.gates, s.h), (a, h), (), rows * W)
-
-
-@njit
-def _tanh_backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
-    s = arrays
-    for j in range(first, last):
-        a = _products_backward(s, j, row, batch, rows, latest)
-        h = (j * s.h.shape[1] + row + batch) * W
-        tanh_backward_kernel((s.h, s.dh, s.gates), (h, a, a), (), rows * W)
-
-
-@njit
-def _relu_forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
-    s = arrays
-    for j in range(first, last):
-        a = _products_forward(s, j, row, rows)
-        h = (j * s.h.shape[1] + row + batch) * W
-        relu_forward_kernel((s.gates, s.h), (a, h), (), rows * W)
-
-
-@njit
-def _relu_backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
-    s = arrays
-    for j in range(first, last):
-        a = _products_backward(s, j, row, batch, rows, latest)
-        h = (j * s.h.shape[1] + row + batch) * W
-        relu_backward_kernel((s.h, s.dh, s.gates), (h, a, a), (), rows * W)
-
-
-implement(TanhArrays, _tanh_forward, _tanh_backward)
-implement(ReluArrays, _relu_forward, _relu_backward)
+implement(TanhArrays, *_steps(pointwise(tanh_forward), pointwise(tanh_backward)))
+implement(ReluArrays, *_steps(pointwise(relu_forward), pointwise(relu_backward)))
 
 
 class RNN(Layer):

@@ -8,7 +8,8 @@ from numba import njit
 from charrnn.engine.product import panel_product
 from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.recurrence import forward_step
-from charrnn.engine.softmax import exponentiate_row, row_peak
+from charrnn.engine.reduce import row_maximum
+from charrnn.engine.softmax import exponentiate_row
 from charrnn.engine.tile import W
 
 SAMPLE = PURPOSES["sample"]
@@ -30,7 +31,7 @@ def draw(logits, r, symbols, temperature, u):  # type: ignore[no-untyped-def]
             if logits[v // W, r, v % W] > logits[best // W, r, best % W]:
                 best = v
         return best
-    peak = row_peak(logits, r)
+    peak = row_maximum(logits, r)
     for panel in range(logits.shape[0]):
         for c in range(W):
             logits[panel, r, c] = (logits[panel, r, c] - peak) / temperature
