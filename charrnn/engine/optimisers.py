@@ -10,6 +10,7 @@ from numba import njit, prange
 
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.simd import Vector, maximum, minimum, sqrt
+from charrnn.engine.subnormals import flush_subnormals, restore_mode
 
 BLOCK = 16384  # elements in one visit; sums depend on it, so it never depends on the machine
 ALIGNMENT = 64  # flat vectors have a multiple of this many elements, so that sweeps need no remainder
@@ -74,25 +75,31 @@ _momentum_kernel = pointwise(_momentum)
 def adam(p, g, m, v, scalars):  # type: ignore[no-untyped-def]
     """One Adam update of the flat vectors p, m, v in place; scalars in the order of `_adam`."""
     for block in prange((p.size + BLOCK - 1) // BLOCK):
+        mode = flush_subnormals()
         at = block * BLOCK
         offsets = (at, at, at, at, at, at, at)
         _adam_kernel((p, g, m, v, p, m, v), offsets, scalars, min(BLOCK, p.size - at))
+        restore_mode(mode)
 
 
 @njit(cache=True, parallel=True)
 def rmsprop(p, g, v, scalars):  # type: ignore[no-untyped-def]
     """One RMSprop update of the flat vectors p, v in place; scalars in the order of `_rmsprop`."""
     for block in prange((p.size + BLOCK - 1) // BLOCK):
+        mode = flush_subnormals()
         at = block * BLOCK
         _rmsprop_kernel((p, g, v, p, v), (at, at, at, at, at), scalars, min(BLOCK, p.size - at))
+        restore_mode(mode)
 
 
 @njit(cache=True, parallel=True)
 def momentum(p, g, m, scalars):  # type: ignore[no-untyped-def]
     """One update with momentum of the flat vectors p, m in place; scalars in the order of `_momentum`."""
     for block in prange((p.size + BLOCK - 1) // BLOCK):
+        mode = flush_subnormals()
         at = block * BLOCK
         _momentum_kernel((p, g, m, p, m), (at, at, at, at, at), scalars, min(BLOCK, p.size - at))
+        restore_mode(mode)
 
 
 @njit(fastmath={"reassoc", "contract"})

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from numba import njit, prange
 
-from charrnn.engine.tile import TILE_ROWS, W, column_tile, row_tile
+from charrnn.engine.subnormals import flush_subnormals, restore_mode
+from charrnn.engine.tile import TILE_ROWS, VECTOR_PANELS, W, column_tile, row_tile, vector_tile
 
 K_BLOCK = 4  # panels of k in one visit: 4 * 32 rows of a float32 weight panel are 16 KB of the L1 cache
 ROW_BLOCK = 4 * TILE_ROWS  # rows that one task takes at a time
@@ -50,10 +51,37 @@ def panel_product(a, row, rows, w, panel, c, c_panel, c_row, start, start_at, st
 
 
 @njit
-def add_product(a, row, rows, w, panel, c, c_panel, c_row):  # type: ignore[no-untyped-def]
-    """c[c_panel, c_row + i] += a[:, row + i] @ w[panel] for i in range(rows)."""
-    at = (c_panel * c.shape[1] + c_row) * W
-    panel_product(a, row, rows, w, panel, c, c_panel, c_row, c, at, W)
+def _products(a, row, rows, w, panel, step, count, c, c_row, start, start_at, start_step, start_stride):  # type: ignore[no-untyped-def]
+    """c[p, c_row + i] = start_pi + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart."""
+    if rows > 1:
+        for k in range(count):
+            p = panel + k * step
+            panel_product(a, row, rows, w, p, c, p, c_row, start, start_at + k * start_step, start_stride)
+        return
+    size = w.shape[1] * W
+    for k in range(0, count, VECTOR_PANELS):
+        p = panel + k * step
+        vector_tile(
+            min(VECTOR_PANELS, count - k),
+            a, row * W, a.shape[1] * W,
+            w, p * size, step * size,
+            c, (p * c.shape[1] + c_row) * W, step * c.shape[1] * W,
+            start, start_at + k * start_step, start_step,
+            a.shape[0],
+        )  # fmt: skip
+
+
+@njit
+def add_products(a, row, rows, w, panel, step, count, c, c_row):  # type: ignore[no-untyped-def]
+    """c[p, c_row + i] += a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart."""
+    at = (panel * c.shape[1] + c_row) * W
+    _products(a, row, rows, w, panel, step, count, c, c_row, c, at, step * c.shape[1] * W, W)
+
+
+@njit
+def affine(a, row, rows, w, bias, panel, count, c, c_row):  # type: ignore[no-untyped-def]
+    """c[p, c_row + i] = bias[p] + a[:, row + i] @ w[p] for the `count` panels p from `panel` on."""
+    _products(a, row, rows, w, panel, 1, count, c, c_row, bias, panel * W, W, 0)
 
 
 @njit(cache=True, parallel=True)
@@ -67,13 +95,15 @@ def product(a, row, rows, w, bias, c, tasks):  # type: ignore[no-untyped-def]
         c: [N / W, >= rows, W].
         tasks: how many threads share the work.
     """
-    panels = w.shape[0]
-    units = (rows + ROW_BLOCK - 1) // ROW_BLOCK * panels
+    groups = (w.shape[0] + VECTOR_PANELS - 1) // VECTOR_PANELS
+    units = (rows + ROW_BLOCK - 1) // ROW_BLOCK * groups
     for task in prange(tasks):
+        mode = flush_subnormals()
         for unit in range(task * units // tasks, (task + 1) * units // tasks):
-            first, panel = unit // panels * ROW_BLOCK, unit % panels
-            count = min(ROW_BLOCK, rows - first)
-            panel_product(a, row + first, count, w, panel, c, panel, first, bias, panel * W, 0)
+            first, panel = unit // groups * ROW_BLOCK, unit % groups * VECTOR_PANELS
+            count = min(VECTOR_PANELS, w.shape[0] - panel)
+            affine(a, row + first, min(ROW_BLOCK, rows - first), w, bias, panel, count, c, first)
+        restore_mode(mode)
 
 
 @njit(cache=True, parallel=True)
@@ -88,12 +118,14 @@ def gradient_product(a, a_row, d, rows, zero, dw, tasks):  # type: ignore[no-unt
         tasks: how many threads share the work; each owns whole panels of dw.
     """
     for task in prange(tasks):
+        mode = flush_subnormals()
         low, high = task * d.shape[0] // tasks, (task + 1) * d.shape[0] // tasks
         for row in range(0, rows, GRADIENT_ROWS):
             count = min(GRADIENT_ROWS, rows - row)
             for k in range(a.shape[0]):
                 for panel in range(low, high):
                     _gradient_panel(a, a_row, k, d, panel, row, count, zero, dw)
+        restore_mode(mode)
 
 
 @njit

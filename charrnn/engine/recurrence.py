@@ -15,6 +15,7 @@ import numba
 from numba import njit, prange
 from numba.extending import overload
 
+from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import W
 
 ROWS_PER_THREAD = 8  # with fewer streams for each thread, weights are fetched too often to pay
@@ -59,31 +60,38 @@ def implement(arrays_class: type, forward: Any, backward: Any) -> None:
 def _forward_by_rows(arrays, phases, steps, batch, tasks):  # type: ignore[no-untyped-def]
     panels = arrays.h.shape[0]
     for task in prange(tasks):
+        mode = flush_subnormals()
         low, high = task * batch // tasks, (task + 1) * batch // tasks
         for t in range(steps):
             for phase in range(phases):
                 forward_step(arrays, phase, t * batch + low, batch, high - low, 0, panels)
+        restore_mode(mode)
 
 
 @njit(cache=True, parallel=True)
-def _forward_by_panels(arrays, phases, steps, batch, tasks):  # type: ignore[no-untyped-def]
+def forward_by_panels(arrays, phases, start, steps, batch, tasks):  # type: ignore[no-untyped-def]
+    """Run a layer from time step `start` on, the threads sharing the panels of each step."""
     panels = arrays.h.shape[0]
-    for t in range(steps):
+    for t in range(start, start + steps):
         for phase in range(phases):
             for task in prange(tasks):
+                mode = flush_subnormals()
                 low, high = task * panels // tasks, (task + 1) * panels // tasks
                 forward_step(arrays, phase, t * batch, batch, batch, low, high)
+                restore_mode(mode)
 
 
 @njit(cache=True, parallel=True)
 def _backward_by_rows(arrays, phases, steps, batch, tasks):  # type: ignore[no-untyped-def]
     panels = arrays.h.shape[0]
     for task in prange(tasks):
+        mode = flush_subnormals()
         low, high = task * batch // tasks, (task + 1) * batch // tasks
         for back in range(steps):
             row = (steps - 1 - back) * batch + low
             for phase in range(phases):
                 backward_step(arrays, phase, row, batch, high - low, 0, panels, back == 0)
+        restore_mode(mode)
 
 
 @njit(cache=True, parallel=True)
@@ -92,12 +100,14 @@ def _backward_by_panels(arrays, phases, steps, batch, tasks):  # type: ignore[no
     for back in range(steps):
         for phase in range(phases):
             for task in prange(tasks):
+                mode = flush_subnormals()
                 low, high = task * panels // tasks, (task + 1) * panels // tasks
                 row = (steps - 1 - back) * batch
                 backward_step(arrays, phase, row, batch, batch, low, high, back == 0)
+                restore_mode(mode)
 
 
-def _by_rows(arrays: Any, batch: int) -> tuple[bool, int]:
+def share_of_threads(arrays: Any, batch: int) -> tuple[bool, int]:
     """Whether threads share the streams (else the panels), and how many threads take part."""
     threads = numba.get_num_threads()
     panels = arrays.h.shape[0]
@@ -116,13 +126,15 @@ def forward(arrays: Any, phases: int, steps: int, batch: int) -> None:
         arrays: a cell's NamedTuple of arrays, with the input's share of the gates already in place.
         phases: phases of the cell's forward step.
     """
-    by_rows, tasks = _by_rows(arrays, batch)
-    run = _forward_by_rows if by_rows else _forward_by_panels
-    run(arrays, phases, steps, batch, tasks)
+    by_rows, tasks = share_of_threads(arrays, batch)
+    if by_rows:
+        _forward_by_rows(arrays, phases, steps, batch, tasks)
+    else:
+        forward_by_panels(arrays, phases, 0, steps, batch, tasks)
 
 
 def backward(arrays: Any, phases: int, steps: int, batch: int) -> None:
     """Run a layer back through `steps` time steps; its dh already holds the gradient from above."""
-    by_rows, tasks = _by_rows(arrays, batch)
+    by_rows, tasks = share_of_threads(arrays, batch)
     run = _backward_by_rows if by_rows else _backward_by_panels
     run(arrays, phases, steps, batch, tasks)

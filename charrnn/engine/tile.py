@@ -21,6 +21,8 @@ from charrnn.engine.simd import DOUBLE, FLOAT, I64, REGISTERS, lanes_of, load, s
 W = 32  # columns of a panel
 TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators a row, two weight vectors, one broadcast value
 STRIDES = {"row_tile": (W, 1), "column_tile": (1, W)}  # of A, from row to row and along k
+VECTOR_CHAINS = 8  # independent sums that keep two multiply-add units busy through their latency
+VECTOR_PANELS = max(1, VECTOR_CHAINS // (W // lanes_of(FLOAT)))  # panels that `vector_tile` takes at once
 
 
 def counted_loop(b: ir.IRBuilder, count: ir.Value, carried: list[ir.Value]) -> Any:
@@ -54,7 +56,7 @@ def multiply_add(module: ir.Module, scalar: ir.Type) -> ir.Function:
     return cgutils.get_or_insert_function(module, ir.FunctionType(vector, [vector] * 3), name)
 
 
-def _emit_tile(b: ir.IRBuilder, rows: int, strides: tuple[int, int], operands: list[ir.Value]) -> None:
+def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], strides: tuple[int, int]) -> None:
     """C[rows, W] = start + sum over k of A[rows, k] B[k, W], two vectors of columns at a time."""
     a, a_outer, w, w_outer, c, start, start_stride, inner, outer = operands
     row_stride, k_stride = strides
@@ -85,32 +87,65 @@ def _emit_tile(b: ir.IRBuilder, rows: int, strides: tuple[int, int], operands: l
                 store(b, sums[2 * i + v], b.gep(c, [I64(i * W + columns[v])]))
 
 
+def _emit_vector_tile(b: ir.IRBuilder, panels: int, operands: list[ir.Value]) -> None:
+    """C[p, W] = start[p] + sum over k of a[k] B[p, k, W] for several panels p and one row a.
+
+    One row keeps too few sums in flight to run at the speed of memory; several panels at once do.
+    """
+    a, a_outer, w, w_stride, c, c_stride, start, start_stride, outer = operands
+    lanes = lanes_of(c.type.pointee)
+    fused = multiply_add(b.module, c.type.pointee)
+    places = [(p, column) for p in range(panels) for column in range(0, W, lanes)]
+
+    def at(base: ir.Value, stride: ir.Value, p: int, column: int) -> ir.Value:
+        return b.gep(base, [b.add(b.mul(stride, I64(p)), I64(column))])
+
+    sums = [load(b, at(start, start_stride, p, column), lanes) for p, column in places]
+    block, sums, close_outer = counted_loop(b, outer, sums)
+    k, sums, close_inner = counted_loop(b, I64(W), sums)
+    x = splat(b, b.load(b.gep(a, [b.add(b.mul(block, a_outer), k)])), lanes)
+    w_row = b.gep(w, [b.mul(b.add(b.mul(block, I64(W)), k), I64(W))])
+    weights = [load(b, at(w_row, w_stride, p, column), lanes) for p, column in places]
+    sums = [b.call(fused, [x, weight, total]) for weight, total in zip(weights, sums, strict=True)]
+    close_inner(sums)
+    close_outer(sums)
+    for total, (p, column) in zip(sums, places, strict=True):
+        store(b, total, at(c, c_stride, p, column))
+
+
 def _symbol(name: str, scalar: ir.Type) -> str:
     return f"charrnn_{name}_{scalar}"
 
 
-def _signature(scalar: ir.Type) -> ir.FunctionType:
+def _signature(name: str, scalar: ir.Type) -> ir.FunctionType:
     p = scalar.as_pointer()
-    return ir.FunctionType(ir.VoidType(), [I64, p, I64, p, I64, p, p, I64, I64, I64])
+    tail = [I64] if name == "vector_tile" else [I64, I64]
+    return ir.FunctionType(ir.VoidType(), [I64, p, I64, p, I64, p, *([I64] if len(tail) == 1 else []), p, I64, *tail])
+
+
+def _emit_cases(module: ir.Module, name: str, scalar: ir.Type, most: int, emit: Any) -> None:
+    """A function whose first argument, from 1 to `most`, chooses among that many pieces of code."""
+    function = ir.Function(module, _signature(name, scalar), _symbol(name, scalar))
+    b = ir.IRBuilder(function.append_basic_block())
+    done = function.append_basic_block("done")
+    switch = b.switch(function.args[0], done)
+    for count in range(1, most + 1):
+        case = function.append_basic_block(f"case{count}")
+        switch.add_case(I64(count), case)
+        b.position_at_end(case)
+        emit(b, count, list(function.args[1:]))
+        b.branch(done)
+    b.position_at_end(done)
+    b.ret_void()
 
 
 def _build_module() -> ir.Module:
-    """One function for each kind of tile and float type, with a case for every number of rows."""
+    """One function for each kind of tile and float type."""
     module = ir.Module("charrnn_tiles")
-    for name, strides in STRIDES.items():
-        for scalar in (FLOAT, DOUBLE):
-            function = ir.Function(module, _signature(scalar), _symbol(name, scalar))
-            b = ir.IRBuilder(function.append_basic_block())
-            done = function.append_basic_block("done")
-            switch = b.switch(function.args[0], done)
-            for rows in range(1, TILE_ROWS + 1):
-                case = function.append_basic_block(f"rows{rows}")
-                switch.add_case(I64(rows), case)
-                b.position_at_end(case)
-                _emit_tile(b, rows, strides, list(function.args[1:]))
-                b.branch(done)
-            b.position_at_end(done)
-            b.ret_void()
+    for scalar in (FLOAT, DOUBLE):
+        for name, strides in STRIDES.items():
+            _emit_cases(module, name, scalar, TILE_ROWS, partial(_emit_tile, strides=strides))
+        _emit_cases(module, "vector_tile", scalar, VECTOR_PANELS, _emit_vector_tile)
     return module
 
 
@@ -132,7 +167,7 @@ def _load_tiles() -> Any:
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    for name in STRIDES:
+    for name in (*STRIDES, "vector_tile"):
         for scalar in (FLOAT, DOUBLE):
             symbol = _symbol(name, scalar)
             binding.add_symbol(symbol, engine.get_function_address(symbol))
@@ -143,19 +178,20 @@ _engine = _load_tiles()
 
 
 def _emit_call(name: str, context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-    rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, stride, inner, outer = arguments
-
-    def pointer(position: int, array: ir.Value, at: ir.Value) -> ir.Value:
-        return b.gep(context.make_array(signature.args[position])(context, b, array).data, [at])
-
-    a_pointer, w_pointer, c_pointer = pointer(1, a, a_at), pointer(4, w, w_at), pointer(7, c, c_at)
-    scalar = c_pointer.type.pointee
-    function = cgutils.get_or_insert_function(b.module, _signature(scalar), _symbol(name, scalar))
-    start_pointer = pointer(9, start, start_at)
-    b.call(
-        function,
-        [rows, a_pointer, a_outer, w_pointer, w_outer, c_pointer, start_pointer, stride, inner, outer],
-    )
+    """Call a tile; each array argument and the element offset after it become one pointer."""
+    values, position = [], 0
+    while position < len(arguments):
+        kind = signature.args[position]
+        if isinstance(kind, types.Array):
+            data = context.make_array(kind)(context, b, arguments[position]).data
+            values.append(b.gep(data, [arguments[position + 1]]))
+            position += 2
+        else:
+            values.append(arguments[position])
+            position += 1
+    scalar = values[1].type.pointee
+    function = cgutils.get_or_insert_function(b.module, _signature(name, scalar), _symbol(name, scalar))
+    b.call(function, values)
     return context.get_dummy_value()
 
 
@@ -178,3 +214,10 @@ def _tile(name: str) -> Any:
 
 row_tile = _tile("row_tile")  # A as stored: rows of a panel
 column_tile = _tile("column_tile")  # A transposed: columns of a panel
+
+
+@intrinsic
+def vector_tile(typing, panels, a, a_at, a_outer, w, w_at, w_stride, c, c_at, c_stride, start, start_at, start_stride, outer):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+    """For numba kernels: C[p, W] = start[p] + a[K] @ B[p, K, W] for 1 to VECTOR_PANELS panels, `*_stride` apart."""
+    n = types.intp
+    return types.void(n, a, n, n, w, n, n, c, n, n, start, n, n, n), partial(_emit_call, "vector_tile")

@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike
 
 from charrnn.engine.panels import Array, pack, pack_transposed, rows_of, unpack, zeros
 from charrnn.engine.pointwise import pointwise
-from charrnn.engine.product import add_product, column_sums, panel_product
+from charrnn.engine.product import add_products, column_sums, panel_product
 from charrnn.engine.recurrence import implement
 from charrnn.engine.simd import Vector, sigmoid, tanh
 from charrnn.engine.tile import W
@@ -112,8 +112,7 @@ def _after_forward(arrays, phase, row, batch, rows, first, last):  # type: ignor
     s = arrays
     panels, count = s.h.shape[0], s.gates.shape[1]
     for j in range(first, last):
-        add_product(s.h, row, rows, s.w_h, j, s.recurrent, j, row)
-        add_product(s.h, row, rows, s.w_h, panels + j, s.recurrent, panels + j, row)
+        add_products(s.h, row, rows, s.w_h, j, panels, 2, s.recurrent, row)
         panel_product(s.h, row, rows, s.w_h, 2 * panels + j, s.recurrent, 2 * panels + j, row, s.b_hn, j * W, 0)
         n, step = (j * count + row) * W, panels * count * W
         r, z, m = n + step, n + 2 * step, n + 3 * step
@@ -132,7 +131,7 @@ def _after_backward(arrays, phase, row, batch, rows, first, last, latest):  # ty
     panels, count = s.h.shape[0], s.gates.shape[1]
     for j in range(first, last):
         if not latest:
-            add_product(s.recurrent, row + batch, rows, s.w_h_t, j, s.dh, j, row)
+            add_products(s.recurrent, row + batch, rows, s.w_h_t, j, 1, 1, s.dh, row)
         n, step = (j * count + row) * W, panels * count * W
         r, z, m = n + step, n + 2 * step, n + 3 * step
         before = (j * s.h.shape[1] + row) * W
@@ -154,11 +153,10 @@ def _before_forward(arrays, phase, row, batch, rows, first, last):  # type: igno
         r, z = n + step, n + 2 * step
         before = (j * s.h.shape[1] + row) * W
         if phase == 0:
-            add_product(s.h, row, rows, s.w_h, j, s.reset_update, j, row)
-            add_product(s.h, row, rows, s.w_h, panels + j, s.reset_update, panels + j, row)
+            add_products(s.h, row, rows, s.w_h, j, panels, 2, s.reset_update, row)
             before_gates_kernel((s.gates, s.gates, s.h, s.gates, s.gates, s.rh), (r, z, before, r, z, n), (), rows * W)
         else:
-            add_product(s.rh, row, rows, s.w_h, 2 * panels + j, s.candidate, j, row)
+            panel_product(s.rh, row, rows, s.w_h, 2 * panels + j, s.candidate, j, row, s.candidate, n, W)
             before_output_kernel(
                 (s.gates, s.gates, s.h, s.gates, s.h), (n, z, before, n, before + batch * W), (), rows * W
             )
@@ -175,7 +173,7 @@ def _before_backward(arrays, phase, row, batch, rows, first, last, latest):  # t
         carry = (j * batch + row % batch) * W
         if phase == 0:
             if not latest:
-                add_product(s.reset_update, row + batch, rows, s.w_rz_t, j, s.dh, j, row)
+                add_products(s.reset_update, row + batch, rows, s.w_rz_t, j, 1, 1, s.dh, row)
             before_output_backward_kernel(
                 (s.gates, s.gates, s.h, s.dh, s.carry, s.gates, s.gates, s.carry),
                 (n, z, before, n, carry, n, z, carry),
@@ -184,7 +182,7 @@ def _before_backward(arrays, phase, row, batch, rows, first, last, latest):  # t
             )
         else:
             s.d_rh[j, row % batch : row % batch + rows] = 0
-            add_product(s.candidate, row, rows, s.w_n_t, j, s.d_rh, j, row % batch)
+            add_products(s.candidate, row, rows, s.w_n_t, j, 1, 1, s.d_rh, row % batch)
             before_gates_backward_kernel(
                 (s.gates, s.h, s.d_rh, s.carry, s.gates, s.carry),
                 (r, before, carry, carry, r, carry),

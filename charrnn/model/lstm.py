@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from charrnn.engine.panels import Array, pack, pack_transposed, rows_of, unpack
 from charrnn.engine.pointwise import pointwise
-from charrnn.engine.product import add_product
+from charrnn.engine.product import add_products
 from charrnn.engine.recurrence import implement
 from charrnn.engine.simd import Vector, sigmoid, tanh
 from charrnn.engine.tile import W
@@ -59,8 +59,7 @@ def _forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-u
     s = arrays
     panels, n = s.h.shape[0], s.gates.shape[1]
     for j in range(first, last):
-        for gate in range(4):
-            add_product(s.h, row, rows, s.w_h, gate * panels + j, s.gates, gate * panels + j, row)
+        add_products(s.h, row, rows, s.w_h, j, panels, 4, s.gates, row)
         i, step = (j * n + row) * W, panels * n * W
         f, g, o = i + step, i + 2 * step, i + 3 * step
         before = (j * s.h.shape[1] + row) * W
@@ -79,7 +78,7 @@ def _backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ig
     panels, n = s.h.shape[0], s.gates.shape[1]
     for j in range(first, last):
         if not latest:
-            add_product(s.gates, row + batch, rows, s.w_h_t, j, s.dh, j, row)
+            add_products(s.gates, row + batch, rows, s.w_h_t, j, 1, 1, s.dh, row)
         i, step = (j * n + row) * W, panels * n * W
         f, g, o = i + step, i + 2 * step, i + 3 * step
         before = (j * s.h.shape[1] + row) * W

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from charrnn.engine.panels import Array, pack, pack_transposed, unpack
 from charrnn.engine.pointwise import pointwise
-from charrnn.engine.product import add_product
+from charrnn.engine.product import add_products
 from charrnn.engine.recurrence import implement
 from charrnn.engine.simd import Vector, maximum, positive, tanh, where
 from charrnn.engine.tile import W
@@ -65,7 +65,7 @@ def _steps(forward_kernel: Any, backward_kernel: Any) -> tuple[Any, Any]:
     def forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
         s = arrays
         for j in range(first, last):
-            add_product(s.h, row, rows, s.w_h, j, s.gates, j, row)
+            add_products(s.h, row, rows, s.w_h, j, 1, 1, s.gates, row)
             a, h = (j * s.gates.shape[1] + row) * W, (j * s.h.shape[1] + row + batch) * W
             forward_kernel((s.gates, s.h), (a, h), (), rows * W)
 
@@ -74,7 +74,7 @@ def _steps(forward_kernel: Any, backward_kernel: Any) -> tuple[Any, Any]:
         s = arrays
         for j in range(first, last):
             if not latest:
-                add_product(s.gates, row + batch, rows, s.w_h_t, j, s.dh, j, row)
+                add_products(s.gates, row + batch, rows, s.w_h_t, j, 1, 1, s.dh, row)
             a, h = (j * s.gates.shape[1] + row) * W, (j * s.h.shape[1] + row + batch) * W
             backward_kernel((s.h, s.dh, s.gates), (h, a, a), (), rows * W)
 
