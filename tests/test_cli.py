@@ -537,8 +537,6 @@ def test_ctrl_c_ends_sampling_with_130(shop):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background job is born ignoring SIGINT, and so would be its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     start = time.monotonic()
     message, status = interrupt_when(process, lambda: time.monotonic() > start + 1.5)

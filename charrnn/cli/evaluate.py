@@ -25,6 +25,7 @@ def evaluate(
     """Measure the loss on a text, read once from left to right."""
     start_engine(threads)
     from charrnn.errors import CheckpointError, DataError
+    from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
     from charrnn.text.prepare import codes_in, read_file
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
@@ -48,8 +49,10 @@ def evaluate(
     if len(symbols) < 2:
         raise DataError(f"expected at least 2 characters to read, got {len(symbols)} in {what}; try a longer text")
     start = time.perf_counter()
-    loss = Evaluator(checkpoint.network(), symbols).loss()
-    assert loss is not None
+    with Interrupt() as interrupt:
+        loss = Evaluator(checkpoint.network(), symbols).loss(lambda _: not interrupt.asked)
+    if loss is None:
+        raise KeyboardInterrupt
     seconds = time.perf_counter() - start
     if as_json:
         print_json(

@@ -31,6 +31,7 @@ def sample(
     start_engine(threads)
     import numpy as np
 
+    from charrnn.interrupt import Interrupt
     from charrnn.sampling.sampler import PIECE, Sampler
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
 
@@ -44,10 +45,13 @@ def sample(
     pieces = []
     shown = Writer(live=count == 1 and not as_json)
     shown.write(vocabulary.decode(start))
-    while length > 0:
-        pieces.append(sampler.take(min(PIECE, length)))
-        length -= len(pieces[-1])
-        shown.write(vocabulary.decode(pieces[-1][:, 0]))
+    with Interrupt() as interrupt:
+        while length > 0:
+            if interrupt.asked:
+                raise KeyboardInterrupt
+            pieces.append(sampler.take(min(PIECE, length)))
+            length -= len(pieces[-1])
+            shown.write(vocabulary.decode(pieces[-1][:, 0]))
     texts = [vocabulary.decode(np.concatenate([start, stream])) for stream in np.concatenate(pieces).T]
     if as_json:
         print_json(

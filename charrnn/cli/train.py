@@ -81,8 +81,8 @@ def train(
         raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
     from charrnn.cli.progress import Display, summary
     from charrnn.files import refuse_existing
+    from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
-    from charrnn.training.interrupt import Interrupt
     from charrnn.training.loop import Trainer
     from charrnn.training.run import MARKER, create_run, first_checkpoint, resume_run
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from charrnn import runtime
 from charrnn.errors import TrainingError
+from charrnn.interrupt import Interrupt
 from charrnn.model.network import Chunk
 from charrnn.model.parameters import Parameters
 from charrnn.text.data import Data
 from charrnn.text.streams import Streams
 from charrnn.training.checkpoint import Checkpoint, Progress
 from charrnn.training.evaluate import Evaluator
-from charrnn.training.interrupt import Interrupt
 from charrnn.training.journal import Journal
 from charrnn.training.optimiser import Optimiser
 from charrnn.training.schedule import learning_rate, share_done

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM as a request to stop after the present chunk."""
+"""Ctrl-C and SIGTERM as a request to stop at the next good moment.
+
+A KeyboardInterrupt raised in the middle of a call into compiled code can be lost; a request can not.
+"""
 
 from __future__ import annotations
 
