@@ -49,7 +49,7 @@ def exact_sigmoid(x):
 
 
 FUNCTIONS = {"exp": (run_exp, np.exp), "tanh": (run_tanh, np.tanh), "sigmoid": (run_sigmoid, exact_sigmoid)}
-BOUNDS = {np.float32: (-87.0, 88.5), np.float64: (-707.0, 709.5)}  # where exp is a normal number
+BOUNDS = {np.float32: (-86.9, 88.7), np.float64: (-707.9, 709.7)}  # where exp is twice the least normal number or more
 
 
 def arguments(dtype):

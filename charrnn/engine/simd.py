@@ -94,8 +94,9 @@ class Vector:
     def __neg__(self) -> Vector:
         return self.make(self.builder.fneg(self.value))
 
-    def _compare(self, how: str, other: Vector | float) -> ir.Value:
-        return self.builder.fcmp_unordered(how, self.value, self._lift(other).value)
+    def less(self, other: Vector | float) -> ir.Value:
+        """The condition `self < other`, false for NaN."""
+        return self.builder.fcmp_ordered("<", self.value, self._lift(other).value)
 
 
 def where(condition: ir.Value, yes: Vector | float, no: Vector | float) -> Vector:
@@ -108,17 +109,17 @@ def where(condition: ir.Value, yes: Vector | float, no: Vector | float) -> Vecto
 
 def positive(x: Vector) -> ir.Value:
     """The condition `x > 0`; true for NaN, so that a NaN is passed on and not hidden."""
-    return x._compare(">", 0.0)
+    return x.builder.fcmp_unordered(">", x.value, x.constant(0.0).value)
 
 
 def maximum(x: Vector, other: Vector | float) -> Vector:
-    """The larger of the two; a NaN in `x` is kept."""
-    return where(x._compare(">", other), x, other)
+    """The larger of the two; a NaN in `x` is kept. In this form it is one instruction."""
+    return where(x.less(other), other, x)
 
 
 def minimum(x: Vector, other: Vector | float) -> Vector:
-    """The smaller of the two; a NaN in `x` is kept."""
-    return where(x._compare("<", other), x, other)
+    """The smaller of the two; a NaN in `x` is kept. In this form it is one instruction."""
+    return where(x._lift(other).less(x), other, x)
 
 
 def clip(x: Vector, low: float, high: float) -> Vector:
@@ -168,13 +169,16 @@ def _power_of_two(x: Vector, n: ir.Value) -> Vector:
 
 
 def exp(x: Vector) -> Vector:
-    """e^x; exactly 0 far below the range (so exp(-inf) = 0) and inf above it."""
+    """e^x; exactly 0 where that is hardly a normal number or less (so exp(-inf) = 0), and inf above the range."""
+    single = x.scalar == FLOAT
+    p, n = _reduce_by_powers_of_two(clip(x, -105.0, 89.0) if single else clip(x, -746.0, 710.0))
+    # 2^n = 2 * 2^(n - 1), since 2^n may be too large where p * 2^n is not; exponent 0 stands for the number 0.
     b = x.builder
-    x = clip(x, -105.0, 89.0) if x.scalar == FLOAT else clip(x, -746.0, 710.0)
-    p, n = _reduce_by_powers_of_two(x)
-    half = b.ashr(n, ir.Constant(n.type, [1] * x.lanes))
-    # Two factors, since 2^n itself may lie outside the normal numbers.
-    return (1.0 + p) * _power_of_two(x, half) * _power_of_two(x, b.sub(n, half))
+    exponent = b.add(n, ir.Constant(n.type, [126 if single else 1022] * x.lanes))
+    zero = ir.Constant(n.type, [0] * x.lanes)
+    exponent = b.select(b.icmp_signed(">", exponent, zero), exponent, zero)
+    bits = b.shl(exponent, ir.Constant(n.type, [23 if single else 52] * x.lanes))
+    return (2.0 + (p + p)) * x.make(b.bitcast(bits, x.value.type))
 
 
 def tanh(x: Vector) -> Vector:
@@ -187,10 +191,8 @@ def tanh(x: Vector) -> Vector:
 
 
 def sigmoid(x: Vector) -> Vector:
-    """Logistic function 1 / (1 + e^-x), by e^-|x| so that small values keep their precision."""
-    above = positive(x)
-    e = exp(where(above, -x, x))
-    return where(above, 1.0, e) / (1.0 + e)
+    """Logistic function 1 / (1 + e^-x); small values keep their precision, since e^-x does."""
+    return 1.0 / (1.0 + exp(-x))
 
 
 Equations = Callable[..., Any]
