@@ -9,7 +9,17 @@ from charrnn.engine.product import column_sums, gradient_product, product
 from charrnn.engine.tile import W
 
 DTYPES = [np.float32, np.float64]
-SHAPES = [(1, 1, 1), (2, 5, 3), (13, 32, 32), (14, 31, 65), (15, 33, 64), (29, 200, 40), (130, 129, 97)]
+SHAPES = [
+    (1, 1, 1),
+    (1, 70, 200),
+    (1, 33, 1),
+    (2, 5, 3),
+    (13, 32, 32),
+    (14, 31, 65),
+    (15, 33, 64),
+    (29, 200, 40),
+    (130, 129, 97),
+]
 
 
 def tolerance(dtype, terms):

@@ -15,7 +15,7 @@ from charrnn.engine.tile import TILE_ROWS, VECTOR_PANELS, W, column_tile, row_ti
 
 K_BLOCK = 4  # panels of k in one visit: 4 * 32 rows of a float32 weight panel are 16 KB of the L1 cache
 ROW_BLOCK = 4 * TILE_ROWS  # rows that one task takes at a time
-GRADIENT_ROWS = 128  # rows in one visit of the gradient product: two float32 panels of 16 KB
+GRADIENT_ROWS = 128  # rows in one visit of the gradient product: 16 KB of a panel of d stay in L1 for all of a's
 COLUMN_TILES = -(-W // TILE_ROWS)  # tiles that cover the W columns of a panel
 
 
@@ -122,8 +122,8 @@ def gradient_product(a, a_row, d, rows, zero, dw, tasks):  # type: ignore[no-unt
         low, high = task * d.shape[0] // tasks, (task + 1) * d.shape[0] // tasks
         for row in range(0, rows, GRADIENT_ROWS):
             count = min(GRADIENT_ROWS, rows - row)
-            for k in range(a.shape[0]):
-                for panel in range(low, high):
+            for panel in range(low, high):
+                for k in range(a.shape[0]):
                     _gradient_panel(a, a_row, k, d, panel, row, count, zero, dw)
         restore_mode(mode)
 
