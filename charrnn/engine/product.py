@@ -16,6 +16,7 @@ from charrnn.engine.tile import TILE_ROWS, VECTOR_PANELS, W, column_tile, row_ti
 K_BLOCK = 4  # panels of k in one visit: 4 * 32 rows of a float32 weight panel are 16 KB of the L1 cache
 ROW_BLOCK = 4 * TILE_ROWS  # rows that one task takes at a time
 GRADIENT_ROWS = 128  # rows in one visit of the gradient product: 16 KB of a panel of d stay in L1 for all of a's
+LARGE_WEIGHTS = 8 * 2**20  # bytes; larger ones come from memory, so each visit to them does more at once
 COLUMN_TILES = -(-W // TILE_ROWS)  # tiles that cover the W columns of a panel
 
 
@@ -53,7 +54,7 @@ def panel_product(a, row, rows, w, panel, c, c_panel, c_row, start, start_at, st
 @njit
 def _products(a, row, rows, w, panel, step, count, c, c_row, start, start_at, start_step, start_stride):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = start_pi + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart."""
-    if rows > 1:
+    if rows != 1:
         for k in range(count):
             p = panel + k * step
             panel_product(a, row, rows, w, p, c, p, c_row, start, start_at + k * start_step, start_stride)
@@ -96,13 +97,14 @@ def product(a, row, rows, w, bias, c, tasks):  # type: ignore[no-untyped-def]
         tasks: how many threads share the work.
     """
     groups = (w.shape[0] + VECTOR_PANELS - 1) // VECTOR_PANELS
-    units = (rows + ROW_BLOCK - 1) // ROW_BLOCK * groups
+    block = ROW_BLOCK if w.nbytes <= LARGE_WEIGHTS else 4 * ROW_BLOCK
+    units = (rows + block - 1) // block * groups
     for task in prange(tasks):
         mode = flush_subnormals()
         for unit in range(task * units // tasks, (task + 1) * units // tasks):
-            first, panel = unit // groups * ROW_BLOCK, unit % groups * VECTOR_PANELS
+            first, panel = unit // groups * block, unit % groups * VECTOR_PANELS
             count = min(VECTOR_PANELS, w.shape[0] - panel)
-            affine(a, row + first, min(ROW_BLOCK, rows - first), w, bias, panel, count, c, first)
+            affine(a, row + first, min(block, rows - first), w, bias, panel, count, c, first)
         restore_mode(mode)
 
 
@@ -117,11 +119,12 @@ def gradient_product(a, a_row, d, rows, zero, dw, tasks):  # type: ignore[no-unt
         dw: [N / W, K, W].
         tasks: how many threads share the work; each owns whole panels of dw.
     """
+    visit = GRADIENT_ROWS if dw.nbytes <= LARGE_WEIGHTS else 2 * GRADIENT_ROWS
     for task in prange(tasks):
         mode = flush_subnormals()
         low, high = task * d.shape[0] // tasks, (task + 1) * d.shape[0] // tasks
-        for row in range(0, rows, GRADIENT_ROWS):
-            count = min(GRADIENT_ROWS, rows - row)
+        for row in range(0, rows, visit):
+            count = min(visit, rows - row)
             for panel in range(low, high):
                 for k in range(a.shape[0]):
                     _gradient_panel(a, a_row, k, d, panel, row, count, zero, dw)

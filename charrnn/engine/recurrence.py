@@ -15,6 +15,7 @@ import numba
 from numba import njit, prange
 from numba.extending import overload
 
+from charrnn.engine.product import LARGE_WEIGHTS
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import W
 
@@ -108,13 +109,16 @@ def _backward_by_panels(arrays, phases, steps, batch, tasks):  # type: ignore[no
 
 
 def share_of_threads(arrays: Any, batch: int) -> tuple[bool, int]:
-    """Whether threads share the streams (else the panels), and how many threads take part."""
+    """Whether threads share the streams (else the panels), and how many threads take part.
+
+    Sharing panels, each thread fetches only its part of the weights, which pays when they come from memory.
+    """
     threads = numba.get_num_threads()
     panels = arrays.h.shape[0]
     work = batch * panels * arrays.gates.shape[0] * W * W
     if work < WORTH_A_THREAD:
         return True, 1
-    if batch >= threads * ROWS_PER_THREAD:
+    if batch >= threads * ROWS_PER_THREAD and arrays.w_h.nbytes <= LARGE_WEIGHTS:
         return True, threads
     return False, min(threads, panels)
 
