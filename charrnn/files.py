@@ -28,6 +28,11 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+# What DATA and RUN folders hold. A folder with anything else in it is never replaced.
+OUR_FILES = {"meta.json", "vocab.json", "train.npy", "val.npy", "test.npy"}
+OUR_FILES |= {"config.json", "log.jsonl", "last.npz", "best.npz"}
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
@@ -113,10 +118,10 @@ def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -
         return
     if path.is_dir() and not any(path.iterdir()):
         return
-    if not _is_ours(path / marker):
-        raise OutputError(
-            f"expected a new folder, got {path}, which exists and holds something else; try another --out"
-        )
+    foreign = sorted({item.name for item in path.iterdir()} - OUR_FILES) if path.is_dir() else []
+    if foreign or not _is_ours(path / marker):
+        what = f"something else ({foreign[0]})" if foreign else "something else"
+        raise OutputError(f"expected a new folder, got {path}, which exists and holds {what}; try another --out")
     if not force:
         raise OutputError(
             f"expected a new folder, got {path}, which exists; try {otherwise}another --out, or --force to replace it"

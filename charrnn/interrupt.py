@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop at the next good moment.
+"""Ctrl-C, SIGTERM and a closed terminal as a request to stop at the next good moment.
 
 A KeyboardInterrupt raised in the middle of a call into compiled code can be lost; a request can not.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import signal
 from types import FrameType, TracebackType
 
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM sets `asked`; a second one ends the process at once.
+    """While entered, the first SIGINT, SIGTERM or SIGHUP sets `asked`; a second one ends the process at once.
 
     Attributes:
         asked: the number of the signal that came, or 0.
@@ -29,7 +31,7 @@ class Interrupt:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             self._before[number] = signal.signal(number, self._request)
         return self
 

@@ -84,7 +84,7 @@ def assert_same_bits(one, two):
 
 SHORT_TEXT = (CORPORA / "tales.txt").read_text()[:3000]
 RESUMED = {
-    "lstm adam": ({"cell": "lstm", "hidden": 17, "embed": 5}, {"optimiser": "adam"}),
+    "lstm adam": ({"cell": "lstm", "hidden": 17, "embed": 5}, {"optimiser": "adam", "schedule": "cosine"}),
     "gru rmsprop": ({"cell": "gru", "hidden": 17, "layers": 1}, {"optimiser": "rmsprop", "lr": 0.001}),
     "rnn sgd": ({"cell": "rnn", "hidden": 17}, {"optimiser": "sgd", "lr": 0.1, "schedule": "linear"}),
 }
@@ -162,7 +162,7 @@ def test_a_diverging_run_stops_with_its_last_good_checkpoint(tmp_path):
 
 def test_a_model_trained_on_tales_comes_within_three_percent_of_its_entropy(tmp_path):
     data = prepared(tmp_path, (CORPORA / "tales.txt").read_text())
-    config = {"batch": 16, "seq_len": 64, "lr": 0.01, "steps": 14000, "eval_every": 14000}
+    config = {"batch": 16, "seq_len": 64, "lr": 0.01, "schedule": "cosine", "steps": 14000}
     trainer = train(tmp_path / "run", data, start(tmp_path, data, {"layers": 1, "hidden": 128}, config))
     entropy = ENTROPY["tales"]["entropy_nats"]
     assert trainer.progress.best_loss < 1.03 * entropy
@@ -171,7 +171,7 @@ def test_a_model_trained_on_tales_comes_within_three_percent_of_its_entropy(tmp_
 
 def test_an_lstm_solves_recall_where_a_plain_rnn_does_not(tmp_path):
     data = prepared(tmp_path, (CORPORA / "recall.txt").read_text())
-    config = {"batch": 32, "seq_len": 64, "lr": 0.01, "steps": 4000, "eval_every": 4000}
+    config = {"batch": 32, "seq_len": 64, "lr": 0.01, "schedule": "cosine", "steps": 4000}
     entropy, without_memory = (ENTROPY["recall"][name] for name in ("entropy_nats", "nats_without_memory"))
     losses = {}
     for cell in ("lstm", "rnn"):

@@ -52,6 +52,9 @@ def _options(
 def main() -> None:
     """Run the command line; errors that a user can mend are one line on standard error."""
     runtime.prepare()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         try:
             app(prog_name="charrnn")

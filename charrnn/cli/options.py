@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,5 +56,6 @@ def print_json(values: dict[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """One line for a person, on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """One line for a person, on standard error; if nobody reads it any more, the work goes on."""
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)

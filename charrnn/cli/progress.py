@@ -14,7 +14,7 @@ from charrnn.training.checkpoint import Checkpoint, Progress
 from charrnn.training.loop import Trainer
 
 PLAIN_SECONDS = 10.0  # between plain lines
-BAR = "{percentage:3.0f}% |{bar}| {desc} [{remaining} left]"
+BAR = "{percentage:3.0f}% |{bar:8}| {desc} [{remaining} left]"
 
 
 def losses(nats: float) -> str:
@@ -77,7 +77,7 @@ class Display:
         """Move the bar, or print a line now and then."""
         self._begin(trainer)
         self.figures = (
-            f"step {trainer.progress.step:,}, epoch {trainer.epochs():.2f}, {losses(loss)}, {rate:,.0f} chars/s"
+            f"step {trainer.progress.step:,}, epoch {trainer.epochs():.2f}, {losses(loss)}, {rate / 1000:,.1f}k chars/s"
         )
         if self.bar is not None:
             self.bar.n = trainer.done()

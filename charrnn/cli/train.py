@@ -48,7 +48,7 @@ def train(
     seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = DEFAULT.seq_len,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = DEFAULT.lr,
     schedule: Annotated[
-        str, typer.Option(help="Of the learning rate: cosine or linear (down to 0 at the end), constant.")
+        str, typer.Option(help="Of the learning rate: constant, linear or cosine (both down to 0 at the end).")
     ] = DEFAULT.schedule,
     optimiser: Annotated[
         str, typer.Option("--optimiser", "--optimizer", help="adam, rmsprop or sgd.")
@@ -90,6 +90,7 @@ def train(
     training_names = [f.name for f in fields(TrainConfig)]
     if resume:
         checkpoint = resume_run(out, text, explicit(context, [*MODEL, *training_names]))
+        say(f"resuming {out} at step {checkpoint.progress.step:,}")
     else:
         refuse_existing(out, MARKER, force, otherwise="--resume to go on, ")
         model = ModelConfig(len(text.vocabulary), **{name: context.params[name] for name in MODEL})

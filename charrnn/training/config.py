@@ -9,7 +9,7 @@ from typing import Any
 from charrnn.errors import ConfigError
 
 OPTIMISERS = ("adam", "rmsprop", "sgd")
-SCHEDULES = ("cosine", "linear", "constant")
+SCHEDULES = ("constant", "linear", "cosine")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TrainConfig:
     batch: int = 32
     seq_len: int = 64
     lr: float = 0.003
-    schedule: str = "cosine"
+    schedule: str = "constant"
     optimiser: str = "adam"
     momentum: float = 0.9
     clip_norm: float = 1.0
