@@ -195,7 +195,7 @@ BAD_TRAIN = [
     (["data", "--cell", "foo"], "rnn, lstm, gru, got 'foo'"),
     (["data", "--nonlinearity", "foo"], "tanh, relu, got 'foo'"),
     (["data", "--optimiser", "foo"], "adam, rmsprop, sgd, got 'foo'"),
-    (["data", "--schedule", "foo"], "cosine, linear, constant, got 'foo'"),
+    (["data", "--schedule", "foo"], "constant, linear, cosine, got 'foo'"),
 ]
 BAD_RESUME = [
     (["data", "--out", "new"], "RUN folder to resume, got new"),
