@@ -13,7 +13,6 @@ import typer
 from charrnn import runtime
 from charrnn.errors import ConfigError
 
-MODEL = "Model"
 DataFolder = Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by charrnn prepare.", show_default=False)]
 CheckpointOrRun = Annotated[
     Path, typer.Argument(metavar="CKPT|RUN", help="A checkpoint, or a RUN folder (its best.npz).", show_default=False)
