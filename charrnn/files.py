@@ -18,6 +18,10 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def _not_written(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"expected to write {path}, got: {_reason(error)}; try another folder or free some space")
+
+
 def _sync_folder(folder: Path) -> None:
     """Flush a rename to disk, where the system can do that for folders."""
     if os.name == "posix":
@@ -49,9 +53,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise OutputError(
-            f"expected to write {path}, got: {_reason(error)}; try another folder or free some space"
-        ) from error
+        raise _not_written(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -81,9 +83,7 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
         _move_into_place(temporary, path, marker)
         _sync_folder(path.parent)
     except OSError as error:
-        raise OutputError(
-            f"expected to write {path}, got: {_reason(error)}; try another folder or free some space"
-        ) from error
+        raise _not_written(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

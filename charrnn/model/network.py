@@ -133,7 +133,7 @@ class Chunk:
     """
 
     def __init__(self, network: Network, batch: int, steps: int) -> None:
-        self.network, self.batch, self.capacity = network, batch, steps
+        self.network, self.batch = network, batch
         config, dtype, rows = network.config, network.dtype, batch * steps
         self.arrays: list[Any] = [layer.arrays(batch, steps) for layer in network.layers]
         self.logits = activations(config.symbols, rows, dtype)
@@ -180,7 +180,7 @@ class Chunk:
         """Run the network over the next t time steps; the logits stay in the buffer.
 
         Args:
-            inputs: (t, B) symbols, t at most the capacity.
+            inputs: (t, B) symbols, t at most T.
         """
         self.make_room()
         network = self.network
