@@ -63,7 +63,7 @@ def test_sharing_streams_or_panels_gives_the_same_bits(kind, batch, threads, mon
     threads(2)
     answers = []
     for by_rows, tasks in ((True, 1), (True, 2), (False, 2)):
-        monkeypatch.setattr("charrnn.engine.recurrence.share_of_threads", lambda *_, way=(by_rows, tasks): way)
+        monkeypatch.setattr("charrnn.engine.recurrence._share_of_threads", lambda *_, way=(by_rows, tasks): way)
         m = make(kind, np.float32, hidden=70, batch=batch, steps=5)
         answers.append(pass_through(m))
     for loss, gradients, _, _ in answers[1:]:

@@ -35,9 +35,9 @@ def test_every_symbol_is_drawn_from_the_softmax_of_the_forward_pass(kind, embed)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("hidden", "count"), [(40, 1), (520, 1), (40, 5)])
+@pytest.mark.parametrize(("hidden", "count"), [(40, 1), (520, 1), (40, 5), (520, 5)])
 def test_threads_and_count_change_no_symbol(kind, hidden, count, threads):
-    """520 hidden units are enough that two threads share each step of one stream."""
+    """520 hidden units are enough that two threads share each step, and then the draws of five streams."""
     network = make(kind, np.float32, layers=2, hidden=hidden).network
     threads(1)
     alone = sampled(network, 40)

@@ -15,8 +15,9 @@ from charrnn.engine.tile import TILE_ROWS, VECTOR_PANELS, W, column_tile, row_ti
 
 K_BLOCK = 4  # panels of k in one visit: 4 * 32 rows of a float32 weight panel are 16 KB of the L1 cache
 ROW_BLOCK = 4 * TILE_ROWS  # rows that one task takes at a time
-GRADIENT_ROWS = 128  # rows in one visit of the gradient product: 16 KB of a panel of d stay in L1 for all of a's
 LARGE_WEIGHTS = 8 * 2**20  # bytes; larger ones come from memory, so each visit to them does more at once
+GRADIENT_VISIT = 4096  # rows that stay in the L3 cache while all panels of the gradient pass by
+GRADIENT_ROWS = 1024  # rows of one panel that stay in the L2 cache, 128 KB, while all panels of a pass by
 COLUMN_TILES = -(-W // TILE_ROWS)  # tiles that cover the W columns of a panel
 
 
@@ -119,15 +120,15 @@ def gradient_product(a, a_row, d, rows, zero, dw, tasks):  # type: ignore[no-unt
         dw: [N / W, K, W].
         tasks: how many threads share the work; each owns whole panels of dw.
     """
-    visit = GRADIENT_ROWS if dw.nbytes <= LARGE_WEIGHTS else 2 * GRADIENT_ROWS
     for task in prange(tasks):
         mode = flush_subnormals()
         low, high = task * d.shape[0] // tasks, (task + 1) * d.shape[0] // tasks
-        for row in range(0, rows, visit):
-            count = min(visit, rows - row)
+        for visit in range(0, rows, GRADIENT_VISIT):
+            end = min(rows, visit + GRADIENT_VISIT)
             for panel in range(low, high):
-                for k in range(a.shape[0]):
-                    _gradient_panel(a, a_row, k, d, panel, row, count, zero, dw)
+                for row in range(visit, end, GRADIENT_ROWS):
+                    for k in range(a.shape[0]):
+                        _gradient_panel(a, a_row, k, d, panel, row, min(GRADIENT_ROWS, end - row), zero, dw)
         restore_mode(mode)
 
 

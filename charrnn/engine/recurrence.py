@@ -108,19 +108,22 @@ def _backward_by_panels(arrays, phases, steps, batch, tasks):  # type: ignore[no
                 restore_mode(mode)
 
 
-def share_of_threads(arrays: Any, batch: int) -> tuple[bool, int]:
+def threads_for_panels(arrays: Any, batch: int) -> int:
+    """How many threads are worth their while when they share the panels of each step."""
+    panels = arrays.h.shape[0]
+    work = batch * panels * arrays.gates.shape[0] * W * W
+    return min(numba.get_num_threads(), panels) if work >= WORTH_A_THREAD else 1
+
+
+def _share_of_threads(arrays: Any, batch: int) -> tuple[bool, int]:
     """Whether threads share the streams (else the panels), and how many threads take part.
 
     Sharing panels, each thread fetches only its part of the weights, which pays when they come from memory.
     """
-    threads = numba.get_num_threads()
-    panels = arrays.h.shape[0]
-    work = batch * panels * arrays.gates.shape[0] * W * W
-    if work < WORTH_A_THREAD:
-        return True, 1
-    if batch >= threads * ROWS_PER_THREAD and arrays.w_h.nbytes <= LARGE_WEIGHTS:
+    threads, tasks = numba.get_num_threads(), threads_for_panels(arrays, batch)
+    if tasks > 1 and batch >= threads * ROWS_PER_THREAD and arrays.w_h.nbytes <= LARGE_WEIGHTS:
         return True, threads
-    return False, min(threads, panels)
+    return tasks == 1, tasks
 
 
 def forward(arrays: Any, phases: int, steps: int, batch: int) -> None:
@@ -130,7 +133,7 @@ def forward(arrays: Any, phases: int, steps: int, batch: int) -> None:
         arrays: a cell's NamedTuple of arrays, with the input's share of the gates already in place.
         phases: phases of the cell's forward step.
     """
-    by_rows, tasks = share_of_threads(arrays, batch)
+    by_rows, tasks = _share_of_threads(arrays, batch)
     if by_rows:
         _forward_by_rows(arrays, phases, steps, batch, tasks)
     else:
@@ -139,6 +142,6 @@ def forward(arrays: Any, phases: int, steps: int, batch: int) -> None:
 
 def backward(arrays: Any, phases: int, steps: int, batch: int) -> None:
     """Run a layer back through `steps` time steps; its dh already holds the gradient from above."""
-    by_rows, tasks = share_of_threads(arrays, batch)
+    by_rows, tasks = _share_of_threads(arrays, batch)
     run = _backward_by_rows if by_rows else _backward_by_panels
     run(arrays, phases, steps, batch, tasks)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.engine.panels import activations
-from charrnn.engine.recurrence import share_of_threads
+from charrnn.engine.recurrence import threads_for_panels
 from charrnn.model.network import Chunk, Network
 from charrnn.sampling.generate import generate
 
@@ -53,8 +50,7 @@ class Sampler:
         """The next `length` symbols of every stream: (length, B) int32, length at most PIECE."""
         out = np.zeros((length, self.count), np.int32)
         self.chunk.make_room()
-        by_streams, tasks = self._share_of_threads()
-        arguments = (
+        generate(
             self._weights,
             tuple(self.chunk.arrays),
             self.network.layers[0].forward_phases,
@@ -64,18 +60,8 @@ class Sampler:
             self.temperature,
             self.seed,
             self.position,
+            threads_for_panels(self.chunk.arrays[0], self.count),
         )
-        if by_streams and tasks > 1:
-            edges = [task * self.count // tasks for task in range(tasks + 1)]
-            with ThreadPoolExecutor(tasks) as pool:
-                list(pool.map(lambda low, high: generate(*arguments, low, high, 1), edges[:-1], edges[1:]))
-        else:
-            generate(*arguments, 0, self.count, tasks)
         self.chunk.steps = length
         self.last, self.position = out[-1].copy(), self.position + length
         return out
-
-    def _share_of_threads(self) -> tuple[bool, int]:
-        """Whether threads share the streams (else the hidden units of each step), and how many take part."""
-        threads = min(numba.get_num_threads(), self.count)
-        return (True, threads) if threads > 1 else share_of_threads(self.chunk.arrays[0], self.count)
