@@ -10,6 +10,8 @@ from charrnn import runtime
 
 runtime.prepare()
 
+from texts import ENGLISH, options, prepare, write  # noqa: E402  (the engine reads its environment when it loads)
+
 
 @pytest.fixture
 def threads():
@@ -19,3 +21,10 @@ def threads():
     before = numba.get_num_threads()
     yield numba.set_num_threads
     numba.set_num_threads(before)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A DATA folder of ENGLISH, of 190 characters to train on and 22 for validation."""
+    prepare([write(tmp_path / "text.txt", ENGLISH)], tmp_path / "data", options(val=22.5 / 212))
+    return tmp_path / "data"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from texts import options, prepare
 
 from charrnn.model.config import ModelConfig
 from charrnn.text.data import open_data
-from charrnn.text.prepare import PrepareOptions, prepare
 from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.evaluate import Evaluator
@@ -42,15 +42,15 @@ class Silent:
         pass
 
 
-def prepared(tmp_path, text, name="data", **options):
+def prepared(tmp_path, text, name="data", **chosen):
     source = tmp_path / f"{name}.txt"
     source.write_text(text)
-    prepare([source], tmp_path / name, PrepareOptions(**options))
+    prepare([source], tmp_path / name, options(**chosen))
     return open_data(tmp_path / name)
 
 
 def start(tmp_path, data, model, config, name="run"):
-    checkpoint = first_checkpoint(ModelConfig(len(data.vocabulary), **model), TrainConfig(**config), data)
+    checkpoint = first_checkpoint(ModelConfig(len(data.vocabulary), **model), TrainConfig(**config), data)[0]
     create_run(tmp_path / name, checkpoint, data, force=False)
     return checkpoint
 

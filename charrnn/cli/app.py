@@ -12,7 +12,7 @@ from charrnn import __version__, runtime
 from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.gradcheck import gradcheck
-from charrnn.cli.prepare import prepare
+from charrnn.cli.prepare import info, prepare
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharRNNError
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (prepare, train, sample, gradcheck, bench):
+for command in (prepare, info, train, sample, gradcheck, bench):
     app.command()(command)
 app.command("eval")(evaluate)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.options import CheckpointOrRun, Json, Threads, print_json, start_engine
+from charrnn.cli.options import CheckpointOrRun, Json, Threads, Unknown, print_json, start_engine, unknown_policy
 
 
 def evaluate(
@@ -19,15 +19,19 @@ def evaluate(
         typer.Argument(metavar="[DATA|FILE]", help="What to read.", show_default="the data of the RUN"),
     ] = None,
     split: Annotated[str, typer.Option(help="Of a DATA folder: train, val or test.")] = "val",
+    encoding: Annotated[str, typer.Option(help="Encoding of a text file, at level char.")] = "utf-8",
+    unknown: Unknown = "error",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Measure the loss on a text, read once from left to right."""
+    unknown_policy(unknown)
     start_engine(threads)
     from charrnn.errors import CheckpointError, DataError
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
-    from charrnn.text.prepare import codes_in, read_file
+    from charrnn.text.reading import Reading
+    from charrnn.text.sources import read_file
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.training.evaluate import Evaluator
     from charrnn.training.run import data_of_run
@@ -36,8 +40,9 @@ def evaluate(
     vocabulary = checkpoint.vocabulary
     text = data_of_run(source) if text is None else text
     if text.is_file():
-        codes = codes_in(read_file(text), text, vocabulary.level, "utf-8")
-        symbols, what = vocabulary.encode(codes, str(text)), str(text)
+        reading = Reading(vocabulary.level, encoding, form=checkpoint.form)
+        codes = read_file(text, reading)
+        symbols, what = vocabulary.encode(codes, str(text), unknown), str(text)
     else:
         data = open_data(text)
         if data.vocabulary != vocabulary:

@@ -13,6 +13,8 @@ import typer
 from charrnn import runtime
 from charrnn.errors import ConfigError
 
+UNKNOWN_POLICIES = ("error", "skip", "replace")
+
 DataFolder = Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by charrnn prepare.", show_default=False)]
 CheckpointOrRun = Annotated[
     Path, typer.Argument(metavar="CKPT|RUN", help="A checkpoint, or a RUN folder (its best.npz).", show_default=False)
@@ -27,6 +29,7 @@ Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Threads = Annotated[
     int | None, typer.Option(help="Threads; the results are the same for any number.", show_default="all CPUs")
 ]
+Unknown = Annotated[str, typer.Option(help="Characters the model does not know: error, skip or replace.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an older folder of the same kind.")]
 
@@ -36,6 +39,13 @@ def start_engine(threads: int | None) -> None:
     if threads is not None and not 1 <= threads <= 1024:
         raise ConfigError(f"expected --threads from 1 to 1024, got {threads}; try --threads {runtime.available_cpus()}")
     runtime.prepare(threads)
+
+
+def unknown_policy(value: str) -> str:
+    """Check --unknown."""
+    if value not in UNKNOWN_POLICIES:
+        raise ConfigError(f"expected --unknown error, skip or replace, got {value!r}; try --unknown skip")
+    return value
 
 
 def explicit(context: typer.Context, names: list[str]) -> dict[str, Any]:

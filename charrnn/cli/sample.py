@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.options import CheckpointOrRun, Json, Seed, Threads, print_json, say, start_engine
+from charrnn.cli.options import (
+    CheckpointOrRun,
+    Json,
+    Seed,
+    Threads,
+    Unknown,
+    print_json,
+    say,
+    start_engine,
+    unknown_policy,
+)
 from charrnn.errors import ConfigError
 
 
@@ -18,6 +28,7 @@ def sample(
     temperature: Annotated[float, typer.Option(help="Below 1 safer, above 1 wilder, 0 always the likeliest.")] = 1.0,
     seed: Seed = 0,
     count: Annotated[int, typer.Option(help="How many texts.")] = 1,
+    unknown: Unknown = "error",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -28,6 +39,7 @@ def sample(
         raise ConfigError(f"expected --temperature from 0 to 100, got {temperature}; try 0.8")
     if not 0 <= seed < 2**63:
         raise ConfigError(f"expected --seed from 0 to 2^63 - 1, got {seed}; try --seed 0")
+    unknown_policy(unknown)
     start_engine(threads)
     import numpy as np
 
@@ -37,7 +49,7 @@ def sample(
 
     checkpoint = load_checkpoint(find_checkpoint(source))
     vocabulary = checkpoint.vocabulary
-    start = vocabulary.encode(vocabulary.codes_of(prompt), "the prompt")
+    start = vocabulary.encode(vocabulary.codes_of(checkpoint.form.apply(prompt)), "the prompt", unknown)
     sampler = Sampler(checkpoint.network(), count, temperature, seed)
     newline = np.flatnonzero(vocabulary.codes == ord("\n"))
     # Without a prompt, a text begins as after a line break, or after the first symbol where there is none.

@@ -71,6 +71,10 @@ def train(
     eval_every: Annotated[
         int, typer.Option(help="Steps between evaluations.", show_default="as often as costs little")
     ] = 0,
+    init_from: Annotated[
+        Path | None,
+        typer.Option(metavar="CKPT|RUN", help="Begin with this model's shape and parameters.", show_default=False),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
     force: Force = False,
     as_json: Json = False,
@@ -79,12 +83,16 @@ def train(
     start_engine(threads)
     if resume and force:
         raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
+    if resume and init_from is not None:
+        raise ConfigError("expected --resume or --init-from, got both; try --resume alone to go on with the run")
     from charrnn.cli.progress import Display, summary
     from charrnn.files import refuse_existing
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
+    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.training.finetune import model_for
     from charrnn.training.loop import Trainer
-    from charrnn.training.run import MARKER, create_run, first_checkpoint, resume_run
+    from charrnn.training.run import MARKER, create_run, first_checkpoint, refuse_changes, resume_run
 
     text = open_data(data)
     training_names = [f.name for f in fields(TrainConfig)]
@@ -93,10 +101,20 @@ def train(
         say(f"resuming {out} at step {checkpoint.progress.step:,}")
     else:
         refuse_existing(out, MARKER, force, otherwise="--resume to go on, ")
-        model = ModelConfig(len(text.vocabulary), **{name: context.params[name] for name in MODEL})
         training = TrainConfig(**{name: context.params[name] for name in training_names})
-        checkpoint = first_checkpoint(model, training, text)
+        source = None if init_from is None else load_checkpoint(find_checkpoint(init_from))
+        if source is None:
+            model = ModelConfig(len(text.vocabulary), **{name: context.params[name] for name in MODEL})
+        else:
+            model = model_for(source, text.vocabulary)
+            refuse_changes(source.model.as_dict(), explicit(context, list(MODEL)), f"{init_from} has it")
+        checkpoint, carried = first_checkpoint(model, training, text, source)
         create_run(out, checkpoint, text, force)
+        if carried is not None:
+            say(
+                f"beginning with the parameters of {init_from}: {carried.kept} characters keep their rows, "
+                f"{carried.new} new ones begin afresh, {carried.dropped} are dropped"
+            )
     with Interrupt() as interrupt, Display(checkpoint, text) as display:
         trainer = Trainer(out, text, checkpoint, display)
         if trainer.finished():

@@ -49,6 +49,11 @@ def parameter_shapes(config: ModelConfig) -> Shapes:
     return shapes | {"W_y": (hidden, config.symbols), "b_y": (config.symbols,)}
 
 
+def symbol_axes(config: ModelConfig) -> dict[str, int]:
+    """The parameters that have a row or a column for each symbol, and along which axis."""
+    return {"embed" if config.embed else "layer0.W_x": 0, "W_y": 1, "b_y": 0}
+
+
 class UpperInput:
     """The input product of a layer above the first: W_x (H, gates * H), packed both ways."""
 

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import DataError
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.reading import TextForm
+from charrnn.text.vocabulary import UNKNOWN, Vocabulary
 
 FORMAT = "charrnn-data"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MARKER = "meta.json"
 SPLITS = ("train", "val", "test")
 
@@ -39,9 +40,14 @@ class Data:
     splits: dict[str, Symbols]
 
     @property
+    def form(self) -> TextForm:
+        """What was done to the characters of the text."""
+        return TextForm(**{name: self.meta["options"][name] for name in ("normalize", "newlines", "lowercase")})
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the text, its vocabulary and its splits: the same for the same training data."""
-        parts = [self.meta["level"], self.meta["splits"], [i["sha256"] for i in self.meta["inputs"]]]
+        parts = [self.meta["options"], self.meta["splits"], [i["sha256"] for i in self.meta["inputs"]]]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def split(self, name: str) -> Symbols:
@@ -64,26 +70,62 @@ def open_data(path: Path) -> Data:
             f"expected a folder made by charrnn prepare, got {path}: {what}; try charrnn prepare TEXT --out {path}"
         )
     try:
-        meta = json.loads((path / MARKER).read_text())
-        if meta.get("format") != FORMAT:
-            raise DataError(f"expected {path / MARKER} of charrnn prepare, got another file; try prepare again")
-        if meta["format_version"] > FORMAT_VERSION:
-            raise DataError(
-                f"expected data format {FORMAT_VERSION} or older, got {meta['format_version']} in {path}; "
-                "try a newer charrnn"
-            )
+        meta = _parse_meta(path)
         vocab = json.loads((path / "vocab.json").read_text())
         codes = [ord(s) for s in vocab["symbols"]] if meta["level"] == "char" else vocab["symbols"]
-        vocabulary = Vocabulary(meta["level"], codes)
+        vocabulary = Vocabulary(meta["level"], codes, vocab["unknown"] is not None)
         splits = {
             name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             for name in SPLITS
             if meta["splits"][name]
         }
         _check(meta, vocabulary, splits)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, EOFError) as error:
-        raise DataError(f"expected a whole DATA folder, got {path}, damaged ({error}); try prepare again") from None
+    except DAMAGE as error:
+        raise _damaged(path, error) from None
     return Data(path, meta, vocabulary, splits)
+
+
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, EOFError)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"expected a whole DATA folder, got {path}, damaged ({error}); try prepare again")
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """What the meta.json of a DATA folder holds.
+
+    Raises:
+        DataError: it is damaged, another file, or of another format.
+    """
+    try:
+        return _parse_meta(path)
+    except DAMAGE as error:
+        raise _damaged(path, error) from None
+
+
+def _parse_meta(path: Path) -> dict[str, Any]:
+    meta: dict[str, Any] = json.loads((path / MARKER).read_text())
+    if meta.get("format") != FORMAT:
+        raise DataError(f"expected {path / MARKER} of charrnn prepare, got another file; try prepare again")
+    if meta["format_version"] != FORMAT_VERSION:
+        newer = meta["format_version"] > FORMAT_VERSION
+        raise DataError(
+            f"expected data format {FORMAT_VERSION}, got {meta['format_version']} in {path}; "
+            f"try {'a newer charrnn' if newer else 'charrnn prepare again, with --force'}"
+        )
+    return meta
+
+
+def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
+    """Write vocab.json: the symbols as characters or as byte values, and which of them stands for unknown ones."""
+    listed = [chr(c) for c in vocabulary.codes] if vocabulary.level == "char" else vocabulary.codes.tolist()
+    content = {
+        "level": vocabulary.level,
+        "symbols": listed,
+        "unknown": chr(UNKNOWN) if vocabulary.has_unknown else None,
+    }
+    (folder / "vocab.json").write_text(json.dumps(content) + "\n")
 
 
 def _check(meta: dict[str, Any], vocabulary: Vocabulary, splits: dict[str, Symbols]) -> None:
@@ -92,5 +134,3 @@ def _check(meta: dict[str, Any], vocabulary: Vocabulary, splits: dict[str, Symbo
     for name, array in splits.items():
         if array.dtype != vocabulary.dtype or array.shape != (meta["splits"][name],):
             raise ValueError(f"{name}.npy does not hold {meta['splits'][name]} symbols of {vocabulary.dtype}")
-        if array.max() >= len(vocabulary):  # the engine looks rows of tables up by these numbers
-            raise ValueError(f"{name}.npy holds symbol {array.max()} of a vocabulary of {len(vocabulary)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +13,15 @@ from charrnn.errors import DataError
 
 LEVELS = ("char", "byte")
 CODE_POINTS = 0x110000
+UNKNOWN = 0xFFFD  # the replacement character of Unicode stands for all characters left out of a vocabulary
+
+Codes = NDArray[np.unsignedinteger]
 
 
-def code_points(text: str) -> NDArray[np.uint32]:
-    """The Unicode code points of a text, one number each."""
+def code_points(text: str) -> Codes:
+    """The Unicode code points of a text, one number each: uint8 if all are ASCII, else uint32."""
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
@@ -29,33 +36,52 @@ class Vocabulary:
     Args:
         level: "char" for Unicode code points, "byte" for bytes.
         codes: the code points or byte values, each once, in any order.
+        has_unknown: whether U+FFFD, one of the codes, stands for all characters that are not among them.
     """
 
-    def __init__(self, level: str, codes: Iterable[int]) -> None:
-        self.level = level
+    def __init__(self, level: str, codes: Iterable[int], has_unknown: bool = False) -> None:
+        self.level, self.has_unknown = level, has_unknown
         self.codes = np.array(sorted(codes), np.uint32)
-        limit = CODE_POINTS if level == "char" else 256
-        if level not in LEVELS or len(self.codes) == 0 or self.codes[-1] >= limit:
+        if level not in LEVELS or len(self.codes) == 0 or self.codes[-1] >= self._limit:
             raise DataError(
                 f"expected a vocabulary of {' or '.join(LEVELS)} codes, got level {level!r}; try prepare again"
             )
         if len(np.unique(self.codes)) != len(self.codes):
             raise DataError("expected every symbol of a vocabulary once, got one twice; try prepare again")
+        if has_unknown and (level == "byte" or UNKNOWN not in self.codes):
+            raise DataError("expected U+FFFD in a vocabulary with an unknown symbol, got none; try prepare again")
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.level == other.level and np.array_equal(self.codes, other.codes)
+        return isinstance(other, Vocabulary) and self.fingerprint == other.fingerprint
 
     __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of level and symbols: the same for the same vocabulary."""
+        key = f"{self.level} {self.has_unknown} {self.codes.tolist()}"
+        return hashlib.sha256(key.encode()).hexdigest()
+
+    @property
+    def _limit(self) -> int:
+        return 256 if self.level == "byte" else CODE_POINTS
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
         """The smallest unsigned type that holds every symbol number."""
         return np.min_scalar_type(len(self) - 1)
 
-    def codes_of(self, text: str | bytes) -> NDArray[np.unsignedinteger]:
+    @cached_property
+    def numbers(self) -> NDArray[np.int32]:
+        """(256,) or (0x110000,): the symbol number of every byte or code point, -1 for those not in the vocabulary."""
+        numbers = np.full(self._limit, -1, np.int32)
+        numbers[self.codes] = np.arange(len(self))
+        return numbers
+
+    def codes_of(self, text: str | bytes) -> Codes:
         """Code points or bytes of a text; a str at level byte is taken as UTF-8.
 
         Bytes of the command line that are not UTF-8 come as surrogate escapes and become those bytes again.
@@ -64,35 +90,56 @@ class Vocabulary:
             return np.frombuffer(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text, np.uint8)
         return code_points(text if isinstance(text, str) else text.decode("utf-8"))
 
-    def encode(self, codes: NDArray[np.unsignedinteger], where: str) -> NDArray[np.unsignedinteger]:
+    def describe(self, code: int) -> str:
+        """A code as a person reads it: 'é' (U+00E9), or byte 0xFF."""
+        return describe(code) if self.level == "char" else f"byte 0x{code:02X}"
+
+    def encode(self, codes: Codes, where: str, unknown: str = "error") -> NDArray[np.unsignedinteger]:
         """Symbol numbers of code points or bytes.
 
         Args:
             codes: (n,) as `codes_of` returns them.
             where: what the text is, for the message.
+            unknown: what becomes of a code that is not in the vocabulary: "error", "skip" to leave it out, or
+                "replace" to take the unknown symbol.
         Raises:
-            DataError: a symbol is not in the vocabulary.
+            DataError: there is such a code, and unknown is "error", or "replace" without an unknown symbol.
         """
-        limit = CODE_POINTS if self.level == "char" else 256
-        table = np.full(limit, len(self), np.uint32)
-        table[self.codes] = np.arange(len(self))
-        symbols = table[codes]
-        unknown = np.flatnonzero(symbols == len(self))
-        if len(unknown):
-            at = int(unknown[0])
-            code = int(codes[at])
-            name = describe(code) if self.level == "char" else f"byte 0x{code:02X}"
-            raise DataError(
-                f"expected only symbols that the model knows, got {name} at position {at} of {where}; "
-                "try a text without it, or a model trained on a text that has it"
-            )
+        symbols = self.numbers[codes]
+        gone = symbols < 0
+        if gone.any():
+            if unknown == "skip":
+                symbols = symbols[~gone]
+            elif unknown == "replace" and self.has_unknown:
+                symbols[gone] = self.numbers[UNKNOWN]
+            else:
+                raise self._unknown(codes, int(np.argmax(gone)), where, unknown)
         numbers: NDArray[np.unsignedinteger] = symbols.astype(self.dtype)
         return numbers
 
+    def _unknown(self, codes: Codes, at: int, where: str, policy: str) -> DataError:
+        found = f"{self.describe(int(codes[at]))} at position {at} of {where}"
+        if policy == "replace":
+            return DataError(
+                f"expected a vocabulary with an unknown symbol for --unknown replace, got one without, and {found}; "
+                "try --unknown skip, or a model of a text prepared with --min-count or --max-vocab"
+            )
+        return DataError(
+            f"expected only symbols that the model knows, got {found}; "
+            f"try --unknown skip{' or --unknown replace' if self.has_unknown else ''}, or a text without it"
+        )
+
     def decode(self, symbols: NDArray[np.integer]) -> bytes:
-        """Text of symbol numbers: UTF-8 at level char, the bytes themselves at level byte."""
+        """Text of symbol numbers: UTF-8 at level char, the bytes themselves at level byte.
+
+        Lone surrogates that stand for undecodable bytes (U+DC80 to U+DCFF) become these bytes again.
+        """
         codes = self.codes[symbols].astype(np.uint8 if self.level == "byte" else "<u4")
         content: bytes = codes.tobytes()
         if self.level == "byte":
             return content
-        return content.decode("utf-32-le", "surrogatepass").encode("utf-8", "surrogatepass")
+        text = content.decode("utf-32-le", "surrogatepass")
+        try:
+            return text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # surrogates that stand for no byte
+            return text.encode("utf-8", "surrogatepass")

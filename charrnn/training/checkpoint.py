@@ -5,6 +5,8 @@ Arrays under plain names:
     format, format_version      what the file is
     model, training, progress   JSON texts: ModelConfig, TrainConfig, Progress
     level, vocabulary           "char" or "byte"; (V,) uint32 code points or bytes, in symbol order
+    unknown                     bool, whether U+FFFD among them stands for all other characters
+    form                        JSON text: TextForm, what is done to characters before they are read
     data                        fingerprint of the training data
     parameters/NAME             float32, unpacked
     optimiser/m/NAME, .../v/... moments, as far as the optimiser has them
@@ -28,12 +30,13 @@ from charrnn.files import replacing
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network, State, layer_type, parameter_shapes
 from charrnn.model.parameters import Shapes
+from charrnn.text.reading import TextForm
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import MOMENTS
 
 FORMAT = "charrnn-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass
@@ -72,6 +75,7 @@ class Checkpoint:
     parameters: dict[str, Array]
     moments: dict[str, dict[str, Array]]
     state: State
+    form: TextForm
 
     def network(self, dtype: Any = np.float32) -> Network:
         """A network with these parameters, packed and ready."""
@@ -91,6 +95,8 @@ class Checkpoint:
             "progress": json.dumps(asdict(self.progress)),
             "level": self.vocabulary.level,
             "vocabulary": self.vocabulary.codes,
+            "unknown": self.vocabulary.has_unknown,
+            "form": json.dumps(asdict(self.form)),
             "data": self.data,
         }
         arrays |= {f"parameters/{name}": value for name, value in self.parameters.items()}
@@ -155,13 +161,13 @@ def _short(error: Exception) -> str:
 def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
     if str(arrays.get("format")) != FORMAT:
         raise _foreign(path)
-    if int(arrays["format_version"]) > FORMAT_VERSION:
+    if (found := int(arrays["format_version"])) != FORMAT_VERSION:
         raise CheckpointError(
-            f"expected checkpoint format {FORMAT_VERSION} or older, got {int(arrays['format_version'])} in {path}; "
-            "try a newer charrnn"
+            f"expected checkpoint format {FORMAT_VERSION}, got {found} in {path}; "
+            f"try {'a newer' if found > FORMAT_VERSION else 'an older'} charrnn"
         )
     model = ModelConfig(**json.loads(str(arrays["model"])))
-    vocabulary = Vocabulary(str(arrays["level"]), arrays["vocabulary"].tolist())
+    vocabulary = Vocabulary(str(arrays["level"]), arrays["vocabulary"].tolist(), bool(arrays["unknown"]))
     if len(vocabulary) != model.symbols:
         raise ValueError(f"{model.symbols} symbols in the model, {len(vocabulary)} in the vocabulary")
     if not np.array_equal(vocabulary.codes, arrays["vocabulary"]):
@@ -178,6 +184,7 @@ def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
         _under("parameters", arrays, shapes),
         {name: _under(f"optimiser/{name}", arrays, shapes) for name in MOMENTS[training.optimiser]},
         _under("state", arrays, dict.fromkeys(layer_type(model).states, state_shape)),
+        TextForm(**json.loads(str(arrays["form"]))),
     )
 
 

@@ -16,6 +16,7 @@ from charrnn.text.data import Data
 from charrnn.text.streams import Streams
 from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
 from charrnn.training.config import TrainConfig
+from charrnn.training.finetune import CarriedOver, carry_over
 from charrnn.training.optimiser import Optimiser
 
 FORMAT, FORMAT_VERSION = "charrnn-run", 1
@@ -34,12 +35,24 @@ def _describe(checkpoint: Checkpoint, data: Data) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def first_checkpoint(model: ModelConfig, training: TrainConfig, data: Data) -> Checkpoint:
-    """The state of a run before its first step."""
-    Streams(data.split("train"), training.batch, training.seq_len)  # says so when the text is too short
+def first_checkpoint(
+    model: ModelConfig, training: TrainConfig, data: Data, source: Checkpoint | None = None
+) -> tuple[Checkpoint, CarriedOver | None]:
+    """The state of a run before its first step.
+
+    Args:
+        model: its shape; with a source, that of `finetune.model_for`.
+        training: its settings.
+        data: what it trains on.
+        source: a model whose parameters it begins with, and fresh rows for characters unknown there.
+    Returns:
+        The checkpoint, and what became of the source's characters.
+    """
+    Streams(data.split("train"), training.batch, training.seq_len, model.symbols)  # says so when the text is too short
     network = Network(model)
     initialise(network.parameters, model, training.seed)
-    return Checkpoint(
+    carried = None if source is None else carry_over(source, data.vocabulary, network.parameters)
+    checkpoint = Checkpoint(
         model,
         training,
         Progress(),
@@ -48,7 +61,9 @@ def first_checkpoint(model: ModelConfig, training: TrainConfig, data: Data) -> C
         dict(network.parameters.items()),
         {name: dict(m.items()) for name, m in Optimiser(training, network.parameters).moments.items()},
         Chunk(network, training.batch, 1).state(),
+        data.form,
     )
+    return checkpoint, carried
 
 
 def create_run(path: Path, checkpoint: Checkpoint, data: Data, force: bool) -> None:
@@ -87,13 +102,7 @@ def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
             "try the DATA folder that the run began with, or a new --out"
         )
     settings = checkpoint.model.as_dict() | checkpoint.training.as_dict()
-    for name, value in asked.items():
-        if name not in RESUMABLE and settings[name] != value:
-            flag = name.replace("_", "-")
-            raise ConfigError(
-                f"expected --{flag} {settings[name]} as {path} has it, got {value}; "
-                f"try --resume without --{flag}, or a new --out"
-            )
+    refuse_changes(settings, {n: v for n, v in asked.items() if n not in RESUMABLE}, f"{path} has it")
     changes = {name: value for name, value in asked.items() if name in RESUMABLE}
     if changes.keys() & {"epochs", "steps", "minutes"}:
         changes = {"epochs": 0.0, "steps": 0, "minutes": 0.0} | changes
@@ -101,6 +110,16 @@ def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
     with replacing(path / MARKER) as file:
         file.write(_describe(checkpoint, data))
     return checkpoint
+
+
+def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str) -> None:
+    """Raise ConfigError unless what the user asked for agrees with the settings there are."""
+    for name, value in asked.items():
+        if settings[name] != value:
+            flag = name.replace("_", "-")
+            raise ConfigError(
+                f"expected --{flag} {settings[name]} as {whose}, got {value}; try without --{flag}, or a new --out"
+            )
 
 
 def data_of_run(path: Path) -> Path:

@@ -1,0 +1,205 @@
+"""From the bytes of a file to the numbers of its characters, a block at a time."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from charrnn.errors import DataError
+from charrnn.text.vocabulary import LEVELS, Codes, code_points
+
+ERRORS = ("error", "replace", "skip", "surrogateescape")
+NORMAL_FORMS = ("none", "nfc", "nfkc")
+NEWLINES = ("keep", "lf")
+LONG_WORD = 1 << 16  # characters without white space that are taken for no word
+BYTE_ORDER_MARK = "\ufeff"
+
+
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise DataError(f"expected --{option} to be one of {', '.join(choices)}, got {value!r}; try {choices[0]}")
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """What is done to characters after decoding; a model's prompts go the same way as its training text.
+
+    Args:
+        normalize: Unicode normal form, one of NORMAL_FORMS (Unicode Standard Annex 15).
+        newlines: "lf" to make one line feed of CR LF and of a lone CR.
+        lowercase: whether letters are made lower case.
+    """
+
+    normalize: str = "none"
+    newlines: str = "keep"
+    lowercase: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("normalize", self.normalize, NORMAL_FORMS)
+        _one_of("newlines", self.newlines, NEWLINES)
+
+    @property
+    def folds(self) -> bool:
+        """Whether more than line ends may change."""
+        return self.lowercase or self.normalize != "none"
+
+    def fold(self, text: str) -> str:
+        """Normal form and case of a text."""
+        if text.isascii():
+            return text.lower() if self.lowercase else text
+        text = self._normal(text)
+        return self._normal(text.lower()) if self.lowercase else text
+
+    def _normal(self, text: str) -> str:
+        if self.normalize == "none":
+            return text
+        return unicodedata.normalize("NFC" if self.normalize == "nfc" else "NFKC", text)
+
+    def apply(self, text: str) -> str:
+        """The whole form of a whole text."""
+        if self.newlines == "lf":
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        return self.fold(text)
+
+
+def begins_anew(character: str) -> bool:
+    """Whether normalisation can never join or reorder this character with what stands before it."""
+    first = unicodedata.normalize("NFKD", character)[0]
+    medial_or_final_jamo = 0x1160 <= ord(first) <= 0x11FF
+    return not (unicodedata.category(first).startswith("M") or medial_or_final_jamo)
+
+
+class Folding:
+    """`TextForm.fold` for a text that comes in pieces: what the next piece may still change is held back."""
+
+    def __init__(self, form: TextForm) -> None:
+        self.form, self.held = form, ""
+
+    def add(self, piece: str, final: bool) -> str:
+        """The next folded part of the text; all that is left if this piece is the final one."""
+        text = self.held + piece
+        cut = len(text) if final else self._cut(text)
+        self.held = text[cut:]
+        return self.form.fold(text[:cut])
+
+    @staticmethod
+    def _cut(text: str) -> int:
+        """Where neither side depends on the other: at white space, since a Greek sigma depends on its word."""
+        cut = max(text.rfind("\n"), text.rfind(" "))
+        if cut > 0 or len(text) < LONG_WORD:
+            return max(cut, 0)
+        return next((at for at in range(len(text) - 1, 0, -1) if begins_anew(text[at])), 0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Args:
+        level: "char" for Unicode code points, "byte" for bytes.
+        encoding: of the files, at level char: any codec of Python.
+        errors: what becomes of undecodable bytes, one of ERRORS; replaced ones become U+FFFD each, and
+            "surrogateescape" makes a lone surrogate of each byte, which `Vocabulary.decode` turns back.
+        form: what is done to the characters.
+    """
+
+    level: str = "char"
+    encoding: str = "utf-8"
+    errors: str = "error"
+    form: TextForm = field(default_factory=TextForm)
+
+    def __post_init__(self) -> None:
+        _one_of("level", self.level, LEVELS)
+        _one_of("errors", self.errors, ERRORS)
+        try:
+            "".encode(self.encoding)
+            codecs.getincrementaldecoder(self.encoding)()
+        except (LookupError, UnicodeError):
+            raise DataError(f"expected an encoding that Python knows, got {self.encoding!r}; try utf-8") from None
+        if self.level == "byte" and (self.errors, self.form) != ("error", TextForm()):
+            raise DataError(
+                "expected --errors, --normalize, --newlines and --lowercase with --level char only, got them with "
+                "--level byte; try --level char"
+            )
+
+
+class Repairs:
+    """Counts what was mended while reading: undecodable places, their bytes, byte-order marks dropped."""
+
+    def __init__(self) -> None:
+        self.places = self.bytes = self.byte_order_marks = 0
+
+    def handler(self, errors: str) -> str:
+        """The name of an error handler of `codecs` that treats errors so and counts here."""
+        if errors == "error":
+            return "strict"
+
+        def mend(error: UnicodeError) -> tuple[str, int]:
+            if not isinstance(error, UnicodeDecodeError):
+                raise error
+            bad = error.object[error.start : error.end]
+            self.places += 1
+            self.bytes += len(bad)
+            if errors == "surrogateescape":
+                return "".join(chr(0xDC00 + b) if b >= 0x80 else chr(b) for b in bad), error.end
+            return "\ufffd" if errors == "replace" else "", error.end
+
+        codecs.register_error("charrnn", mend)
+        return "charrnn"
+
+
+def read_blocks(blocks: Iterable[bytes], where: str, reading: Reading, repairs: Repairs) -> Iterator[Codes]:
+    """Decode a file.
+
+    Args:
+        blocks: its bytes, in pieces of any size.
+        where: its name, for messages.
+        reading: how.
+        repairs: counts what was mended.
+    Returns:
+        Its characters' code points (level char) or its bytes (level byte), in arrays of any unsigned type.
+    Raises:
+        DataError: bytes cannot be decoded and `reading.errors` is "error".
+    """
+    if reading.level == "byte":
+        yield from (np.frombuffer(block, np.uint8) for block in blocks)
+        return
+    folding = Folding(reading.form)
+    for number, (text, final) in enumerate(_decoded(blocks, where, reading, repairs)):
+        marked = number == 0 and text.startswith(BYTE_ORDER_MARK)
+        repairs.byte_order_marks += marked
+        kept = text[1:] if marked else text
+        if folded := folding.add(kept, final) if reading.form.folds else kept:
+            yield code_points(folded)
+
+
+def _decoded(blocks: Iterable[bytes], where: str, reading: Reading, repairs: Repairs) -> Iterator[tuple[str, bool]]:
+    """Decoded text in pieces, the first of them not empty unless all are, and whether it is the final piece."""
+    plain = codecs.getincrementaldecoder(reading.encoding)(repairs.handler(reading.errors))
+    decoder = io.IncrementalNewlineDecoder(plain, translate=True) if reading.form.newlines == "lf" else plain
+    fed = 0
+    try:
+        for block in blocks:
+            fed += len(block)
+            if text := decoder.decode(block):
+                yield text, False
+        yield decoder.decode(b"", True), True
+    except UnicodeDecodeError as error:
+        raise _undecodable(error, fed, where, reading) from None
+
+
+def _undecodable(error: UnicodeDecodeError, fed: int, where: str, reading: Reading) -> DataError:
+    found = error.object[error.start : error.end][:8].hex(" ")
+    offset = fed - len(error.object) + error.start  # the codec's buffer ends where reading has come to
+    hint = "--encoding latin-1, --errors replace, or --level byte"
+    if offset == 0 and error.object[:1] in (b"\xff", b"\xfe"):
+        hint = "--encoding utf-16, which its first bytes speak for"
+    return DataError(
+        f"expected {reading.encoding} text, got bytes {found} at offset {offset} of {where} ({error.reason}); "
+        f"try {hint}"
+    )

@@ -1,0 +1,186 @@
+"""Where text comes from: files, folders of files, compressed files, standard input."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from charrnn.errors import DataError
+from charrnn.text.reading import Reading, Repairs, read_blocks
+from charrnn.text.vocabulary import Codes
+
+STANDARD_INPUT = Path("-")
+BLOCK = 1 << 18  # bytes that are read and worked on at a time: with all that is made of them they fit the L2 cache
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}  # and the module that reads it
+
+Advance = Callable[[int], None]
+
+
+class Source:
+    """One file to read, perhaps several times.
+
+    Args:
+        path: the file.
+        name: what it is called in meta.json and in messages.
+        file: an open file to read instead of the path: what came from standard input.
+
+    Attributes:
+        size: bytes as stored.
+        sha256: of the bytes as stored, in hexadecimal, once it was read to its end.
+    """
+
+    def __init__(self, path: Path, name: str, file: IO[bytes] | None = None) -> None:
+        self.path, self.name, self._file = path, name, file
+        self.sha256 = ""
+        with _readable(path), ExitStack() as stack:
+            self.size = self._open(stack).seek(0, io.SEEK_END)
+
+    def _open(self, stack: ExitStack) -> IO[bytes]:
+        if self._file is not None:
+            self._file.seek(0)
+            return self._file
+        return stack.enter_context(self.path.open("rb", buffering=0))
+
+    def blocks(self, advance: Advance) -> Iterator[bytes]:
+        """Its content, decompressed.
+
+        Args:
+            advance: called with the number of stored bytes read since the last call.
+        Raises:
+            DataError: it cannot be read, is damaged, or is another one than it was at an earlier reading.
+        """
+        with _readable(self.path), ExitStack() as stack:
+            hashed = _Hashed(self._open(stack), advance)
+            content = self._decompressed(hashed, stack)
+            while block := content.read(BLOCK):
+                yield block
+            while hashed.read(BLOCK):
+                pass
+        found = hashed.sha256.hexdigest()
+        if self.sha256 not in ("", found):
+            raise DataError(f"expected {self.name} to stay as it is, got changes while it was read; try once more")
+        self.sha256 = found
+
+    def _decompressed(self, stored: Any, stack: ExitStack) -> Any:
+        if self.path.suffix not in COMPRESSED:
+            return stored
+        module = COMPRESSED[self.path.suffix]
+        try:
+            decompression = import_module(module)
+        except ImportError:
+            raise DataError(
+                f"expected a Python with {module} to read {self.path}, got one without; try to decompress it first"
+            ) from None
+        return stack.enter_context(decompression.open(io.BufferedReader(stored), "rb"))
+
+    def hash(self, advance: Advance) -> None:
+        """Read it for its hash alone."""
+        with _readable(self.path), ExitStack() as stack:
+            hashed = _Hashed(self._open(stack), advance)
+            while hashed.read(BLOCK):
+                pass
+        self.sha256 = hashed.sha256.hexdigest()
+
+
+class _Hashed(io.RawIOBase):
+    """A file whose SHA-256 is taken while it is read."""
+
+    def __init__(self, file: IO[bytes], advance: Advance) -> None:
+        self.file, self.advance, self.sha256 = file, advance, hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self.file.readinto(buffer)  # type: ignore[attr-defined]
+        self.sha256.update(memoryview(buffer)[:count])
+        self.advance(count)
+        return count
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns what can go wrong while reading a file into a DataError."""
+    try:
+        yield
+    except _damage() as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"expected a readable text file, got {path}: {error.strerror}; try another path") from None
+        raise DataError(f"expected a whole {path.suffix} file, got {path}, damaged ({error}); try it again") from None
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What reading raises; a Python may come without some of the decompression modules."""
+    names = {"zlib": "error", "lzma": "LZMAError"}
+    loaded = [getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules]
+    return (OSError, EOFError, *loaded)
+
+
+def find_sources(inputs: list[Path], glob: str, stack: ExitStack, spool_in: Path) -> list[Source]:
+    """The files that the inputs stand for, in their order; the files of a folder in the order of their paths.
+
+    Args:
+        inputs: files, folders, or `-` for standard input.
+        glob: which files of folders; hidden ones are left out.
+        stack: closes what was opened for them.
+        spool_in: a folder for a temporary file with what comes from standard input.
+    Raises:
+        DataError: a file is missing, unreadable or empty, a folder has none that fit, or `-` is there twice.
+    """
+    if inputs.count(STANDARD_INPUT) > 1:
+        raise DataError("expected - for standard input once, got it more often; try naming it once")
+    sources = []
+    for path in inputs:
+        if path == STANDARD_INPUT:
+            sources.append(_standard_input(stack, spool_in))
+        elif path.is_dir():
+            sources += _files_in(path, glob)
+        else:
+            sources.append(Source(path, path.name))
+            if not sources[-1].size:
+                raise DataError(f"expected text, got the empty file {path}; try another file")
+    return sources
+
+
+def _files_in(folder: Path, glob: str) -> list[Source]:
+    found = []
+    for path in sorted(folder.rglob(glob)):
+        inside = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
+            found.append(Source(path, f"{folder.resolve().name}/{inside.as_posix()}"))
+    if not any(source.size for source in found):
+        what = "only empty ones" if found else "none"
+        raise DataError(f"expected files that fit {glob!r} in {folder}, got {what}; try another --glob")
+    return found
+
+
+def _standard_input(stack: ExitStack, spool_in: Path) -> Source:
+    """Standard input, kept in a temporary file, since it is read twice."""
+    spool = stack.enter_context(tempfile.TemporaryFile(dir=spool_in, buffering=0))  # noqa: SIM115  (the stack closes it)
+    shutil.copyfileobj(sys.stdin.buffer, spool, BLOCK)
+    if not spool.tell():
+        raise DataError("expected text from standard input, got nothing; try a pipe or a file")
+    return Source(STANDARD_INPUT, "-", spool)
+
+
+def read_file(path: Path, reading: Reading) -> Codes:
+    """All characters or bytes of one file.
+
+    Raises:
+        DataError: it is missing, a folder, empty or undecodable.
+    """
+    source = Source(path, str(path))
+    blocks = list(read_blocks(source.blocks(lambda _: None), source.name, reading, Repairs()))
+    if not blocks:
+        raise DataError(f"expected text, got the empty file {path}; try another file")
+    return np.concatenate(blocks)

@@ -1,0 +1,134 @@
+"""DATA folders: what is in them, and what is said of damaged ones."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from texts import ENGLISH, check_message, options, prepare, write
+
+from charrnn.errors import DataError
+from charrnn.text.data import open_data
+
+
+def test_splits_are_memory_mapped_and_read_only(folder):
+    for array in open_data(folder).splits.values():
+        assert isinstance(array, np.memmap)
+        assert not array.flags.writeable
+
+
+def test_a_split_that_is_not_there_is_answered_with_those_that_are(folder):
+    with pytest.raises(DataError) as error:
+        open_data(folder).split("test")
+    check_message(error, "train, val", "'test'")
+
+
+def test_the_fingerprint_tells_texts_splits_and_levels_apart_but_not_file_names(tmp_path):
+    def fingerprint(text, name="t", **chosen):
+        out = tmp_path / "data"
+        prepare([write(tmp_path / name, text)], out, options(**chosen), force=True)
+        return open_data(out).fingerprint
+
+    first = fingerprint(ENGLISH)
+    assert fingerprint(ENGLISH, "renamed") == first
+    others = [fingerprint(ENGLISH[::-1]), fingerprint(ENGLISH, val=0.2), fingerprint(ENGLISH, level="byte")]
+    assert len({first, *others}) == 4
+
+
+@pytest.mark.parametrize(
+    "name, found", [("none", "nothing there"), ("text.txt", "a file"), ("hollow", "without meta.json")]
+)
+def test_what_is_no_data_folder_is_said(tmp_path, folder, name, found):
+    (tmp_path / "hollow").mkdir()
+    with pytest.raises(DataError) as error:
+        open_data(tmp_path / name)
+    check_message(error, name, found, "charrnn prepare")
+
+
+def test_data_of_a_newer_format_asks_for_a_newer_charrnn(folder):
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"format_version": 3, "splits": "something new"}))
+    with pytest.raises(DataError) as error:
+        open_data(folder)
+    check_message(error, "got 3", "newer charrnn")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", "{}", '{"format": "another"}', '{"format": "charrnn-data"}', b"\xff\xfe\x00"]
+)
+def test_a_damaged_or_foreign_meta_is_a_data_error(folder, content):
+    write(folder / "meta.json", content)
+    with pytest.raises(DataError) as error:
+        open_data(folder)
+    check_message(error, "prepare")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"symbols": []}',
+        '{"symbols": ["a"]}',
+        '{"symbols": ["ab", "c"]}',
+        '{"symbols": [1]}',
+        None,
+    ],
+)
+def test_a_damaged_or_missing_vocabulary_is_a_data_error(folder, content):
+    (folder / "vocab.json").unlink()
+    if content is not None:
+        write(folder / "vocab.json", content)
+    with pytest.raises(DataError) as error:
+        open_data(folder)
+    check_message(error, "prepare")
+
+
+def test_a_vocabulary_of_impossible_bytes_is_a_data_error(tmp_path):
+    prepare([write(tmp_path / "t", "ab" * 20)], tmp_path / "data", options("byte"))
+    for symbols in ([97, 256], [97, -1], [97, 97.5], [97, "b"]):
+        (tmp_path / "data" / "vocab.json").write_text(json.dumps({"level": "byte", "symbols": symbols}))
+        with pytest.raises(DataError) as error:
+            open_data(tmp_path / "data")
+        check_message(error, "prepare")
+
+
+def test_an_array_cut_off_anywhere_is_a_data_error(folder):
+    content = (folder / "train.npy").read_bytes()
+    assert len(content) == 128 + 190
+    for length in (0, 5, 6, 10, 64, 127, 128, 129, 200, 317):
+        write(folder / "train.npy", content[:length])
+        with pytest.raises(DataError) as error:
+            open_data(folder)
+        check_message(error, "damaged", "prepare")
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(191, np.uint8), np.zeros(190, np.uint16), np.zeros((95, 2), np.uint8), np.zeros(190)]
+)
+def test_an_array_of_another_shape_or_type_is_a_data_error(folder, array):
+    np.save(folder / "train.npy", array)
+    with pytest.raises(DataError) as error:
+        open_data(folder)
+    check_message(error, "190 symbols of uint8")
+
+
+class Touch:
+    """Something whose unpickling creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_pickle_in_an_array_is_not_executed(tmp_path, folder):
+    pickle.loads(pickle.dumps(Touch(tmp_path / "shown"))).close()
+    assert (tmp_path / "shown").exists()
+    np.save(folder / "train.npy", np.array([Touch(tmp_path / "executed")] * 190, object), allow_pickle=True)
+    with pytest.raises(DataError) as error:
+        open_data(folder)
+    check_message(error, "damaged")
+    assert not (tmp_path / "executed").exists()
