@@ -10,6 +10,7 @@ import pytest
 
 from charrnn.errors import CheckpointError
 from charrnn.model.config import ModelConfig
+from charrnn.text.reading import TextForm
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.checkpoint import Checkpoint, Progress, find_checkpoint, load_checkpoint
 from charrnn.training.config import TrainConfig
@@ -49,6 +50,7 @@ def make(cell="lstm", layers=1, embed=0, optimiser="adam", **progress):
         {name: array(shape) for name, shape in shapes(cell, layers, embed).items()},
         {m: {name: array(shape) for name, shape in shapes(cell, layers, embed).items()} for m in moments},
         state,
+        TextForm("nfc", "lf"),
     )
 
 
@@ -130,11 +132,11 @@ def test_plain_numpy_reads_the_documented_names_without_pickle(saved):
         arrays = dict(file.items())
     names = list(shapes("lstm"))
     assert sorted(arrays) == sorted(
-        ["format", "format_version", "model", "training", "progress", "level", "vocabulary", "data"]
+        ["format", "format_version", "model", "training", "progress", "level", "vocabulary", "unknown", "form", "data"]
         + [f"{group}/{name}" for group in ("parameters", "optimiser/m", "optimiser/v") for name in names]
         + ["state/h", "state/c"]
     )
-    assert (str(arrays["format"]), int(arrays["format_version"])) == ("charrnn-checkpoint", 1)
+    assert (str(arrays["format"]), int(arrays["format_version"])) == ("charrnn-checkpoint", 2)
     assert json.loads(str(arrays["model"]))["hidden"] == HIDDEN
     assert json.loads(str(arrays["training"]))["lr"] == 0.1 + 0.2
     assert json.loads(str(arrays["progress"]))["step"] == 0
@@ -258,13 +260,13 @@ def test_a_pickle_in_a_checkpoint_is_refused_and_not_executed(tmp_path, change, 
 
 
 def test_a_newer_format_asks_for_a_newer_charrnn(change):
-    path = change(format_version=2, model="in a form that is not known yet", training=None)
+    path = change(format_version=3, model="in a form that is not known yet", training=None)
     with pytest.raises(CheckpointError) as error:
         load_checkpoint(path)
-    check_message(error, "format 1 or older", "got 2", "newer charrnn")
+    check_message(error, "format 2", "got 3", "newer charrnn")
 
 
-ARRAYS = ["format", "format_version", "model", "training", "progress", "level", "vocabulary", "data"]
+ARRAYS = ["format", "format_version", "model", "training", "progress", "level", "vocabulary", "unknown", "form", "data"]
 ARRAYS += [f"{group}/{name}" for group in ("parameters", "optimiser/v") for name in shapes("lstm")]
 
 

@@ -62,7 +62,7 @@ def shop(tmp_path_factory):
     content = (run / "last.npz").read_bytes()
     (folder / "cut.npz").write_bytes(content[: len(content) // 2])
     np.savez(folder / "foreign.npz", weights=np.zeros(3))
-    rewrite(run / "last.npz", folder / "newer.npz", format_version=2)
+    rewrite(run / "last.npz", folder / "newer.npz", format_version=3)
     for name in ("stateless", "momentless"):
         shutil.copytree(run, folder / name)
     rewrite(run / "last.npz", folder / "stateless" / "last.npz", **{"state/h": np.zeros((1, 3, 8), np.float32)})
@@ -147,7 +147,16 @@ def test_wrong_usage_exits_with_2_and_says_so_on_standard_error(tmp_path, args):
 BAD_PREPARE = [
     (["none.txt"], "none.txt: No such file"),
     (["data.txt", "empty.txt"], "the empty file empty.txt"),
-    (["files"], "the folder files"),
+    (["files", "--glob", "*.py"], "fit '*.py' in files, got none"),
+    (["data.txt", "--val-file", "one.txt", "--val", "0.2"], "--val or --val-file"),
+    (["data.txt", "--val-file", "one.txt"], "got 1 in val"),
+    (["data.txt", "--vocab-from", "files"], "the folder files"),
+    (["unknown.txt", "--vocab-from", "data"], "'ж' (U+0436)"),
+    (["unknown.txt", "--vocab-from", "data-run"], "'ж' (U+0436)"),
+    (["unknown.txt", "--vocab-from", "data", "--level", "byte"], "level char"),
+    (["data.txt", "--max-vocab", "1"], "--max-vocab"),
+    (["data.txt", "--errors", "ignore"], "'ignore'"),
+    (["-"], "nothing"),
     (["bad.txt"], "bytes ff at offset 3 of bad.txt"),
     (["data.txt", "--level", "word"], "'word'"),
     (["data.txt", "--encoding", "klingon"], "'klingon'"),
@@ -156,7 +165,8 @@ BAD_PREPARE = [
     (["data.txt", "--val", "-0.1"], "--val"),
     (["data.txt", "--test", "nan"], "--test"),
     (["one.txt"], "1 in train of a text of 1"),
-    (["data.txt", "--out", "data"], "--force to replace it"),
+    (["upper.txt", "--out", "data"], "data.txt (gone), upper.txt (new); try --force"),
+    (["data.txt", "--out", "data", "--lowercase"], "changes: --lowercase; try --force"),
     (["data.txt", "--out", "files", "--force"], "something else"),
     (["data.txt", "--out", "data.txt", "--force"], "something else"),
     (["data.txt", "--out", "data.txt/new"], "data.txt/new"),
@@ -195,6 +205,11 @@ BAD_TRAIN = [
     (["data", "--cell", "foo"], "rnn, lstm, gru, got 'foo'"),
     (["data", "--nonlinearity", "foo"], "tanh, relu, got 'foo'"),
     (["data", "--optimiser", "foo"], "adam, rmsprop, sgd, got 'foo'"),
+    (["data", "--init-from", "none"], "got none"),
+    (["data", "--init-from", "cut.npz"], "truncated or damaged"),
+    (["data", "--init-from", "data-run", "--hidden", "9"], "--hidden 8 as data-run has it, got 9"),
+    (["data", "--init-from", "data-run", "--layers", "3"], "--layers 1 as data-run has it, got 3"),
+    (["data", "--init-from", "data-run", "--resume"], "--resume or --init-from"),
     (["data", "--schedule", "foo"], "constant, linear, cosine, got 'foo'"),
 ]
 BAD_RESUME = [
@@ -226,6 +241,8 @@ BAD_SAMPLE = [
     (["data-run", "--seed", "-1"], "--seed"),
     (["data-run", "--threads", "0"], "--threads"),
     (["data-run", "--prompt", "the жук"], "'ж' (U+0436) at position 4 of the prompt"),
+    (["data-run", "--prompt", "the жук", "--unknown", "replace"], "try --unknown skip"),
+    (["data-run", "--unknown", "ignore"], "'ignore'"),
 ]
 BAD_EVAL = [
     (["none"], "got none"),
@@ -233,6 +250,8 @@ BAD_EVAL = [
     (["newer.npz", "data"], "try a newer charrnn"),
     (["data-run", "upper"], "vocabulary"),
     (["data-run", "unknown.txt"], f"'ж' (U+0436) at position {len(TEXT)} of unknown.txt"),
+    (["data-run", "unknown.txt", "--unknown", "replace"], "try --unknown skip"),
+    (["data-run", "data.txt", "--encoding", "klingon"], "'klingon'"),
     (["data-run", "bad.txt"], "bytes ff at offset 3 of bad.txt"),
     (["data-run", "empty.txt"], "the empty file empty.txt"),
     (["data-run", "one.txt"], "at least 2 characters"),
@@ -284,6 +303,7 @@ def test_a_full_disk_behind_standard_output_is_said_and_is_no_bug_to_report(shop
 
 def test_prepare_prints_one_json_object_that_is_meta_json(shop):
     meta = json.loads(shop.prepared.stdout)
+    assert meta.pop("up_to_date") is False
     assert meta == json.loads((shop.folder / "data" / "meta.json").read_text())
     assert meta["inputs"][0]["sha256"] == hashlib.sha256(TEXT.encode()).hexdigest()
     assert (meta["characters"], meta["symbols"]) == (len(TEXT), len(set(TEXT)))

@@ -14,6 +14,7 @@ SIZES = {  # layers, hidden, embed, batch, steps, symbols
     "three layers, embedded": (3, 40, 9, 17, 3, 11),
     "whole panels, many streams": (2, 64, 0, 20, 3, 65),
     "batch 1": (2, 48, 0, 1, 9, 33),
+    "very many symbols": (1, 5, 3, 2, 3, 100_000),
 }
 TOLERANCE = {np.float64: 1e-12, np.float32: 3e-5}
 

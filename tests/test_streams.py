@@ -25,7 +25,7 @@ def readings(draw):
 def test_chunks_are_plain_slices_and_predict_each_character_once(reading, dtype):
     length, batch, seq_len = reading
     text = list(range(length))  # every character another, so that equal means the same place
-    streams = Streams(np.array(text, dtype), batch, seq_len, length)
+    streams = Streams(np.array(text, dtype), batch, seq_len)
     piece = (length - 1) // batch
     assert streams.steps == piece
     predicted = [[] for _ in range(batch)]
@@ -48,7 +48,7 @@ def test_chunks_are_plain_slices_and_predict_each_character_once(reading, dtype)
 
 def test_streams_read_a_memory_mapped_split(folder):
     train = open_data(folder).split("train")
-    inputs, targets = Streams(train, 3, 10, 256).chunk(60)
+    inputs, targets = Streams(train, 3, 10).chunk(60)
     assert inputs.shape == targets.shape == (3, 3)  # (190 - 1) // 3 = 63 steps
     assert inputs.T.tolist() == [train[start : start + 3].tolist() for start in (60, 123, 186)]
     assert targets.T.tolist() == [train[start : start + 3].tolist() for start in (61, 124, 187)]
@@ -59,12 +59,12 @@ def test_streams_read_a_memory_mapped_split(folder):
 def test_a_text_is_refused_only_if_too_short_and_the_sizes_proposed_then_fit(length, batch, seq_len):
     text = np.zeros(length, np.uint8)
     if length > batch * seq_len:
-        assert Streams(text, batch, seq_len, 1).steps >= seq_len
+        assert Streams(text, batch, seq_len).steps >= seq_len
         return
     with pytest.raises(DataError) as error:
-        Streams(text, batch, seq_len, 1)
+        Streams(text, batch, seq_len)
     check_message(error, f"{batch * seq_len} characters", f"got {length};")
     proposed = re.search(r"--batch (\d+) --seq-len (\d+)$", str(error.value))
-    fitting = Streams(text, int(proposed[1]), int(proposed[2]), 1)
+    fitting = Streams(text, int(proposed[1]), int(proposed[2]))
     assert fitting.batch <= batch
     assert fitting.seq_len <= seq_len

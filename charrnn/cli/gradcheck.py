@@ -97,7 +97,7 @@ def _trained(source: Path, data: Path, sizes: TrainConfig) -> GradientCheck:
             f"expected data with the model's vocabulary ({len(checkpoint.vocabulary)} symbols), got {data} with "
             f"another ({len(text.vocabulary)}); try the DATA folder that the model was trained on"
         )
-    inputs, targets = Streams(text.split("train"), sizes.batch, sizes.seq_len, len(text.vocabulary)).chunk(0)
+    inputs, targets = Streams(text.split("train"), sizes.batch, sizes.seq_len).chunk(0)
     network = checkpoint.network(np.float64)
     state = random_state(network, sizes.batch, sizes.seed)
     return GradientCheck(network, inputs, targets, state, sizes, sizes.seed)

@@ -110,9 +110,9 @@ def reading_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 def info(data: DataFolder, as_json: Json = False) -> None:
     """Show what is in a DATA folder: characters, scripts, and the figures that a model must beat."""
-    from charrnn.text.data import open_data
+    from charrnn.text.data import read_meta
 
-    meta = open_data(data).meta
+    meta = read_meta(data)
     if as_json:
         print_json(meta)
         return

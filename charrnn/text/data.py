@@ -19,6 +19,7 @@ FORMAT = "charrnn-data"
 FORMAT_VERSION = 2
 MARKER = "meta.json"
 SPLITS = ("train", "val", "test")
+BLOCK = 1 << 20  # bytes
 
 Symbols = NDArray[np.unsignedinteger]
 
@@ -64,11 +65,6 @@ def open_data(path: Path) -> Data:
     Raises:
         DataError: it is not one, is of a newer format, or is damaged.
     """
-    if not (path / MARKER).is_file():
-        what = "a folder without meta.json" if path.is_dir() else "a file" if path.exists() else "nothing there"
-        raise DataError(
-            f"expected a folder made by charrnn prepare, got {path}: {what}; try charrnn prepare TEXT --out {path}"
-        )
     try:
         meta = _parse_meta(path)
         vocab = json.loads((path / "vocab.json").read_text())
@@ -105,6 +101,11 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 
 def _parse_meta(path: Path) -> dict[str, Any]:
+    if not (path / MARKER).is_file():
+        what = "a folder without meta.json" if path.is_dir() else "a file" if path.exists() else "nothing there"
+        raise DataError(
+            f"expected a folder made by charrnn prepare, got {path}: {what}; try charrnn prepare TEXT --out {path}"
+        )
     meta: dict[str, Any] = json.loads((path / MARKER).read_text())
     if meta.get("format") != FORMAT:
         raise DataError(f"expected {path / MARKER} of charrnn prepare, got another file; try prepare again")
@@ -134,3 +135,16 @@ def _check(meta: dict[str, Any], vocabulary: Vocabulary, splits: dict[str, Symbo
     for name, array in splits.items():
         if array.dtype != vocabulary.dtype or array.shape != (meta["splits"][name],):
             raise ValueError(f"{name}.npy does not hold {meta['splits'][name]} symbols of {vocabulary.dtype}")
+        if (largest := _largest(array)) >= len(vocabulary):  # the engine looks rows of tables up by these numbers
+            raise ValueError(f"{name}.npy holds symbol {largest} of a vocabulary of {len(vocabulary)}")
+
+
+def _largest(array: Symbols) -> int:
+    """The largest number of a memory-mapped array, read as a file, so that no memory is taken by its pages."""
+    assert isinstance(array, np.memmap)
+    assert array.filename is not None
+    largest, offset, end = 0, array.offset, array.offset + array.nbytes
+    while offset < end:
+        block = np.fromfile(array.filename, array.dtype, min(BLOCK, end - offset) // array.itemsize, offset=offset)
+        largest, offset = max(largest, int(block.max())), offset + block.nbytes
+    return largest

@@ -17,14 +17,13 @@ class Streams:
         symbols: (n,) the text, which may be memory-mapped.
         batch: B, how many streams.
         seq_len: the most time steps of a chunk.
-        size: V; every symbol must be below it, for the engine looks rows of tables up by these numbers.
 
     Attributes:
         steps: time steps in one stream; each step predicts one character of every stream.
     """
 
-    def __init__(self, symbols: Symbols, batch: int, seq_len: int, size: int) -> None:
-        self.seq_len, self.batch, self.size = seq_len, batch, size
+    def __init__(self, symbols: Symbols, batch: int, seq_len: int) -> None:
+        self.seq_len, self.batch = seq_len, batch
         self.steps = (len(symbols) - 1) // batch
         if self.steps < seq_len:
             shorter = max(1, min(seq_len, len(symbols) // 8))
@@ -42,16 +41,7 @@ class Streams:
         return -(-self.steps // self.seq_len)
 
     def chunk(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Inputs and targets (T, B) from time step `position` on; T is below seq_len at the end.
-
-        Raises:
-            DataError: a symbol number is too large.
-        """
+        """Inputs and targets (T, B) from time step `position` on; T is below seq_len at the end."""
         end = min(position + self.seq_len, self.steps)
         part = np.ascontiguousarray(self._view[:, position : end + 1].T, np.int32)
-        if part.max() >= self.size or part.min() < 0:
-            raise DataError(
-                f"expected symbol numbers below {self.size}, got {part.max()}: the arrays are damaged; "
-                "try prepare again"
-            )
         return part[:-1], part[1:]

@@ -20,7 +20,7 @@ class Evaluator:
     """
 
     def __init__(self, network: Network, symbols: Symbols) -> None:
-        self.streams = Streams(symbols, 1, min(STEPS, len(symbols) - 1), network.config.symbols)
+        self.streams = Streams(symbols, 1, min(STEPS, len(symbols) - 1))
         self.chunk = Chunk(network, 1, self.streams.seq_len)
 
     def loss(self, progress: Callable[[int], bool] | None = None) -> float | None:

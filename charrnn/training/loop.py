@@ -57,7 +57,7 @@ class Trainer:
     def __init__(self, path: Path, data: Data, checkpoint: Checkpoint, watcher: Watcher) -> None:
         self.path, self.checkpoint, self.watcher = path, checkpoint, watcher
         self.config, self.progress = checkpoint.training, checkpoint.progress
-        self.streams = Streams(data.split("train"), self.config.batch, self.config.seq_len, len(data.vocabulary))
+        self.streams = Streams(data.split("train"), self.config.batch, self.config.seq_len)
         self.network = checkpoint.network()
         self.optimiser = Optimiser(self.config, self.network.parameters)
         for name, moments in self.optimiser.moments.items():

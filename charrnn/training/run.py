@@ -48,7 +48,7 @@ def first_checkpoint(
     Returns:
         The checkpoint, and what became of the source's characters.
     """
-    Streams(data.split("train"), training.batch, training.seq_len, model.symbols)  # says so when the text is too short
+    Streams(data.split("train"), training.batch, training.seq_len)  # says so when the text is too short
     network = Network(model)
     initialise(network.parameters, model, training.seed)
     carried = None if source is None else carry_over(source, data.vocabulary, network.parameters)

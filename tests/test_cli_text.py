@@ -1,0 +1,92 @@
+"""Text on the command line: reports, unknown characters, forms of text, fine-tuning, and very many symbols."""
+
+import json
+import re
+
+import pytest
+from helpers_cli import SIZES, charrnn
+
+TEXT = "the cat sat on a mat and saw that rat where a fine cafe was\n" * 12
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """DATA and RUN of a lower-case text with a limited vocabulary, and of a plain one."""
+    folder = tmp_path_factory.mktemp("text")
+    (folder / "plain.txt").write_text(TEXT)
+    (folder / "rare.txt").write_text(TEXT.title() + "Ж\r\nQ")
+    for args in (
+        ("prepare", "plain.txt", "--out", "plain"),
+        ("prepare", "rare.txt", "--out", "rare", "--lowercase", "--newlines", "lf", "--min-count", "2"),
+        ("train", "plain", "--out", "plain-run", *SIZES, "--steps", "3"),
+        ("train", "rare", "--out", "rare-run", *SIZES, "--steps", "3"),
+    ):
+        result = charrnn(*args, cwd=folder)
+        assert result.returncode == 0, result.stderr
+    return folder
+
+
+def test_info_prints_the_report_of_prepare(shop):
+    again = charrnn("prepare", "plain.txt", "--out", "plain", "--force", cwd=shop).stderr.splitlines()
+    shown = charrnn("info", "plain", cwd=shop)
+    assert shown.stdout.splitlines() == again[:-1]
+    assert re.search(r"to beat +order 0 \d\.\d{3}, order 1 .* bits per character", shown.stdout)
+    meta = json.loads(charrnn("info", "plain", "--json", cwd=shop).stdout)
+    assert meta == json.loads((shop / "plain" / "meta.json").read_text())
+
+
+def test_the_same_prepare_again_is_up_to_date(shop):
+    result = charrnn("prepare", "plain.txt", "--out", "plain", "--json", cwd=shop)
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["up_to_date"] is True
+    assert "up to date" in result.stderr
+
+
+def test_what_was_left_out_is_said(shop):
+    assert "left out" in charrnn("info", "rare", cwd=shop).stdout
+
+
+def test_a_prompt_takes_the_form_of_the_training_text(shop):
+    asked = charrnn("sample", "rare-run", "--prompt", "The CAT\r\n", "--length", "5", cwd=shop)
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.startswith("the cat\n")
+
+
+@pytest.mark.parametrize("policy, begin", [("skip", "the cat"), ("replace", "the \ufffdcat\ufffd")])
+def test_unknown_characters_of_a_prompt_are_skipped_or_replaced(shop, policy, begin):
+    result = charrnn("sample", "rare-run", "--prompt", "the жcatй", "--unknown", policy, "--length", "5", cwd=shop)
+    assert result.stdout.startswith(begin), result.stderr
+
+
+def test_unknown_characters_of_a_file_are_skipped_or_replaced(shop):
+    (shop / "other.txt").write_bytes("The жcat sat\r\n".encode("utf-16"))
+    read = {}
+    for policy in ("skip", "replace", "error"):
+        args = ("eval", "rare-run", "other.txt", "--encoding", "utf-16", "--unknown", policy, "--json")
+        read[policy] = charrnn(*args, cwd=shop)
+    assert json.loads(read["skip"].stdout)["chars"] == len("the cat sat\n") - 1
+    assert json.loads(read["replace"].stdout)["chars"] == len("the жcat sat\n") - 1
+    assert "'ж' (U+0436) at position 4 of other.txt" in read["error"].stderr
+
+
+def test_fine_tuning_says_what_became_of_the_characters(shop):
+    result = charrnn("train", "rare", "--out", "tuned", "--init-from", "plain-run", *SIZES, "--steps", "2", cwd=shop)
+    assert result.returncode == 0, result.stderr
+    plain, rare = ({*json.loads((shop / name / "vocab.json").read_text())["symbols"]} for name in ("plain", "rare"))
+    kept = len(plain & rare)
+    want = (
+        f"{kept} characters keep their rows, {len(rare) - kept} new ones begin afresh, {len(plain) - kept} are dropped"
+    )
+    assert want in result.stderr
+    assert json.loads((shop / "tuned" / "config.json").read_text())["model"]["symbols"] == len(rare)
+
+
+def test_a_hundred_thousand_symbols_train_and_sample(tmp_path):
+    codes = [c for c in range(0x20, 0x30000) if not 0xD800 <= c < 0xE000][:100_000]
+    (tmp_path / "many.txt").write_text("".join(map(chr, codes)) + "the end " * 9, encoding="utf-8", newline="")
+    assert "100,000 symbols" in charrnn("prepare", "many.txt", "--out", "data", cwd=tmp_path).stderr
+    result = charrnn("train", "data", "--out", "run", *SIZES, "--embed", "4", "--steps", "3", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    result = charrnn("sample", "run", "--length", "20", "--prompt", "\U00010400中 ", cwd=tmp_path)
+    assert result.stdout.startswith("\U00010400中 "), result.stderr
+    assert len(result.stdout.removesuffix("\n")) >= 23
