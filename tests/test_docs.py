@@ -18,17 +18,19 @@ def commands(page):
     """The charrnn commands in the shell blocks of a page."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), flags=re.S)
     lines = [line.split("#")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.startswith("charrnn ")]
+    return [line for line in lines if "charrnn " in line]
 
 
 def shortened(command):
-    words = shlex.split(command)
+    """The command as a line for the shell, with what a pipe brings it."""
+    before, pipe, line = command.rpartition("| ")
+    words = shlex.split(line)
     for option, value in SHORTER.items():
         if option in words:
             words[words.index(option) + 1] = value
     if words[1] == "train" and "--minutes" not in words and "--steps" not in words:
         words += ["--minutes", "0.02"]
-    return words
+    return before + pipe + shlex.join([sys.executable, "-m", *words])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -37,8 +39,8 @@ def test_every_command_shown_works(page, tmp_path):
     (tmp_path / "corpora").symlink_to(ROOT / "corpora")
     found = commands(page)
     for command in found:
-        words = [sys.executable, "-m", *shortened(command)]
-        done = subprocess.run(words, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
+        line = shortened(command)
+        done = subprocess.run(line, shell=True, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
