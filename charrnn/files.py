@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +35,35 @@ def _sync_folder(folder: Path) -> None:
 
 # What DATA and RUN folders hold. A folder with anything else in it is never replaced.
 OUR_FILES = {"meta.json", "vocab.json", "train.npy", "val.npy", "test.npy"}
-OUR_FILES |= {"config.json", "log.jsonl", "last.npz", "best.npz"}
+OUR_FILES |= {"config.json", "log.jsonl", "last.npz", "best.npz", "lock"}
+
+
+OLDER_CHECKPOINT = re.compile(r"step-\d+\.npz")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else holds this folder inside the block; the system gives it free when the process ends, however it ends.
+
+    Raises:
+        OutputError: another process holds it.
+    """
+    with open(folder / "lock", "ab") as file:
+        try:
+            _lock(file)
+        except BlockingIOError:
+            raise OutputError(
+                f"expected {folder} for this run alone, got it in use by another one; try another --out, or wait"
+            ) from None
+        yield
+
+
+def _lock(file: IO[bytes]) -> None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -119,6 +148,7 @@ def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -
     if path.is_dir() and not any(path.iterdir()):
         return
     foreign = sorted({item.name for item in path.iterdir()} - OUR_FILES) if path.is_dir() else []
+    foreign = [name for name in foreign if not OLDER_CHECKPOINT.fullmatch(name)]
     if foreign or not _is_ours(path / marker):
         what = f"something else ({foreign[0]})" if foreign else "something else"
         raise OutputError(f"expected a new folder, got {path}, which exists and holds {what}; try another --out")

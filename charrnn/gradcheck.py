@@ -19,6 +19,7 @@ from charrnn.model.config import ModelConfig
 from charrnn.model.network import Chunk, Network, State
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
+from charrnn.training.learner import noise_of
 from charrnn.training.optimiser import Optimiser
 
 BOUND = 1e-6
@@ -83,22 +84,22 @@ class GradientCheck:
         network: float64; its parameters are moved a little during the check, and put back.
         inputs, targets: (T, B) symbols.
         state: the state before the chunk.
-        clipping: settings of gradient clipping, which is then part of what is compared.
+        training: dropout, which is then part of the model, and clipping, which is then part of what is compared.
         seed: of the choice of entries in large blocks.
     """
 
     def __init__(
-        self, network: Network, inputs: Array, targets: Array, state: State, clipping: TrainConfig, seed: int = 0
+        self, network: Network, inputs: Array, targets: Array, state: State, training: TrainConfig, seed: int = 0
     ) -> None:
         self.network, self.inputs, self.targets, self.state = network, inputs, targets, state
-        self.clipping, self.seed = clipping, seed
-        self.chunk = Chunk(network, inputs.shape[1], inputs.shape[0])
+        self.training, self.seed = training, seed
+        self.chunk = Chunk(network, inputs.shape[1], inputs.shape[0], noise_of(training))
 
     def loss(self) -> float:
         """Mean cross-entropy of the chunk from the parameters and the state as they are."""
         self.network.pack()
         self.chunk.set_state(self.state)
-        self.chunk.forward(self.inputs)
+        self.chunk.forward(self.inputs, draw=0)
         return self.chunk.loss(self.targets)
 
     def run(self, progress: Callable[[str], None] | None = None) -> list[BlockResult]:
@@ -115,7 +116,7 @@ class GradientCheck:
             results.append(self._compare(name, view, analytic[name]))
         for name, values in self.state.items():
             results.append(self._compare(f"state {name}", values, d_state[name]))
-        if self.clipping.clip_norm or self.clipping.clip_value:
+        if self.training.clip_norm or self.training.clip_value:
             results.append(self._compare_clipping())
         self.loss()
         return results
@@ -161,8 +162,8 @@ class GradientCheck:
             TrainConfig(
                 optimiser="sgd",
                 momentum=0.0,
-                clip_norm=self.clipping.clip_norm,
-                clip_value=self.clipping.clip_value,
+                clip_norm=self.training.clip_norm,
+                clip_value=self.training.clip_value,
             ),
             gradients,
         )
@@ -170,10 +171,10 @@ class GradientCheck:
         sgd.update(applied, gradients, sgd.norm(gradients), lr=1.0)
         exact = gradients.flat.copy()
         norm = math.sqrt(math.fsum(float(g) ** 2 for g in exact))
-        if self.clipping.clip_norm and norm > self.clipping.clip_norm:
-            exact *= self.clipping.clip_norm / norm
-        if self.clipping.clip_value:
-            exact = np.clip(exact, -self.clipping.clip_value, self.clipping.clip_value)
+        if self.training.clip_norm and norm > self.training.clip_norm:
+            exact *= self.training.clip_norm / norm
+        if self.training.clip_value:
+            exact = np.clip(exact, -self.training.clip_value, self.training.clip_value)
         errors = np.abs(-applied.flat - exact) / np.abs(exact).max()
         worst = int(errors.argmax())
         return BlockResult(

@@ -51,6 +51,7 @@ def make(cell="lstm", layers=1, embed=0, optimiser="adam", **progress):
         {m: {name: array(shape) for name, shape in shapes(cell, layers, embed).items()} for m in moments},
         state,
         TextForm("nfc", "lf"),
+        {},
     )
 
 

@@ -204,13 +204,13 @@ BAD_TRAIN = [
     (["data", "--seed", str(2**63)], "--seed below 2^63"),
     (["data", "--cell", "foo"], "rnn, lstm, gru, got 'foo'"),
     (["data", "--nonlinearity", "foo"], "tanh, relu, got 'foo'"),
-    (["data", "--optimiser", "foo"], "adam, rmsprop, sgd, got 'foo'"),
+    (["data", "--optimiser", "foo"], "adam, adamw, rmsprop, sgd, adagrad, got 'foo'"),
     (["data", "--init-from", "none"], "got none"),
     (["data", "--init-from", "cut.npz"], "truncated or damaged"),
     (["data", "--init-from", "data-run", "--hidden", "9"], "--hidden 8 as data-run has it, got 9"),
     (["data", "--init-from", "data-run", "--layers", "3"], "--layers 1 as data-run has it, got 3"),
     (["data", "--init-from", "data-run", "--resume"], "--resume or --init-from"),
-    (["data", "--schedule", "foo"], "constant, linear, cosine, got 'foo'"),
+    (["data", "--schedule", "foo"], "constant, linear, cosine, step, plateau, got 'foo'"),
 ]
 BAD_RESUME = [
     (["data", "--out", "new"], "RUN folder to resume, got new"),

@@ -26,10 +26,23 @@ def rmsprop(p, g, memory, t, lr):
     return p - lr * g / (np.sqrt(v) + 1e-8)
 
 
+def adagrad(p, g, memory, t, lr):
+    v = memory.get("v", 0) + g**2
+    memory.update(v=v)
+    return p - lr * g / (np.sqrt(v) + 1e-8)
+
+
 def sgd(p, g, memory, t, lr):
     m = memory.get("m", 0) * 0.8 + g
     memory.update(m=m)
     return p - lr * m
+
+
+def nesterov(p, g, memory, t, lr):
+    """In the form of Sutskever et al. (2013): the gradient is taken where momentum alone would lead."""
+    m = memory.get("m", 0) * 0.8 + g
+    memory.update(m=m)
+    return p - lr * (g + 0.8 * m)
 
 
 def clip(g, norm, value):
@@ -41,22 +54,44 @@ def clip(g, norm, value):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("clipping", [(0.0, 0.0), (1.0, 0.0), (1e9, 0.0), (0.0, 0.5), (10.0, 0.05)])
-@pytest.mark.parametrize("formula", [adam, rmsprop, sgd])
-def test_updates_follow_the_formula(formula, clipping, dtype):
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize("formula", [adam, rmsprop, adagrad, sgd, nesterov])
+def test_updates_follow_the_formula(formula, weight_decay, clipping, dtype):
     rng = np.random.default_rng(0)
-    config = TrainConfig(optimiser=formula.__name__, momentum=0.8, clip_norm=clipping[0], clip_value=clipping[1])
+    config = TrainConfig(
+        optimiser="sgd" if formula is nesterov else formula.__name__,
+        nesterov=formula is nesterov,
+        momentum=0.8,
+        weight_decay=weight_decay,
+        clip_norm=clipping[0],
+        clip_value=clipping[1],
+    )
     p, g = Parameters(SHAPES, dtype), Parameters(SHAPES, dtype)
     p.flat[: p.count] = rng.normal(size=p.count)
     optimiser, memory = Optimiser(config, p), {}
     want = p.flat[: p.count].astype(float)
     for t in range(1, 6):
         g.flat[: g.count] = rng.normal(size=g.count)
+        want = want * (1 - 0.01 * weight_decay)
         want = formula(want, clip(g.flat[: g.count].astype(float), *clipping), memory, t, 0.01)
         optimiser.update(p, g, optimiser.norm(g), lr=0.01)
         np.testing.assert_allclose(p.flat[: p.count], want, atol=30 * np.finfo(dtype).eps)
     for name, moment in optimiser.moments.items():
         np.testing.assert_allclose(moment.flat[: p.count], memory[name], rtol=1e-5, atol=1e-6)
     assert not p.flat[p.count :].any()
+
+
+def test_the_betas_and_epsilon_asked_for_are_used():
+    config = TrainConfig(optimiser="adamw", beta1=0.5, beta2=0.75, epsilon=0.1, weight_decay=0.0, clip_norm=0)
+    p, g = Parameters({"a": (2,)}, np.float64), Parameters({"a": (2,)}, np.float64)
+    g["a"][:] = [1.0, -4.0]
+    Optimiser(config, p).update(p, g, 1.0, lr=1.0)
+    np.testing.assert_allclose(p["a"], [-1 / 1.1, 4 / 4.1], rtol=1e-12)  # m and v without bias are g and g^2
+
+
+def test_adamw_decays_weights_by_a_hundredth_of_the_rate_unless_told():
+    assert [TrainConfig(optimiser=name).weight_decay for name in ("adamw", "adam", "sgd")] == [0.01, 0.0, 0.0]
+    assert TrainConfig(optimiser="adamw", weight_decay=0.2).weight_decay == 0.2
 
 
 @pytest.mark.parametrize("count", [1, 63, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])

@@ -38,7 +38,10 @@ class Silent:
     def evaluating(self, done, total):
         pass
 
-    def evaluated(self, progress, loss, best):
+    def evaluated(self, progress, loss, best, preview):
+        pass
+
+    def warned(self, what):
         pass
 
 
@@ -55,15 +58,16 @@ def start(tmp_path, data, model, config, name="run"):
     return checkpoint
 
 
-def train(run, data, checkpoint, stop_at=None):
-    """Train until the end, or until step `stop_at`."""
+def train(run, data, checkpoint, stop_at=None, each_step=lambda trainer: None):
+    """Train until the end, or until step `stop_at`; `each_step` is called after every step."""
     watcher = Silent(stop_at)
     trainer = Trainer(run, data, checkpoint, watcher)
     step = trainer.step
 
-    def watched_step():
-        result = step()
+    def watched_step(journal):
+        result = step(journal)
         watcher.stepped(trainer)
+        each_step(trainer)
         return result
 
     trainer.step = watched_step
@@ -86,6 +90,22 @@ SHORT_TEXT = (CORPORA / "tales.txt").read_text()[:3000]
 RESUMED = {
     "lstm adam": ({"cell": "lstm", "hidden": 17, "embed": 5}, {"optimiser": "adam", "schedule": "cosine"}),
     "gru rmsprop": ({"cell": "gru", "hidden": 17, "layers": 1}, {"optimiser": "rmsprop", "lr": 0.001}),
+    "everything": (
+        {"cell": "lstm", "hidden": 17},
+        {
+            "batch": 1,
+            "accumulate": 5,
+            "optimiser": "adamw",
+            "schedule": "plateau",
+            "plateau": 1,
+            "warmup": 7,
+            "dropout": 0.3,
+            "dropout_input": 0.1,
+            "dropout_output": 0.2,
+            "ema": 0.9,
+        },
+    ),
+    "variational": ({"cell": "gru", "hidden": 17}, {"dropout": 0.4, "dropout_kind": "variational"}),
     "rnn sgd": ({"cell": "rnn", "hidden": 17}, {"optimiser": "sgd", "lr": 0.1, "schedule": "linear"}),
 }
 
@@ -104,11 +124,11 @@ def test_an_interrupted_and_resumed_run_ends_with_the_bits_of_the_uninterrupted_
         assert load_checkpoint(tmp_path / "parts" / "last.npz").progress.step == stop
         checkpoint = resume_run(tmp_path / "parts", data, {})
     train(tmp_path / "parts", data, checkpoint)
-    assert whole.streams.chunks == 27
+    assert whole.learner.streams.chunks == 27
     for file in ("last.npz", "best.npz"):
         assert_same_bits(tmp_path / "whole" / file, tmp_path / "parts" / file)
     ends = [load_checkpoint(tmp_path / run / "last.npz").progress for run in ("whole", "parts")]
-    for field in ("step", "epoch", "position", "chars", "best_loss", "best_step"):
+    for field in ("step", "epoch", "position", "chars", "best_loss", "best_step", "lr_scale", "evaluations_since_best"):
         assert getattr(ends[0], field) == getattr(ends[1], field), field
 
 
@@ -148,6 +168,10 @@ def test_evaluation_is_the_loss_of_one_long_chunk(tmp_path):
     assert Evaluator(network, text).loss() == pytest.approx(whole.loss(text[1:, None]), rel=1e-12)
 
 
+def journal_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
 def test_a_diverging_run_stops_with_its_last_good_checkpoint(tmp_path):
     from charrnn.errors import TrainingError
 
@@ -157,7 +181,10 @@ def test_a_diverging_run_stops_with_its_last_good_checkpoint(tmp_path):
     )
     with pytest.raises(TrainingError, match="finite"):
         train(tmp_path / "run", data, checkpoint)
-    assert load_checkpoint(tmp_path / "run" / "last.npz").progress.step == 0
+    last = load_checkpoint(tmp_path / "run" / "last.npz")
+    assert (last.progress.step, last.progress.rollbacks, last.progress.lr_scale) == (0, 5, 2.0**-5)
+    events = [line for line in journal_of(tmp_path / "run") if line["kind"] == "event"]
+    assert [line["name"] for line in events if line["name"] == "rollback"] == ["rollback"] * 6
 
 
 def test_a_model_trained_on_tales_comes_within_three_percent_of_its_entropy(tmp_path):

@@ -10,6 +10,10 @@ import typer
 
 from charrnn.cli.options import (
     Cell,
+    Dropout,
+    DropoutInput,
+    DropoutKind,
+    DropoutOutput,
     Embed,
     Json,
     Layers,
@@ -48,6 +52,10 @@ def gradcheck(
     seq_len: Annotated[int, typer.Option(help="Time steps.")] = 5,
     clip_norm: Annotated[float, typer.Option(help="Check clipping by global norm too; 0 for not.")] = 0.0,
     clip_value: Annotated[float, typer.Option(help="Check clipping by value too; 0 for not.")] = 0.0,
+    dropout: Dropout = 0.0,
+    dropout_input: DropoutInput = 0.0,
+    dropout_output: DropoutOutput = 0.0,
+    dropout_kind: DropoutKind = "standard",
     seed: Seed = 0,
     threads: Threads = None,
     as_json: Json = False,
@@ -58,7 +66,17 @@ def gradcheck(
         raise ConfigError(
             "expected a checkpoint together with --data, got one alone; try charrnn gradcheck RUN --data DATA"
         )
-    sizes = TrainConfig(batch=batch, seq_len=seq_len, clip_norm=clip_norm, clip_value=clip_value, seed=seed)
+    sizes = TrainConfig(
+        batch=batch,
+        seq_len=seq_len,
+        clip_norm=clip_norm,
+        clip_value=clip_value,
+        dropout=dropout,
+        dropout_input=dropout_input,
+        dropout_output=dropout_output,
+        dropout_kind=dropout_kind,
+        seed=seed,
+    )
     if source is None or data is None:
         check = _synthetic(ModelConfig(symbols, cell, layers, hidden, embed, nonlinearity, reset), sizes)
     else:

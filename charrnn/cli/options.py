@@ -25,6 +25,10 @@ Hidden = Annotated[int, typer.Option(help="Hidden units of each layer.")]
 Embed = Annotated[int, typer.Option(help="Width of a learned embedding; 0 for one-hot input.")]
 Nonlinearity = Annotated[str, typer.Option(help="Of the plain RNN: tanh or relu.")]
 Reset = Annotated[str, typer.Option(help="Of the GRU: reset gate after or before the recurrent product.")]
+Dropout = Annotated[float, typer.Option(help="Share of units dropped between layers.")]
+DropoutInput = Annotated[float, typer.Option(help="Share of characters dropped at the input.")]
+DropoutOutput = Annotated[float, typer.Option(help="Share of units dropped before the softmax.")]
+DropoutKind = Annotated[str, typer.Option(help="standard (a mask a time step) or variational (a mask a chunk).")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Threads = Annotated[
     int | None, typer.Option(help="Threads; the results are the same for any number.", show_default="all CPUs")

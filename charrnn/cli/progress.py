@@ -8,7 +8,11 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
 from charrnn.cli.options import say
+from charrnn.model.network import Network
+from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.text.data import Data
 from charrnn.training.checkpoint import Checkpoint, Progress
 from charrnn.training.loop import Trainer
@@ -91,13 +95,22 @@ class Display:
         if self.bar is not None:
             self.bar.set_description_str(f"{self.figures}, evaluating {done / total:.0%}")
 
-    def evaluated(self, progress: Progress, loss: float, best: bool) -> None:
+    def evaluated(self, progress: Progress, loss: float, best: bool, preview: str) -> None:
         """A line for each evaluation."""
         line = f"step {progress.step:,}: validation {losses(loss)}" + (" (best so far)" if best else "")
+        self._line(line)
+        for text in preview.splitlines():
+            self._line(f"  | {text}")
+
+    def warned(self, what: str) -> None:
+        """A line for what went wrong and was mended."""
+        self._line(f"warning: {what}")
+
+    def _line(self, text: str) -> None:
         if self.bar is not None:
-            self.bar.write(line, file=sys.stderr)
+            self.bar.write(text, file=sys.stderr)
         else:
-            say(line)
+            say(text)
 
 
 def summary(run: Path, checkpoint: Checkpoint) -> None:
@@ -116,3 +129,17 @@ def summary(run: Path, checkpoint: Checkpoint) -> None:
     }
     for name, value in rows.items():
         say(f"  {name:<22}{value}")
+
+
+class Previewer:
+    """Samples a little text from a network in training, each time from the same random numbers."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.vocabulary, self.training = checkpoint.vocabulary, checkpoint.training
+
+    def __call__(self, network: Network) -> str:
+        sampler = Sampler(network, seed=self.training.seed)
+        sampler.feed(self.vocabulary.beginning)
+        length = self.training.preview
+        pieces = [sampler.take(min(PIECE, length - start))[:, 0] for start in range(0, length, PIECE)]
+        return self.vocabulary.decode(np.concatenate(pieces)).decode("utf-8", "replace")

@@ -51,9 +51,7 @@ def sample(
     vocabulary = checkpoint.vocabulary
     start = vocabulary.encode(vocabulary.codes_of(checkpoint.form.apply(prompt)), "the prompt", unknown)
     sampler = Sampler(checkpoint.network(), count, temperature, seed)
-    newline = np.flatnonzero(vocabulary.codes == ord("\n"))
-    # Without a prompt, a text begins as after a line break, or after the first symbol where there is none.
-    sampler.feed(start if len(start) else newline[:1] if len(newline) else np.zeros(1, np.int32))
+    sampler.feed(start if len(start) else vocabulary.beginning)
     pieces = []
     shown = Writer(live=count == 1 and not as_json)
     shown.write(vocabulary.decode(start))

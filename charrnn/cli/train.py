@@ -12,6 +12,10 @@ import typer
 from charrnn.cli.options import (
     Cell,
     DataFolder,
+    Dropout,
+    DropoutInput,
+    DropoutKind,
+    DropoutOutput,
     Embed,
     Force,
     Hidden,
@@ -46,20 +50,48 @@ def train(
     reset: Reset = ModelConfig.reset,
     batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = DEFAULT.batch,
     seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = DEFAULT.seq_len,
+    accumulate: Annotated[int, typer.Option(help="Batches that make one update.")] = DEFAULT.accumulate,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = DEFAULT.lr,
     schedule: Annotated[
-        str, typer.Option(help="Of the learning rate: constant, linear or cosine (both down to 0 at the end).")
+        str,
+        typer.Option(help="Of the learning rate: constant, linear or cosine (down to 0 at the end), step, plateau."),
     ] = DEFAULT.schedule,
+    warmup: Annotated[
+        float, typer.Option(help="Rise of the rate at the start: a share of the run below 1, else steps.")
+    ] = DEFAULT.warmup,
+    decay: Annotated[float, typer.Option(help="Factor of the rate in step and plateau.")] = DEFAULT.decay,
+    decay_every: Annotated[
+        float, typer.Option(help="How often step decays: a share of the run below 1, else steps.")
+    ] = DEFAULT.decay_every,
+    plateau: Annotated[
+        int, typer.Option(help="Evaluations without a better loss after which plateau decays.")
+    ] = DEFAULT.plateau,
     optimiser: Annotated[
-        str, typer.Option("--optimiser", "--optimizer", help="adam, rmsprop or sgd.")
+        str, typer.Option("--optimiser", "--optimizer", help="adam, adamw, rmsprop, sgd or adagrad.")
     ] = DEFAULT.optimiser,
+    beta1: Annotated[float, typer.Option(help="Memory of Adam's first moment.")] = DEFAULT.beta1,
+    beta2: Annotated[
+        float | None, typer.Option(help="Memory of squared gradients.", show_default="0.999, rmsprop 0.95")
+    ] = None,
+    epsilon: Annotated[float, typer.Option(help="Added to the root of squared gradients.")] = DEFAULT.epsilon,
     momentum: Annotated[float, typer.Option(help="Momentum of sgd.")] = DEFAULT.momentum,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's momentum for sgd.")] = False,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Decoupled weight decay.", show_default="0, adamw 0.01")
+    ] = None,
     clip_norm: Annotated[
         float, typer.Option(help="Largest global norm of the gradient; 0 for no limit.")
     ] = DEFAULT.clip_norm,
     clip_value: Annotated[
         float, typer.Option(help="Largest size of a gradient's element; 0 for no limit.")
     ] = DEFAULT.clip_value,
+    dropout: Dropout = DEFAULT.dropout,
+    dropout_input: DropoutInput = DEFAULT.dropout_input,
+    dropout_output: DropoutOutput = DEFAULT.dropout_output,
+    dropout_kind: DropoutKind = DEFAULT.dropout_kind,
+    ema: Annotated[
+        float, typer.Option(help="Memory of the averaged parameters that are evaluated, such as 0.999; 0 for none.")
+    ] = DEFAULT.ema,
     seed: Seed = DEFAULT.seed,
     threads: Threads = None,
     epochs: Annotated[
@@ -68,9 +100,14 @@ def train(
     ] = 0.0,
     steps: Annotated[int, typer.Option(help="Stop after so many updates.", show_default="no limit")] = 0,
     minutes: Annotated[float, typer.Option(help="Stop after so many minutes.", show_default="no limit")] = 0.0,
+    patience: Annotated[
+        int, typer.Option(help="Stop after so many evaluations without a better loss.", show_default="never")
+    ] = 0,
     eval_every: Annotated[
         int, typer.Option(help="Steps between evaluations.", show_default="as often as costs little")
     ] = 0,
+    keep: Annotated[int, typer.Option(help="Checkpoints of earlier evaluations to keep.")] = DEFAULT.keep,
+    preview: Annotated[int, typer.Option(help="Characters to sample and show at each evaluation.")] = DEFAULT.preview,
     init_from: Annotated[
         Path | None,
         typer.Option(metavar="CKPT|RUN", help="Begin with this model's shape and parameters.", show_default=False),
@@ -85,8 +122,8 @@ def train(
         raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
     if resume and init_from is not None:
         raise ConfigError("expected --resume or --init-from, got both; try --resume alone to go on with the run")
-    from charrnn.cli.progress import Display, summary
-    from charrnn.files import refuse_existing
+    from charrnn.cli.progress import Display, Previewer, summary
+    from charrnn.files import locked, refuse_existing
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
@@ -109,14 +146,18 @@ def train(
             model = model_for(source, text.vocabulary)
             refuse_changes(source.model.as_dict(), explicit(context, list(MODEL)), f"{init_from} has it")
         checkpoint, carried = first_checkpoint(model, training, text, source)
+        if (out / "lock").exists():
+            with locked(out):
+                pass  # nobody trains in what is to be replaced
         create_run(out, checkpoint, text, force)
         if carried is not None:
             say(
                 f"beginning with the parameters of {init_from}: {carried.kept} characters keep their rows, "
                 f"{carried.new} new ones begin afresh, {carried.dropped} are dropped"
             )
-    with Interrupt() as interrupt, Display(checkpoint, text) as display:
-        trainer = Trainer(out, text, checkpoint, display)
+    with Interrupt() as interrupt, Display(checkpoint, text) as display, locked(out):
+        previewer = Previewer(checkpoint) if checkpoint.training.preview else None
+        trainer = Trainer(out, text, checkpoint, display, previewer)
         if trainer.finished():
             say(f"{out} is finished already; try more --epochs, --steps or --minutes")
             return

@@ -1,7 +1,8 @@
 """Optimiser updates, each one fused sweep over the flat parameter, gradient and moment vectors.
 
 Clipping is part of the sweep: every gradient is first multiplied by `scale` (the factor of clipping by
-global norm) and then limited to [-bound, bound] (clipping by value; inf for none).
+global norm) and then limited to [-bound, bound] (clipping by value; inf for none). Decoupled weight decay is too
+(Loshchilov & Hutter 2019): parameters are first multiplied by `shrink` = 1 - lr * weight decay.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def _adam(
     *,
     scale: Vector,
     bound: Vector,
+    shrink: Vector,
     rate: Vector,
     beta1: Vector,
     beta2: Vector,
@@ -38,37 +40,61 @@ def _adam(
     g = _clipped(g, scale, bound)
     m = beta1 * m + (1.0 - beta1) * g
     v = beta2 * v + (1.0 - beta2) * g * g
-    return p - rate * m / (sqrt(v) * root_correction + epsilon), m, v
+    return p * shrink - rate * m / (sqrt(v) * root_correction + epsilon), m, v
 
 
-def _rmsprop(
+def _by_root_of_squares(
     p: Vector,
     g: Vector,
     v: Vector,
     *,
     scale: Vector,
     bound: Vector,
+    shrink: Vector,
     rate: Vector,
     decay: Vector,
+    gain: Vector,
     epsilon: Vector,
 ) -> tuple[Vector, ...]:
-    """Tieleman & Hinton (2012), lecture 6.5: divide by a running root mean square."""
+    """Divide by the root of v = decay v + gain g^2: a running mean in RMSprop (Tieleman & Hinton 2012, lecture 6.5),
+    with gain = 1 - decay; the sum in Adagrad (Duchi, Hazan & Singer 2011), with decay = gain = 1.
+    """
     g = _clipped(g, scale, bound)
-    v = decay * v + (1.0 - decay) * g * g
-    return p - rate * g / (sqrt(v) + epsilon), v
+    v = decay * v + gain * g * g
+    return p * shrink - rate * g / (sqrt(v) + epsilon), v
 
 
 def _momentum(
-    p: Vector, g: Vector, m: Vector, *, scale: Vector, bound: Vector, rate: Vector, momentum: Vector
+    p: Vector,
+    g: Vector,
+    m: Vector,
+    *,
+    scale: Vector,
+    bound: Vector,
+    shrink: Vector,
+    rate: Vector,
+    momentum: Vector,
+    of_m: Vector,
+    of_g: Vector,
 ) -> tuple[Vector, ...]:
-    """Gradient descent with heavy-ball momentum (Polyak 1964): m = momentum m + g; p = p - rate m."""
-    m = momentum * m + _clipped(g, scale, bound)
-    return p - rate * m, m
+    """m = momentum m + g; p = p - rate (of_m m + of_g g).
+
+    Heavy-ball momentum (Polyak 1964) has of_m = 1, of_g = 0; Nesterov's (in the form of Sutskever, Martens, Dahl &
+    Hinton 2013) has of_m = momentum, of_g = 1.
+    """
+    g = _clipped(g, scale, bound)
+    m = momentum * m + g
+    return p * shrink - rate * (of_m * m + of_g * g), m
+
+
+def _towards(average: Vector, p: Vector, *, share: Vector) -> Vector:
+    return average + share * (p - average)
 
 
 _adam_kernel = pointwise(_adam)
-_rmsprop_kernel = pointwise(_rmsprop)
+_root_of_squares_kernel = pointwise(_by_root_of_squares)
 _momentum_kernel = pointwise(_momentum)
+_towards_kernel = pointwise(_towards)
 
 
 @njit(cache=True, parallel=True)
@@ -83,12 +109,12 @@ def adam(p, g, m, v, scalars):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, parallel=True)
-def rmsprop(p, g, v, scalars):  # type: ignore[no-untyped-def]
-    """One RMSprop update of the flat vectors p, v in place; scalars in the order of `_rmsprop`."""
+def by_root_of_squares(p, g, v, scalars):  # type: ignore[no-untyped-def]
+    """One update of RMSprop or Adagrad of the flat vectors p, v; scalars in the order of `_by_root_of_squares`."""
     for block in prange((p.size + BLOCK - 1) // BLOCK):
         mode = flush_subnormals()
         at = block * BLOCK
-        _rmsprop_kernel((p, g, v, p, v), (at, at, at, at, at), scalars, min(BLOCK, p.size - at))
+        _root_of_squares_kernel((p, g, v, p, v), (at, at, at, at, at), scalars, min(BLOCK, p.size - at))
         restore_mode(mode)
 
 
@@ -99,6 +125,16 @@ def momentum(p, g, m, scalars):  # type: ignore[no-untyped-def]
         mode = flush_subnormals()
         at = block * BLOCK
         _momentum_kernel((p, g, m, p, m), (at, at, at, at, at), scalars, min(BLOCK, p.size - at))
+        restore_mode(mode)
+
+
+@njit(cache=True, parallel=True)
+def move_towards(average, p, share):  # type: ignore[no-untyped-def]
+    """average = average + share (p - average), for flat vectors, in place."""
+    for block in prange((p.size + BLOCK - 1) // BLOCK):
+        mode = flush_subnormals()
+        at = block * BLOCK
+        _towards_kernel((average, p, average), (at, at, at), (share,), min(BLOCK, p.size - at))
         restore_mode(mode)
 
 

@@ -11,23 +11,30 @@ import numpy as np
 from numba import njit, prange
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-PURPOSES = {"initialise": np.uint64(1), "sample": np.uint64(2)}
+PURPOSES = {"initialise": np.uint64(1), "sample": np.uint64(2), "dropout": np.uint64(3)}
 
 
 @njit
-def _mix(z):  # type: ignore[no-untyped-def]
+def mix(z):  # type: ignore[no-untyped-def]
+    """The finaliser: every bit of the result depends on every bit of z, a uint64."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
 
 
 @njit
+def mix_counters(seed, purpose, step, index):  # type: ignore[no-untyped-def]
+    """64 random bits from four uint64 counters."""
+    z = mix(seed + GOLDEN)
+    z = mix(z + (purpose + np.uint64(1)) * GOLDEN)
+    z = mix(z + (step + np.uint64(1)) * GOLDEN)
+    return mix(z + (index + np.uint64(1)) * GOLDEN)
+
+
+@njit
 def uniform(seed, purpose, step, index):  # type: ignore[no-untyped-def]
     """One number in [0, 1), a multiple of 2^-53, from four uint64 counters."""
-    z = _mix(seed + GOLDEN)
-    z = _mix(z + (purpose + np.uint64(1)) * GOLDEN)
-    z = _mix(z + (step + np.uint64(1)) * GOLDEN)
-    z = _mix(z + (index + np.uint64(1)) * GOLDEN)
+    z = mix_counters(seed, purpose, step, index)
     return np.float64(z >> np.uint64(11)) * 2.0**-53
 
 

@@ -12,35 +12,37 @@ from charrnn.engine.tile import W
 
 
 @njit(cache=True, parallel=True)
-def lookup(table, bias, symbols, rows):  # type: ignore[no-untyped-def]
-    """rows[p, r] = bias[p] + table[p, symbols[r]].
+def lookup(table, bias, symbols, weights, rows):  # type: ignore[no-untyped-def]
+    """rows[p, r] = bias[p] + weights[r] * table[p, symbols[r]].
 
     Args:
         table: [panels, V, W].
         bias: (panels * W,).
         symbols: (R,) int32, each below V.
+        weights: (>= R,), what dropout makes of the input; else ones.
         rows: [panels, >= R, W], written.
     """
     for panel in prange(table.shape[0]):
         start = bias[panel * W : panel * W + W]
         for r in range(symbols.shape[0]):
-            entry, row = table[panel, symbols[r]], rows[panel, r]
+            entry, row, weight = table[panel, symbols[r]], rows[panel, r], weights[r]
             for c in range(W):
-                row[c] = start[c] + entry[c]
+                row[c] = start[c] + weight * entry[c]
 
 
 @njit(cache=True, parallel=True)
-def add_to_table(d, symbols, d_table):  # type: ignore[no-untyped-def]
-    """d_table[p, v] = the sum of d[p, r] over all r where symbols[r] == v, in the order of r.
+def add_to_table(d, symbols, weights, d_table):  # type: ignore[no-untyped-def]
+    """d_table[p, v] = the sum of weights[r] * d[p, r] over all r where symbols[r] == v, in the order of r.
 
     Args:
         d: [panels, >= R, W].
         symbols: (R,) int32.
+        weights: (>= R,), as for `lookup`.
         d_table: [panels, V, W], written.
     """
     for panel in prange(d.shape[0]):
         d_table[panel] = 0
         for r in range(symbols.shape[0]):
-            entry, row = d_table[panel, symbols[r]], d[panel, r]
+            entry, row, weight = d_table[panel, symbols[r]], d[panel, r], weights[r]
             for c in range(W):
-                entry[c] += row[c]
+                entry[c] += weight * row[c]

@@ -25,8 +25,9 @@ class Input(Protocol):
     def pack(self, parameters: Parameters) -> None:
         """Make the table from the parameters."""
 
-    def backward(self, d: Array, symbols: Array, gradients: Parameters) -> None:
-        """Write the gradients of the parameters, given those of the input slots [slots * P, R, W] of R symbols."""
+    def backward(self, d: Array, symbols: Array, weights: Array, gradients: Parameters) -> None:
+        """Write the gradients of the parameters, given those of the input slots [slots * P, R, W] of R symbols,
+        which the forward pass weighted with `weights` (>= R,)."""
 
 
 class OneHot:
@@ -47,8 +48,8 @@ class OneHot:
     def pack(self, parameters: Parameters) -> None:
         pack(parameters[W_X], self.gates, self.order, self.table)
 
-    def backward(self, d: Array, symbols: Array, gradients: Parameters) -> None:
-        add_to_table(d, symbols, self.d_table)
+    def backward(self, d: Array, symbols: Array, weights: Array, gradients: Parameters) -> None:
+        add_to_table(d, symbols, weights, self.d_table)
         unpack(self.d_table, self.gates, self.order, gradients[W_X])
 
 
@@ -77,9 +78,9 @@ class Embedding:
         pack_transposed(parameters[W_X], self.gates, self.order, self.w_x_t)
         product(self.embed, 0, self.symbols, self.w_x, self.zero, self.table, numba.get_num_threads())
 
-    def backward(self, d: Array, symbols: Array, gradients: Parameters) -> None:
+    def backward(self, d: Array, symbols: Array, weights: Array, gradients: Parameters) -> None:
         threads = numba.get_num_threads()
-        add_to_table(d, symbols, self.d_table)
+        add_to_table(d, symbols, weights, self.d_table)
         gradient_product(self.embed, 0, self.d_table, self.symbols, self.zero, self.d_w_x, threads)
         unpack(self.d_w_x, self.gates, self.order, gradients[W_X])
         product(self.d_table, 0, self.symbols, self.w_x_t, self.zero, self.d_embed, threads)

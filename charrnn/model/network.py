@@ -18,6 +18,7 @@ from charrnn.model.gru import GRU, ResetBeforeGRU
 from charrnn.model.inputs import Embedding, Input, OneHot
 from charrnn.model.layer import Layer, order_of
 from charrnn.model.lstm import LSTM
+from charrnn.model.noise import Noise
 from charrnn.model.parameters import Parameters, Shapes
 from charrnn.model.rnn import ReluRNN, TanhRNN
 
@@ -135,15 +136,20 @@ class Chunk:
         network: whose parameters to use.
         batch: B.
         steps: T, the most time steps that one call takes.
+        noise: dropout in training.
     """
 
-    def __init__(self, network: Network, batch: int, steps: int) -> None:
+    def __init__(self, network: Network, batch: int, steps: int, noise: Noise | None = None) -> None:
         self.network, self.batch = network, batch
+        self.noise = noise or Noise()
+        self.draw: int | None = None
         config, dtype, rows = network.config, network.dtype, batch * steps
         self.arrays: list[Any] = [layer.arrays(batch, steps) for layer in network.layers]
         self.logits = activations(config.symbols, rows, dtype)
         self.losses = zeros((rows,), dtype)
         self.ones = zeros((rows,), dtype) + 1
+        self.input_weights = self.ones.copy()
+        self.dropped = [layer.rows(rows if self._rate(index) else 0) for index, layer in enumerate(network.layers)]
         self.d_bias = zeros(network.biases[0].shape, dtype)
         self.symbols = np.zeros(rows, np.int32)
         self.steps = 0
@@ -181,19 +187,37 @@ class Chunk:
                     buffer[:, : self.batch] = buffer[:, end : end + self.batch].copy()
         self.steps = 0
 
-    def forward(self, inputs: Array) -> None:
+    def _rate(self, index: int) -> float:
+        return self.noise.rate(index, len(self.network.layers))
+
+    def _drop(self, index: int, x: Array, x_row: int, y: Array) -> None:
+        """Dropout on a layer's output, or on its gradient."""
+        if self.draw is not None and self._rate(index):
+            rows = self.steps * self.batch
+            self.noise.drop(self._rate(index), index, self.draw, x, x_row, y, rows, self.batch)
+
+    def _fed(self, index: int) -> tuple[Array, int]:
+        """What a layer gives to what is above it: a buffer, and the row where it begins."""
+        if self.draw is not None and self._rate(index):
+            return self.dropped[index], 0
+        return self.arrays[index].h, self.batch
+
+    def forward(self, inputs: Array, draw: int | None = None) -> None:
         """Run the network over the next t time steps; the logits stay in the buffer.
 
         Args:
             inputs: (t, B) symbols, t at most T.
+            draw: the number of the noise's draw; None for none.
         """
         self.make_room()
+        self.draw = draw
         network = self.network
         self.steps, rows = inputs.shape[0], inputs.size
         self.symbols = np.ascontiguousarray(inputs, np.int32).reshape(-1)
         for index, (layer, arrays) in enumerate(zip(network.layers, self.arrays, strict=True)):
             self.input_forward(index, rows)
             self.recurrence_forward(layer, arrays)
+            self._drop(index, arrays.h, self.batch, self.dropped[index])
         self.output_forward(rows)
 
     def loss(self, targets: Array) -> float:
@@ -226,10 +250,15 @@ class Chunk:
         network, threads = self.network, numba.get_num_threads()
         slots, bias = network.layers[index].input_slots(self.arrays[index]), network.biases[index]
         if index == 0:
-            lookup(network.input.table, bias, self.symbols, slots)
+            if self.draw is not None and self.noise.input:
+                self.noise.input_weights(self.draw, self.input_weights, rows, self.batch)
+            lookup(network.input.table, bias, self.symbols, self._weights_of_input(), slots)
         else:
-            w_x = network.upper_inputs[index - 1].w_x
-            product(self.arrays[index - 1].h, self.batch, rows, w_x, bias, slots, threads)
+            below, row = self._fed(index - 1)
+            product(below, row, rows, network.upper_inputs[index - 1].w_x, bias, slots, threads)
+
+    def _weights_of_input(self) -> Array:
+        return self.input_weights if self.draw is not None and self.noise.input else self.ones
 
     def recurrence_forward(self, layer: Layer, arrays: Any) -> None:
         """A layer through time."""
@@ -238,13 +267,15 @@ class Chunk:
     def output_forward(self, rows: int) -> None:
         """The logits."""
         output = self.network.output
-        product(self.arrays[-1].h, self.batch, rows, output.w_y, output.b_y, self.logits, numba.get_num_threads())
+        top, row = self._fed(len(self.arrays) - 1)
+        product(top, row, rows, output.w_y, output.b_y, self.logits, numba.get_num_threads())
 
     def output_gradient(self, rows: int) -> None:
         """Gradients of W_y and b_y from those of the logits."""
         output, gradients, threads = self.network.output, self.network.gradients, numba.get_num_threads()
         zero = self.network.layers[-1].zero
-        gradient_product(self.arrays[-1].h, self.batch, self.logits, rows, zero, output.d_w_y, threads)
+        top, row = self._fed(len(self.arrays) - 1)
+        gradient_product(top, row, self.logits, rows, zero, output.d_w_y, threads)
         unpack(output.d_w_y, 1, ONE_GATE, gradients["W_y"])
         column_sums(self.logits, rows, self.ones, zero, output.d_b_y, threads)
         gradients["b_y"][:] = output.d_b_y[: output.symbols]
@@ -252,7 +283,9 @@ class Chunk:
     def output_backward(self, rows: int) -> None:
         """The gradient of the top layer's h from that of the logits."""
         zero, threads = self.network.layers[-1].zero, numba.get_num_threads()
-        product(self.logits, 0, rows, self.network.output.w_y_t, zero, self.arrays[-1].dh, threads)
+        dh = self.arrays[-1].dh
+        product(self.logits, 0, rows, self.network.output.w_y_t, zero, dh, threads)
+        self._drop(len(self.arrays) - 1, dh, 0, dh)
 
     def recurrence_backward(self, layer: Layer, arrays: Any) -> None:
         """A layer back through time; the gates give way to their gradients."""
@@ -268,17 +301,20 @@ class Chunk:
         d_b = gradients[f"layer{index}.b"][None, :]
         unpack(self.d_bias.reshape(-1, 1, W), len(layer.gates), order_of(*layer.input_order), d_b)
         if index == 0:
-            self.network.input.backward(slots, self.symbols, gradients)
+            self.network.input.backward(slots, self.symbols, self._weights_of_input(), gradients)
         else:
-            upper, below = self.network.upper_inputs[index - 1], self.arrays[index - 1]
-            gradient_product(below.h, self.batch, slots, rows, layer.zero, upper.d_w_x, threads)
+            upper = self.network.upper_inputs[index - 1]
+            below, row = self._fed(index - 1)
+            gradient_product(below, row, slots, rows, layer.zero, upper.d_w_x, threads)
             unpack(upper.d_w_x, upper.gates, upper.order, gradients[f"layer{index}.W_x"])
 
     def input_backward(self, index: int, rows: int) -> None:
         """The gradient of the h of the layer below from that of a layer's gates."""
         layer, upper = self.network.layers[index], self.network.upper_inputs[index - 1]
         slots, threads = layer.input_slots(self.arrays[index]), numba.get_num_threads()
-        product(slots, 0, rows, upper.w_x_t, layer.zero, self.arrays[index - 1].dh, threads)
+        dh = self.arrays[index - 1].dh
+        product(slots, 0, rows, upper.w_x_t, layer.zero, dh, threads)
+        self._drop(index - 1, dh, 0, dh)
 
     def state_gradient(self) -> list[State]:
         """Gradient of the mean loss by the state before the chunk, layer by layer, after `backward`."""

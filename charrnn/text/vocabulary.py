@@ -81,6 +81,12 @@ class Vocabulary:
         numbers[self.codes] = np.arange(len(self))
         return numbers
 
+    @property
+    def beginning(self) -> NDArray[np.int64]:
+        """What a text without a prompt begins after: (1,) a line break, or the first symbol where there is none."""
+        newline = np.flatnonzero(self.codes == ord("\n"))
+        return newline if len(newline) else np.zeros(1, np.int64)
+
     def codes_of(self, text: str | bytes) -> Codes:
         """Code points or bytes of a text; a str at level byte is taken as UTF-8.
 

@@ -10,7 +10,8 @@ Arrays under plain names:
     data                        fingerprint of the training data
     parameters/NAME             float32, unpacked
     optimiser/m/NAME, .../v/... moments, as far as the optimiser has them
-    state/h, state/c            (L, B, H) hidden state before the next chunk
+    average/NAME                moving average of the parameters, if the run has one
+    state/h, state/c            (L, B, H) hidden state before the next chunk, of all B streams
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ class Progress:
         seconds: time spent on training alone.
         elapsed: time since the start of the run, with all that belongs to it.
         best_loss, best_step: lowest validation loss in nats per character, and when; None before there is one.
+        evaluations_since_best: evaluations since then.
+        lr_scale: what plateaus and rollbacks have made of the learning rate.
+        loss_mean, loss_variance: running, of the training loss; None at the beginning.
+        skipped: updates skipped in a row.
+        rollbacks: since the loss was last at its best.
     """
 
     step: int = 0
@@ -61,6 +67,12 @@ class Progress:
     elapsed: float = 0.0
     best_loss: float | None = None
     best_step: int | None = None
+    evaluations_since_best: int = 0
+    lr_scale: float = 1.0
+    loss_mean: float | None = None
+    loss_variance: float = 0.0
+    skipped: int = 0
+    rollbacks: int = 0
 
 
 @dataclass
@@ -76,6 +88,7 @@ class Checkpoint:
     moments: dict[str, dict[str, Array]]
     state: State
     form: TextForm
+    average: dict[str, Array]
 
     def network(self, dtype: Any = np.float32) -> Network:
         """A network with these parameters, packed and ready."""
@@ -102,6 +115,7 @@ class Checkpoint:
         arrays |= {f"parameters/{name}": value for name, value in self.parameters.items()}
         for moment, values in self.moments.items():
             arrays |= {f"optimiser/{moment}/{name}": value for name, value in values.items()}
+        arrays |= {f"average/{name}": value for name, value in self.average.items()}
         arrays |= {f"state/{name}": value for name, value in self.state.items()}
         with replacing(path) as file:
             np.savez(file, **arrays)
@@ -174,7 +188,7 @@ def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
         raise ValueError("vocabulary out of order")
     training = TrainConfig(**json.loads(str(arrays["training"])))
     shapes = parameter_shapes(model)
-    state_shape = (model.layers, training.batch, model.hidden)
+    state_shape = (model.layers, training.batch * training.accumulate, model.hidden)
     return Checkpoint(
         model,
         training,
@@ -185,6 +199,7 @@ def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
         {name: _under(f"optimiser/{name}", arrays, shapes) for name in MOMENTS[training.optimiser]},
         _under("state", arrays, dict.fromkeys(layer_type(model).states, state_shape)),
         TextForm(**json.loads(str(arrays["form"]))),
+        _under("average", arrays, shapes) if training.ema else {},
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -13,19 +15,22 @@ import numpy as np
 from charrnn import runtime
 from charrnn.errors import TrainingError
 from charrnn.interrupt import Interrupt
-from charrnn.model.network import Chunk
+from charrnn.model.network import Network
 from charrnn.model.parameters import Parameters
 from charrnn.text.data import Data
-from charrnn.text.streams import Streams
-from charrnn.training.checkpoint import Checkpoint, Progress
+from charrnn.training.average import Average
+from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
 from charrnn.training.evaluate import Evaluator
+from charrnn.training.guard import Verdict, judge
 from charrnn.training.journal import Journal
+from charrnn.training.learner import Learner
 from charrnn.training.optimiser import Optimiser
 from charrnn.training.schedule import learning_rate, share_done
 
 LOG_SECONDS = 0.5  # between lines of the journal
 SAVE_SECONDS = 60.0  # between checkpoints, at the most
 EVALUATION_SHARE = 20  # by default, training reads this many times the validation text between evaluations
+MOST_ROLLBACKS = 5  # since the loss was last at its best
 
 
 class Watcher(Protocol):
@@ -40,8 +45,11 @@ class Watcher(Protocol):
     def evaluating(self, done: int, total: int) -> None:
         """So many characters of the validation text were read."""
 
-    def evaluated(self, progress: Progress, loss: float, best: bool) -> None:
-        """The validation loss was measured (nats); whether it is the lowest so far."""
+    def evaluated(self, progress: Progress, loss: float, best: bool, preview: str) -> None:
+        """The validation loss was measured (nats); whether it is the lowest so far; a sample, if wanted."""
+
+    def warned(self, what: str) -> None:
+        """Something went wrong, and was mended."""
 
 
 class Trainer:
@@ -52,33 +60,52 @@ class Trainer:
         data: what to train on.
         checkpoint: where to begin.
         watcher: who is told.
+        preview: makes a sample of text to show at each evaluation.
     """
 
-    def __init__(self, path: Path, data: Data, checkpoint: Checkpoint, watcher: Watcher) -> None:
-        self.path, self.checkpoint, self.watcher = path, checkpoint, watcher
+    def __init__(
+        self,
+        path: Path,
+        data: Data,
+        checkpoint: Checkpoint,
+        watcher: Watcher,
+        preview: Callable[[Network], str] | None = None,
+    ) -> None:
+        self.path, self.checkpoint, self.watcher, self.preview = path, checkpoint, watcher, preview
         self.config, self.progress = checkpoint.training, checkpoint.progress
-        self.streams = Streams(data.split("train"), self.config.batch, self.config.seq_len)
         self.network = checkpoint.network()
         self.optimiser = Optimiser(self.config, self.network.parameters)
-        for name, moments in self.optimiser.moments.items():
-            for key, view in moments.items():
-                view[:] = checkpoint.moments[name][key]
-        self.optimiser.updates = self.progress.step
-        self.chunk = Chunk(self.network, self.config.batch, self.config.seq_len)
-        self.chunk.set_state(checkpoint.state)
+        self.average = Average(self.config.ema, self.network.parameters) if self.config.ema else None
         self.evaluator = Evaluator(self.network, data.splits["val"]) if "val" in data.splits else None
         self.eval_every = self.config.eval_every or self._usual_eval_every(data)
         self.lr, self.last_norm, self.evaluated_step = self.config.lr, math.nan, -1
+        self.learner = Learner(self.network, data.split("train"), self.config)
+        self._take_over(checkpoint)
 
     def _usual_eval_every(self, data: Data) -> int:
         chars = EVALUATION_SHARE * len(data.splits.get("val", ()))
-        return max(1, math.ceil(chars / (self.config.batch * self.config.seq_len)))
+        return max(1, math.ceil(chars / (self.config.batch * self.config.accumulate * self.config.seq_len)))
+
+    def _take_over(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        for name, view in self.network.parameters.items():
+            view[:] = checkpoint.parameters[name]
+        self.network.pack()
+        for moment, values in self.optimiser.moments.items():
+            for name, view in values.items():
+                view[:] = checkpoint.moments[moment][name]
+        self.optimiser.updates = checkpoint.progress.step
+        if self.average is not None:
+            for name, view in self.average.values.items():
+                view[:] = checkpoint.average[name]
+        self.learner.set_state(checkpoint.state)
+        self.progress = checkpoint.progress
 
     def run(self, interrupt: Interrupt) -> None:
         """Train until a stopping rule holds or an interrupt is asked for; save at the end either way.
 
         Raises:
-            TrainingError: the loss or the gradient is not finite; last.npz is then the last good checkpoint.
+            TrainingError: the run broke again and again; last.npz is then the last good checkpoint.
             OutputError: a file cannot be written.
         """
         if self.finished():
@@ -90,7 +117,10 @@ class Trainer:
         saved = logged = time.perf_counter()
         since = Interval()
         while not (self.finished() or interrupt.asked):
-            since.add(*self.step())
+            loss, chars, seconds = self.step(journal)
+            if not chars:
+                continue
+            since.add(loss, chars, seconds)
             now = time.perf_counter()
             self.progress.elapsed = now - began
             if now - logged >= LOG_SECONDS or self.finished() or interrupt.asked:
@@ -113,7 +143,7 @@ class Trainer:
 
     def finished(self) -> bool:
         """Whether one of the stopping rules holds."""
-        return self.done() >= 1.0
+        return self.done() >= 1.0 or 0 < self.config.patience <= self.progress.evaluations_since_best
 
     def done(self) -> float:
         """How much of the run is done, from 0 to 1."""
@@ -122,53 +152,85 @@ class Trainer:
 
     def epochs(self) -> float:
         """Passes over the training text so far, with fraction."""
-        return self.progress.epoch + self.progress.position / self.streams.steps
+        return self.progress.epoch + self.progress.position / self.learner.streams.steps
 
     def warm_up(self) -> None:
         """Have every kernel compiled or loaded before time is taken; no parameter changes."""
         kernels = f"{type(self.network.layers[0]).__name__} {self.network.dtype} {self.config.optimiser}"
         if not runtime.compiled_before(kernels):
             self.watcher.compiling(kernels)
-        state = self.chunk.state()
-        inputs, targets = self.streams.chunk(0)
-        self.chunk.forward(inputs[:1])
-        self.chunk.loss(targets[:1])
-        self.chunk.backward()
+        self.learner.warm_up()
         scratch = Parameters({"any": (1,)}, self.network.dtype)
         optimiser = Optimiser(self.config, scratch)
         optimiser.update(scratch, scratch.like(), optimiser.norm(scratch), lr=0.0)
-        self.chunk.set_state(state)
+        if self.average is not None:
+            Average(self.config.ema, scratch).follow(scratch, 0)
         if self.evaluator is not None:
             self.evaluator.chunk.forward(np.zeros((1, 1), np.int32))
         runtime.mark_compiled(kernels)
 
-    def step(self) -> tuple[float, int, float]:
-        """One chunk forwards and backwards and one update; returns loss (nats), characters, seconds."""
+    def step(self, journal: Journal) -> tuple[float, int, float]:
+        """One chunk forwards and backwards and one update; returns loss (nats), characters, seconds.
+
+        Nothing is returned but zeros for an update that was not made.
+        """
         start = time.perf_counter()
         p = self.progress
-        inputs, targets = self.streams.chunk(p.position)
-        self.chunk.forward(inputs)
-        loss = self.chunk.loss(targets)
-        self.chunk.backward()
+        loss, steps, chars = self.learner.learn(p.position, p.step)
         norm = self.optimiser.norm(self.network.gradients)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(
-                f"expected a finite loss and gradient, got loss {loss} and gradient norm {norm} at step {p.step + 1}; "
-                f"try a lower --lr than {self.config.lr}, or --clip-norm; {self.path / 'last.npz'} is intact"
-            )
-        self.lr = learning_rate(self.config, self.done())
+        verdict = judge(p, loss, norm, self.checkpoint.model.symbols)
+        if verdict is Verdict.ROLL_BACK:
+            self.roll_back(journal, loss, norm)
+            return 0.0, 0, 0.0
+        if verdict is Verdict.SKIP:
+            self.learner.reject()
+            self._move_on(steps)
+            journal.write("event", name="skip", step=p.step, loss=finite(loss), grad_norm=finite(norm))
+            self.watcher.warned(f"step {p.step:,}: loss {loss:.4g} nats, gradient norm {norm:.4g}: update skipped")
+            return 0.0, 0, 0.0
+        self.learner.accept()
+        self._move_on(steps)
+        self.lr = learning_rate(self.config, self.done(), p.step, p.lr_scale)
         self.optimiser.update(self.network.parameters, self.network.gradients, norm, self.lr)
         self.network.pack()
         p.step += 1
-        p.chars += targets.size
-        p.position += len(targets)
-        if p.position == self.streams.steps:
-            p.epoch, p.position = p.epoch + 1, 0
-            self.chunk.reset_state()
+        if self.average is not None:
+            self.average.follow(self.network.parameters, p.step)
+        p.chars += chars
         seconds = time.perf_counter() - start
         p.seconds += seconds
         self.last_norm = norm
-        return loss, targets.size, seconds
+        return loss, chars, seconds
+
+    def _move_on(self, steps: int) -> None:
+        """Move along the text; a new epoch begins from a state of zeros."""
+        p = self.progress
+        p.position += steps
+        if p.position >= self.learner.streams.steps:
+            p.epoch, p.position = p.epoch + 1, 0
+            self.learner.reset_state()
+
+    def roll_back(self, journal: Journal, loss: float, norm: float) -> None:
+        """Go back to the last checkpoint, with half the learning rate.
+
+        Raises:
+            TrainingError: it happened too often since the loss was last at its best.
+        """
+        last, failed = load_checkpoint(self.path / "last.npz"), self.progress
+        what = f"loss {loss:.4g} nats, gradient norm {norm:.4g} at step {failed.step:,}"
+        journal.write("event", name="rollback", step=last.progress.step, loss=finite(loss), grad_norm=finite(norm))
+        if failed.rollbacks >= MOST_ROLLBACKS:
+            raise TrainingError(
+                f"expected a finite loss, got {what}, after going back {failed.rollbacks} times to ever lower rates; "
+                f"try a lower --lr than {self.config.lr}, or --clip-norm; {self.path / 'last.npz'} is intact"
+            )
+        last.progress.rollbacks, last.progress.lr_scale = failed.rollbacks + 1, 0.5 * failed.lr_scale
+        last.progress.elapsed = failed.elapsed
+        self._take_over(last)
+        self.save()
+        self.watcher.warned(
+            f"{what}: going back to step {last.progress.step:,} with {last.progress.lr_scale:g} of the learning rate"
+        )
 
     def log(self, journal: Journal, since: Interval) -> None:
         """A line of the journal, and word to the watcher, about the steps since the last one."""
@@ -192,6 +254,36 @@ class Trainer:
         """Measure the validation loss; the lowest so far is kept as best.npz."""
         if self.evaluator is None:
             return
+        with self._averaged():
+            loss = self._validation_loss(interrupt)
+            if loss is None:
+                return
+            p = self.progress
+            best = p.best_loss is None or loss < p.best_loss
+            p.evaluations_since_best = 0 if best else p.evaluations_since_best + 1
+            if best:
+                p.best_loss, p.best_step, p.rollbacks = loss, p.step, 0
+            elif self.config.schedule == "plateau" and p.evaluations_since_best % self.config.plateau == 0:
+                p.lr_scale *= self.config.decay
+            if best:
+                self.save("best.npz")
+            preview = self.preview(self.network) if self.preview is not None else ""
+        extra = {"preview": preview} if preview else {}
+        journal.write(
+            "eval",
+            split="val",
+            step=p.step,
+            chars=self.evaluator.streams.steps,
+            loss=loss,
+            bpc=loss / math.log(2),
+            seconds=self.evaluation_seconds,
+            **extra,
+        )
+        self.watcher.evaluated(p, loss, best, preview)
+        self._keep_older()
+
+    def _validation_loss(self, interrupt: Interrupt) -> float | None:
+        assert self.evaluator is not None
         start, total = time.perf_counter(), self.evaluator.streams.steps
 
         def going_on(done: int) -> bool:
@@ -199,24 +291,29 @@ class Trainer:
             return not interrupt.asked
 
         loss = self.evaluator.loss(going_on)
-        if loss is None:
+        self.evaluation_seconds = time.perf_counter() - start
+        if loss is not None:
+            self.evaluated_step = self.progress.step
+        return loss
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The network has the averaged parameters inside, if there are any."""
+        if self.average is None:
+            yield
             return
-        p = self.progress
-        self.evaluated_step = p.step
-        journal.write(
-            "eval",
-            split="val",
-            step=p.step,
-            chars=total,
-            loss=loss,
-            bpc=loss / math.log(2),
-            seconds=time.perf_counter() - start,
-        )
-        best = p.best_loss is None or loss < p.best_loss
-        if best:
-            p.best_loss, p.best_step = loss, p.step
-            self.save("best.npz")
-        self.watcher.evaluated(p, loss, best)
+        with self.average.in_place_of(self.network.parameters):
+            self.network.pack()
+            yield
+        self.network.pack()
+
+    def _keep_older(self) -> None:
+        """Keep a checkpoint of this evaluation, and drop the oldest of those beyond --keep."""
+        if not self.config.keep:
+            return
+        self.save(f"step-{self.progress.step:09d}.npz")
+        for path in sorted(self.path.glob("step-*.npz"))[: -self.config.keep]:
+            path.unlink(missing_ok=True)
 
     def save(self, name: str = "last.npz") -> None:
         """Write a checkpoint of this moment."""
@@ -228,9 +325,15 @@ class Trainer:
             self.checkpoint.data,
             dict(self.network.parameters.items()),
             {moment: dict(values.items()) for moment, values in self.optimiser.moments.items()},
-            self.chunk.state(),
+            self.learner.state(),
             self.checkpoint.form,
+            dict(self.average.values.items()) if self.average is not None else {},
         ).save(self.path / name)
+
+
+def finite(number: float) -> float | None:
+    """The number, or None for what JSON cannot hold."""
+    return number if math.isfinite(number) else None
 
 
 class Interval:

@@ -6,13 +6,11 @@ import math
 
 import numpy as np
 
-from charrnn.engine.optimisers import BLOCK, adam, momentum, rmsprop, sums_of_squares
+from charrnn.engine.optimisers import BLOCK, adam, by_root_of_squares, momentum, sums_of_squares
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
 
-MOMENTS = {"adam": ("m", "v"), "rmsprop": ("v",), "sgd": ("m",)}
-BETA1, BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma & Ba (2015)
-DECAY, RMSPROP_EPSILON = 0.95, 1e-8  # char-rnn's setting of RMSprop
+MOMENTS = {"adam": ("m", "v"), "adamw": ("m", "v"), "rmsprop": ("v",), "adagrad": ("v",), "sgd": ("m",)}
 
 
 class Optimiser:
@@ -44,13 +42,18 @@ class Optimiser:
         self.updates += 1
         scale = min(1.0, config.clip_norm / norm) if config.clip_norm and norm else 1.0
         bound = config.clip_value or math.inf
+        assert config.beta2 is not None
+        assert config.weight_decay is not None
+        sweep = (scale, bound, 1.0 - lr * config.weight_decay)
         p, g = parameters.flat, gradients.flat
-        if config.optimiser == "adam":
-            rate = lr / (1.0 - BETA1**self.updates)
-            correction = 1.0 / math.sqrt(1.0 - BETA2**self.updates)
-            scalars = (scale, bound, rate, BETA1, BETA2, ADAM_EPSILON, correction)
+        if config.optimiser in ("adam", "adamw"):
+            rate = lr / (1.0 - config.beta1**self.updates)
+            correction = 1.0 / math.sqrt(1.0 - config.beta2**self.updates)
+            scalars = (*sweep, rate, config.beta1, config.beta2, config.epsilon, correction)
             adam(p, g, self.moments["m"].flat, self.moments["v"].flat, scalars)
-        elif config.optimiser == "rmsprop":
-            rmsprop(p, g, self.moments["v"].flat, (scale, bound, lr, DECAY, RMSPROP_EPSILON))
+        elif config.optimiser == "sgd":
+            of_m, of_g = (config.momentum, 1.0) if config.nesterov else (1.0, 0.0)
+            momentum(p, g, self.moments["m"].flat, (*sweep, lr, config.momentum, of_m, of_g))
         else:
-            momentum(p, g, self.moments["m"].flat, (scale, bound, lr, config.momentum))
+            decay, gain = (1.0, 1.0) if config.optimiser == "adagrad" else (config.beta2, 1.0 - config.beta2)
+            by_root_of_squares(p, g, self.moments["v"].flat, (*sweep, lr, decay, gain, config.epsilon))

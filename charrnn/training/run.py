@@ -13,15 +13,23 @@ from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import initialise
 from charrnn.model.network import Chunk, Network
 from charrnn.text.data import Data
-from charrnn.text.streams import Streams
 from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.finetune import CarriedOver, carry_over
+from charrnn.training.learner import streams_of
 from charrnn.training.optimiser import Optimiser
 
 FORMAT, FORMAT_VERSION = "charrnn-run", 1
 MARKER = "config.json"
-RESUMABLE = {"epochs", "steps", "minutes", "eval_every"}  # what may change when a run goes on
+RESUMABLE = {
+    "epochs",
+    "steps",
+    "minutes",
+    "patience",
+    "eval_every",
+    "keep",
+    "preview",
+}  # what may change when a run goes on
 
 
 def _describe(checkpoint: Checkpoint, data: Data) -> bytes:
@@ -48,7 +56,7 @@ def first_checkpoint(
     Returns:
         The checkpoint, and what became of the source's characters.
     """
-    Streams(data.split("train"), training.batch, training.seq_len)  # says so when the text is too short
+    streams = streams_of(data.split("train"), training)  # says so when the text is too short
     network = Network(model)
     initialise(network.parameters, model, training.seed)
     carried = None if source is None else carry_over(source, data.vocabulary, network.parameters)
@@ -60,8 +68,9 @@ def first_checkpoint(
         data.fingerprint,
         dict(network.parameters.items()),
         {name: dict(m.items()) for name, m in Optimiser(training, network.parameters).moments.items()},
-        Chunk(network, training.batch, 1).state(),
+        Chunk(network, streams.batch, 1).state(),
         data.form,
+        dict(network.parameters.items()) if training.ema else {},
     )
     return checkpoint, carried
 

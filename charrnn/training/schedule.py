@@ -26,14 +26,26 @@ def share_done(config: TrainConfig, step: int, epochs: float, elapsed: float) ->
     return min(1.0, max(shares))
 
 
-def learning_rate(config: TrainConfig, done: float) -> float:
-    """The rate when a share `done` of the run, from 0 to 1, is done.
+def learning_rate(config: TrainConfig, done: float, step: int, scale: float) -> float:
+    """The rate of the update after `step` others, when a share `done` of the run, from 0 to 1, is done.
 
-    "constant" keeps it; "linear" falls to 0 in a straight line; "cosine" in half a cosine wave
-    (Loshchilov & Hutter 2017, SGDR, without restarts).
+    It rises in a straight line while the run warms up (Goyal et al. 2017). Then "constant" keeps it; "linear" falls to
+    0 in a straight line; "cosine" in half a cosine wave (Loshchilov & Hutter 2017, SGDR, without restarts); "step"
+    multiplies it with `decay` again and again; "plateau" does so when the validation loss stays, which is in `scale`.
     """
+    warm = 1.0
+    if config.warmup:
+        warm = min(1.0, (step + 1 if config.warmup >= 1 else done) / config.warmup)
+    return config.lr * warm * scale * _shape(config, done, step)
+
+
+def _shape(config: TrainConfig, done: float, step: int) -> float:
+    start = config.warmup if config.warmup < 1 else 0.0
+    rest = max(0.0, done - start) / (1.0 - start)
     if config.schedule == "linear":
-        return config.lr * (1.0 - done)
+        return 1.0 - rest
     if config.schedule == "cosine":
-        return config.lr * 0.5 * (1.0 + math.cos(math.pi * done))
-    return config.lr
+        return 0.5 * (1.0 + math.cos(math.pi * rest))
+    if config.schedule == "step":
+        return config.decay ** int((step if config.decay_every >= 1 else done) / config.decay_every)
+    return 1.0

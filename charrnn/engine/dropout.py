@@ -1,0 +1,57 @@
+"""Dropout (Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov 2014), with masks that are never stored.
+
+Whether a unit is kept is a function of counters, so the backward pass finds the mask of the forward pass
+again, and neither threads nor a resumed run change it. One hash serves four units with 16 bits each: a rate is
+rounded to a multiple of 2^-16.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from charrnn.engine.random import GOLDEN, PURPOSES, mix, mix_counters
+from charrnn.engine.tile import W
+
+DROPOUT = PURPOSES["dropout"]
+LEVELS = 1 << 16
+
+
+def threshold_and_scale(rate: float) -> tuple[np.uint64, float]:
+    """The 16-bit number below which a unit is dropped, and the factor of those that are kept."""
+    threshold = round(rate * LEVELS)
+    return np.uint64(threshold), LEVELS / (LEVELS - threshold)
+
+
+@njit(cache=True, parallel=True)
+def drop_units(x, x_row, y, rows, period, threshold, scale, seed, step, site):  # type: ignore[no-untyped-def]
+    """y[:, r] = mask_r * scale * x[:, x_row + r] for r in range(rows).
+
+    Args:
+        x: [panels, >= x_row + rows, W].
+        y: [panels, >= rows, W], written; x itself if x_row is 0.
+        period: rows r and r + period have the same mask: the batch for one mask in all time steps
+            (Gal & Ghahramani 2016), all rows for a mask of its own in each.
+        threshold, scale: see `threshold_and_scale`.
+        seed, step, site: counters of the mask.
+    """
+    key = mix_counters(seed, DROPOUT, step, site)
+    for panel in prange(x.shape[0]):
+        for r in range(rows):
+            number = np.uint64((panel * period + r % period) * (W // 4))
+            source, target = x[panel, x_row + r], y[panel, r]
+            for quarter in range(W // 4):
+                bits = mix(key + (number + np.uint64(quarter + 1)) * GOLDEN)
+                for lane in range(4):
+                    c = 4 * quarter + lane
+                    kept = (bits >> np.uint64(16 * lane)) & np.uint64(LEVELS - 1) >= threshold
+                    target[c] = source[c] * scale if kept else x.dtype.type(0)
+
+
+@njit(cache=True)
+def drop_rows(weights, rows, period, threshold, scale, seed, step, site):  # type: ignore[no-untyped-def]
+    """weights[r] = scale or 0 for r in range(rows): whole rows are kept or dropped; arguments as in `drop_units`."""
+    key = mix_counters(seed, DROPOUT, step, site)
+    for r in range(rows):
+        bits = mix(key + np.uint64(r % period + 1) * GOLDEN) & np.uint64(LEVELS - 1)
+        weights[r] = scale if bits >= threshold else 0.0

@@ -1,0 +1,67 @@
+"""What protects a run from itself: a loss that is no number, or far above what it was."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from charrnn.training.checkpoint import Progress
+
+MEMORY = 0.99  # of the running mean and variance of the loss
+PATIENCE = 3  # updates skipped in a row before something is done
+TIMES_MEAN, DEVIATIONS = 3.0, 8.0  # a loss is far above its mean when it is above both bounds
+FIRST_STEPS = 50  # during which the mean means little
+
+
+class Verdict(Enum):
+    """What to do with an update."""
+
+    APPLY = "apply"
+    SKIP = "skip"
+    ROLL_BACK = "roll back"
+
+
+def judge(progress: Progress, loss: float, norm: float, symbols: int) -> Verdict:
+    """Whether the step's update is to be applied; counts what was skipped, and follows the loss, in `progress`.
+
+    A bad step is skipped. After some in a row, the run rolls back if the model is broken: the loss is no number, or
+    twice that of guessing. If it is not, the text has changed rather than the model, and the update is applied.
+
+    Args:
+        progress: of the run, with the running mean and variance of the loss.
+        loss: nats per character.
+        norm: of the gradient.
+        symbols: V.
+    """
+    p = progress
+    finite = math.isfinite(loss) and math.isfinite(norm)
+    if finite and not _far_above(p, loss):
+        _follow(p, loss)
+        p.skipped = 0
+        return Verdict.APPLY
+    p.skipped += 1
+    if p.skipped < PATIENCE:
+        return Verdict.SKIP
+    p.skipped = 0
+    if not finite or loss > 2 * math.log(max(symbols, 2)):
+        return Verdict.ROLL_BACK
+    p.loss_mean = None
+    _follow(p, loss)
+    return Verdict.APPLY
+
+
+def _far_above(p: Progress, loss: float) -> bool:
+    if p.loss_mean is None or p.step < FIRST_STEPS:
+        return False
+    return loss > TIMES_MEAN * p.loss_mean and loss > p.loss_mean + DEVIATIONS * math.sqrt(p.loss_variance)
+
+
+def _follow(p: Progress, loss: float) -> None:
+    if p.loss_mean is None:
+        p.loss_mean, p.loss_variance = loss, 0.0
+        return
+    distance = loss - p.loss_mean
+    p.loss_mean += (1.0 - MEMORY) * distance
+    p.loss_variance = MEMORY * (p.loss_variance + (1.0 - MEMORY) * distance * distance)

@@ -1,0 +1,109 @@
+"""The gradient of one update: a chunk of text of all streams, in one batch or in several, one after the other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charrnn.model.network import Chunk, Network, State
+from charrnn.model.noise import Noise
+from charrnn.text.data import Symbols
+from charrnn.text.streams import Streams
+from charrnn.training.config import TrainConfig
+
+
+def noise_of(config: TrainConfig) -> Noise:
+    """The noise that the settings ask for."""
+    variational = config.dropout_kind == "variational"
+    return Noise(config.dropout, config.dropout_output, config.dropout_input, variational, config.seed)
+
+
+def streams_of(symbols: Symbols, config: TrainConfig) -> Streams:
+    """The streams of a training text: `accumulate` batches of them."""
+    return Streams(symbols, config.batch * config.accumulate, config.seq_len)
+
+
+class Learner:
+    """Forward and backward passes over the next chunk of all streams.
+
+    Args:
+        network: its gradients are written.
+        symbols: (n,) the training text.
+        config: batch, accumulate, seq_len and noise.
+    """
+
+    def __init__(self, network: Network, symbols: Symbols, config: TrainConfig) -> None:
+        self.network, self.config = network, config
+        self.streams = streams_of(symbols, config)
+        self.chunk = Chunk(network, config.batch, config.seq_len, noise_of(config))
+        # With one batch, the state stays in the buffers of the chunk; else each batch's is put there in its turn.
+        self._states = [self.chunk.state() for _ in range(config.accumulate)] if config.accumulate > 1 else []
+        self._after: list[State] = []
+
+    def state(self) -> State:
+        """The state before the next chunk: for each of "h" (and "c") an array (L, streams, H)."""
+        if not self._states:
+            return self.chunk.state()
+        return {name: np.concatenate([s[name] for s in self._states], axis=1) for name in self._states[0]}
+
+    def set_state(self, state: State) -> None:
+        """Go on from this state, as `state` returns it."""
+        if not self._states:
+            self.chunk.set_state(state)
+        else:
+            for k, part in enumerate(self._parts()):
+                self._states[k] = {name: values[:, part] for name, values in state.items()}
+
+    def reset_state(self) -> None:
+        """Go on from a state of zeros."""
+        self.set_state({name: np.zeros_like(values) for name, values in self.state().items()})
+
+    def learn(self, position: int, step: int) -> tuple[float, int, int]:
+        """Gradient of the mean loss of the next chunk; the state moves on when it is accepted.
+
+        Args:
+            position: time step in the streams.
+            step: updates made before, which number the draws of noise.
+        Returns:
+            Loss in nats per character; time steps read; characters read.
+        """
+        inputs, targets = self.streams.chunk(position)
+        if not self._states:
+            loss = self._pass(inputs, targets, step)
+            return loss, len(targets), targets.size
+        total, self._after = 0.0, []
+        gradients = self.network.gradients.flat
+        sums = np.zeros_like(gradients)
+        for k, part in enumerate(self._parts()):
+            self.chunk.set_state(self._states[k])
+            total += self._pass(inputs[:, part], targets[:, part], step * self.config.accumulate + k)
+            sums += gradients
+            self._after.append(self.chunk.state())
+        gradients[:] = sums / self.config.accumulate
+        return total / self.config.accumulate, len(targets), targets.size
+
+    def _parts(self) -> list[slice]:
+        """Which streams are in each batch."""
+        batch = self.config.batch
+        return [slice(k * batch, (k + 1) * batch) for k in range(self.config.accumulate)]
+
+    def _pass(self, inputs: np.ndarray, targets: np.ndarray, draw: int) -> float:
+        self.chunk.forward(inputs, draw)
+        loss = self.chunk.loss(targets)
+        self.chunk.backward()
+        return loss
+
+    def accept(self) -> None:
+        """The chunk that was learnt from lies behind: the next one begins from its final state."""
+        self._states = self._after or self._states
+
+    def reject(self) -> None:
+        """The next chunk begins from the state before the one that was learnt from."""
+        if not self._states:
+            self.chunk.steps = 0
+
+    def warm_up(self) -> None:
+        """Have the kernels compiled; nothing changes but the gradients."""
+        state = self.state()
+        inputs, targets = self.streams.chunk(0)
+        self._pass(inputs[:1, : self.config.batch], targets[:1, : self.config.batch], 0)
+        self.set_state(state)

@@ -1,0 +1,89 @@
+"""Dropout: its masks follow their law, its gradients finite differences, and evaluation knows nothing of it."""
+
+import numpy as np
+import pytest
+from networks import KINDS, make
+
+from charrnn.engine.dropout import drop_rows, drop_units, threshold_and_scale
+from charrnn.gradcheck import GradientCheck, random_network, random_state
+from charrnn.model.config import ModelConfig
+from charrnn.model.network import Chunk
+from charrnn.model.noise import Noise
+from charrnn.training.config import TrainConfig
+
+
+def mask(rate=0.25, rows=200, period=200, seed=1, step=2, site=3, panels=4):
+    threshold, scale = threshold_and_scale(rate)
+    y = np.empty((panels, rows, 32))
+    counters = [np.uint64(n) for n in (seed, step, site)]
+    drop_units(np.ones((panels, rows + 5, 32)), 5, y, rows, period, threshold, scale, *counters)
+    return y
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_units_are_dropped_at_the_rate_and_the_mean_is_kept(rate):
+    values = mask(rate, rows=2000, period=2000)
+    share = (values == 0).mean()
+    spread = 5 * np.sqrt(rate * (1 - rate) / values.size)
+    assert abs(share - rate) < spread
+    assert set(np.unique(values)) == {0.0, threshold_and_scale(rate)[1]}
+    assert threshold_and_scale(rate)[1] == pytest.approx(1 / (1 - rate), rel=1e-4)
+    for axis in ((0, 1), (0, 2), (1, 2)):  # no unit, row or panel is favoured
+        means = (values == 0).mean(axis=axis)
+        assert np.abs(means - rate).max() < 6 * np.sqrt(rate * (1 - rate) * len(means) / values.size)
+
+
+@pytest.mark.parametrize("changed", [{"seed": 9}, {"step": 9}, {"site": 9}])
+def test_each_counter_gives_another_mask(changed):
+    same = (mask() == mask(**changed)).mean()
+    assert abs(same - (0.75**2 + 0.25**2)) < 0.02
+
+
+def test_a_variational_mask_is_the_same_at_all_time_steps():
+    values = mask(rows=60, period=5).reshape(4, 12, 5, 32)
+    assert (values == values[:, :1]).all()
+    assert not (values[:, 0, :1] == values[:, 0]).all()
+
+
+def test_masks_are_the_same_on_any_number_of_threads(threads):
+    threads(1)
+    alone = mask()
+    threads(2)
+    assert np.array_equal(mask(), alone)
+
+
+def test_whole_rows_of_the_input_are_dropped_at_the_rate():
+    weights = np.empty(20_000)
+    threshold, scale = threshold_and_scale(0.3)
+    drop_rows(weights, 20_000, 20_000, threshold, scale, np.uint64(0), np.uint64(0), np.uint64(0))
+    assert set(np.unique(weights)) == {0.0, scale}
+    assert abs((weights == 0).mean() - 0.3) < 5 * np.sqrt(0.21 / 20_000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dropout_kind", ["standard", "variational"])
+@pytest.mark.parametrize("embed", [0, 3])
+def test_gradients_with_dropout_agree_with_finite_differences(kind, dropout_kind, embed):
+    model = ModelConfig(6, layers=3, hidden=5, embed=embed, **KINDS[kind])
+    training = TrainConfig(
+        clip_norm=0, dropout=0.3, dropout_input=0.2, dropout_output=0.4, dropout_kind=dropout_kind, seed=3
+    )
+    symbols = np.random.default_rng(0).integers(0, 6, (6, 3))
+    network = random_network(model, seed=1)
+    results = GradientCheck(network, symbols[:-1], symbols[1:], random_state(network, 3, 2), training).run()
+    assert [r for r in results if not r.passed] == []
+
+
+def test_each_site_changes_the_loss_and_no_draw_is_none():
+    m = make("lstm", np.float64, layers=2)
+    losses = []
+    for noise in (Noise(), Noise(between=0.5), Noise(output=0.5), Noise(input=0.5)):
+        chunk = Chunk(m.network, 3, 4, noise)
+        for draw in (None, 0, 1):
+            chunk.reset_state()
+            chunk.forward(m.inputs, draw)
+            losses.append(chunk.loss(m.targets))
+    plain, noisy = losses[0], np.array(losses[3:]).reshape(3, 3)
+    assert losses[:3] == [plain] * 3
+    assert (noisy[:, 0] == plain).all()
+    assert len({plain, *noisy[:, 1:].ravel()}) == 7

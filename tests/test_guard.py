@@ -1,0 +1,81 @@
+"""A loss that is no number or far above its mean: skipped, rolled back, or taken as the text's own."""
+
+import math
+
+import numpy as np
+import pytest
+from test_training import CORPORA, journal_of, prepared, start, train
+
+from charrnn.training.checkpoint import Progress, load_checkpoint
+from charrnn.training.guard import Verdict, judge
+
+APPLY, SKIP, ROLL_BACK = Verdict.APPLY, Verdict.SKIP, Verdict.ROLL_BACK
+
+
+def settled(loss=1.0, steps=300):
+    """The progress of a run whose loss has been steady, give or take a twentieth."""
+    progress = Progress()
+    for step in range(steps):
+        progress.step = step
+        assert judge(progress, loss + 0.05 * math.sin(step), 1.0, 65) is APPLY
+    return progress
+
+
+def verdicts(progress, losses, norm=1.0):
+    return [judge(progress, loss, norm, 65) for loss in losses]
+
+
+def test_a_steady_or_falling_loss_is_never_held_up():
+    progress = Progress()
+    for step, loss in enumerate(np.geomspace(4.2, 0.3, 400)):
+        progress.step = step
+        assert judge(progress, loss, 1e9, 65) is APPLY
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 50.0])
+def test_one_bad_step_is_skipped(bad):
+    progress = settled()
+    assert verdicts(progress, [bad, 1.0, bad, bad, 1.0]) == [SKIP, APPLY, SKIP, SKIP, APPLY]
+    assert progress.loss_mean == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("bad", [math.nan, 50.0])
+def test_bad_steps_in_a_row_roll_back(bad):
+    assert verdicts(settled(), [bad] * 3) == [SKIP, SKIP, ROLL_BACK]
+
+
+def test_a_gradient_that_is_no_number_is_bad_too():
+    assert verdicts(settled(), [1.0] * 3, norm=math.nan) == [SKIP, SKIP, ROLL_BACK]
+
+
+def test_a_text_that_becomes_harder_is_accepted():
+    """Five nats are far above the mean, but no more than a model that guesses would have of 65 symbols."""
+    progress = settled()
+    assert verdicts(progress, [5.0] * 5) == [SKIP, SKIP, APPLY, APPLY, APPLY]
+    assert progress.loss_mean == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_run_survives_spikes(tmp_path, times):
+    """Parameters are made useless in the middle of a run: it goes back, at half the rate, and ends well."""
+    data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
+    checkpoint = start(tmp_path, data, {"hidden": 16, "layers": 1}, {"batch": 8, "seq_len": 16, "steps": 200})
+    spikes = [60] + [65] * (times - 1)
+
+    def spoil(trainer):
+        whole = np.isfinite(trainer.network.parameters.flat).all()
+        if spikes and whole and trainer.progress.step == spikes[0]:
+            del spikes[0]
+            trainer.network.parameters.flat[:100] = np.nan
+            trainer.network.pack()
+
+    trainer = train(tmp_path / "run", data, checkpoint, each_step=spoil)
+    assert not spikes
+    last = load_checkpoint(tmp_path / "run" / "last.npz")
+    assert last.progress.step == 200
+    assert last.progress.lr_scale == 0.5**times
+    assert trainer.lr == pytest.approx(0.003 * 0.5**times)
+    names = [line["name"] for line in journal_of(tmp_path / "run") if line["kind"] == "event"]
+    assert names.count("rollback") == times
+    assert names.count("skip") == 2 * times
+    assert np.isfinite(trainer.network.parameters.flat).all()

@@ -1,0 +1,88 @@
+"""Options of a run: accumulation, averaging, patience, older checkpoints, plateaus, the lock."""
+
+import numpy as np
+import pytest
+from test_training import SHORT_TEXT, arrays, journal_of, prepared, start, train
+
+from charrnn.errors import OutputError
+from charrnn.files import locked
+from charrnn.training.checkpoint import load_checkpoint
+from charrnn.training.evaluate import Evaluator
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_accumulated_batches_are_one_large_batch(tmp_path, cell):
+    data = prepared(tmp_path, SHORT_TEXT)
+    model = {"cell": cell, "hidden": 12}
+    for name, sizes in (("one", {"batch": 6}), ("three", {"batch": 2, "accumulate": 3})):
+        config = {"seq_len": 20, "steps": 40, "lr": 0.01, "optimiser": "sgd"} | sizes
+        train(tmp_path / name, data, start(tmp_path, data, model, config, name))
+    one, three = (load_checkpoint(tmp_path / name / "last.npz") for name in ("one", "three"))
+    assert one.progress.chars == three.progress.chars
+    assert one.progress.epoch == three.progress.epoch == 1
+    for name, value in one.parameters.items():
+        np.testing.assert_allclose(three.parameters[name], value, atol=2e-5)
+    for name, value in one.state.items():
+        np.testing.assert_allclose(three.state[name], value, atol=2e-4)
+
+
+def test_the_average_is_evaluated_and_saved_as_best(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    config = {"batch": 4, "seq_len": 20, "steps": 30, "eval_every": 30, "ema": 0.8, "lr": 0.01}
+    followed = []
+    train(
+        tmp_path / "run",
+        data,
+        start(tmp_path, data, {"hidden": 12}, config),
+        each_step=lambda trainer: followed.append(trainer.network.parameters.flat.astype(float)),
+    )
+    average = np.zeros_like(followed[0])  # it begins with the first parameters, which are soon forgotten
+    for step, parameters in enumerate(followed, start=1):
+        decay = min(0.8, step / (10 + step))
+        average = decay * average + (1 - decay) * parameters
+    best, last = (load_checkpoint(tmp_path / "run" / name) for name in ("best.npz", "last.npz"))
+    averaged = np.concatenate([value.reshape(-1) for value in best.parameters.values()])
+    initial_share = np.prod([min(0.8, step / (10 + step)) for step in range(1, 31)])
+    assert initial_share < 1e-3
+    np.testing.assert_allclose(averaged, average[: len(averaged)], atol=1e-3)
+    assert Evaluator(best.network(), data.splits["val"]).loss() == pytest.approx(last.progress.best_loss, abs=1e-9)
+    assert not np.array_equal(best.parameters["W_y"], last.parameters["W_y"])
+    assert np.array_equal(last.average["W_y"], best.parameters["W_y"])
+    final = followed[-1][: len(averaged)]
+    np.testing.assert_array_equal(np.concatenate([v.reshape(-1) for v in last.parameters.values()]), final)
+
+
+def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    config = {"batch": 4, "seq_len": 20, "steps": 500, "eval_every": 2, "patience": 3, "lr": 1e-12}
+    trainer = train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config))
+    evaluations = [line for line in journal_of(tmp_path / "run") if line["kind"] == "eval"]
+    best = min(range(len(evaluations)), key=lambda k: evaluations[k]["loss"])
+    assert trainer.progress.step < 500
+    assert len(evaluations) == best + 1 + 3
+
+
+def test_plateaus_lower_the_rate(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    config = {"batch": 4, "seq_len": 20, "steps": 40, "eval_every": 2, "lr": 1e-12, "schedule": "plateau", "plateau": 2}
+    trainer = train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config))
+    p = trainer.progress
+    assert p.lr_scale <= 0.5 ** (p.evaluations_since_best // 2)
+    assert p.lr_scale < 1
+
+
+def test_older_checkpoints_are_kept_as_many_as_asked(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    config = {"batch": 4, "seq_len": 20, "steps": 10, "eval_every": 2, "keep": 2}
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config))
+    names = sorted(path.name for path in (tmp_path / "run").glob("step-*.npz"))
+    assert names == ["step-000000008.npz", "step-000000010.npz"]
+    kept, last = arrays(tmp_path / "run" / names[1]), arrays(tmp_path / "run" / "last.npz")
+    assert all(np.array_equal(kept[name], last[name]) for name in last if name.startswith("parameters/"))
+
+
+def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
+    with locked(tmp_path), pytest.raises(OutputError, match="in use"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
