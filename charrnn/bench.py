@@ -20,7 +20,8 @@ from charrnn.engine.peak import FLOPS, multiply_adds
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import initialise
 from charrnn.model.layer import Layer
-from charrnn.model.network import Chunk, Network, layer_type
+from charrnn.model.network import Chunk, Network
+from charrnn.model.size import multiply_adds_per_char
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import Optimiser
@@ -34,12 +35,6 @@ PHASES = (
     "update and packing",
 )
 PEAK_SECONDS, ROUND_SECONDS = 0.05, 0.4
-
-
-def multiply_adds_per_char(config: ModelConfig) -> int:
-    """Multiply-adds of the dense products for one character, see the head of this module."""
-    width = len(layer_type(config).gates) * config.hidden
-    return config.hidden * (width * (2 * config.layers - 1) + config.symbols)
 
 
 class TimedChunk(Chunk):

@@ -23,3 +23,11 @@ class OutputError(CharRNNError):
 
 class TrainingError(CharRNNError):
     """Training went wrong: the loss or the gradient is no longer a finite number."""
+
+
+class InterruptError(Exception):
+    """A signal asked the command to end; the command line says so, with exit status 128 + the signal's number."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal

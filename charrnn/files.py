@@ -35,7 +35,7 @@ def _sync_folder(folder: Path) -> None:
 
 # What DATA and RUN folders hold. A folder with anything else in it is never replaced.
 OUR_FILES = {"meta.json", "vocab.json", "train.npy", "val.npy", "test.npy"}
-OUR_FILES |= {"config.json", "log.jsonl", "last.npz", "best.npz", "lock"}
+OUR_FILES |= {"config.json", "log.jsonl", "last.npz", "best.npz"}
 
 
 OLDER_CHECKPOINT = re.compile(r"step-\d+\.npz")
@@ -48,22 +48,23 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         OutputError: another process holds it.
     """
-    with open(folder / "lock", "ab") as file:
-        try:
-            _lock(file)
-        except BlockingIOError:
-            raise OutputError(
-                f"expected {folder} for this run alone, got it in use by another one; try another --out, or wait"
-            ) from None
-        yield
-
-
-def _lock(file: IO[bytes]) -> None:
     try:
         import fcntl
-    except ImportError:  # not on Windows
+    except ImportError:  # on Windows nothing is locked
+        yield
         return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OutputError(
+            f"expected {folder} for this run alone, got it in use by another one; try another --out, or wait"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -101,6 +102,7 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
     """
     refuse_existing(path, marker, force)
     path = path.resolve()
+    missing = [parent for parent in path.parents if not parent.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -115,6 +117,9 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[Path]:
         raise _not_written(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # a folder that is not empty stays
+            for parent in missing:
+                parent.rmdir()
 
 
 def _move_into_place(new: Path, path: Path, marker: str) -> None:
@@ -149,24 +154,30 @@ def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -
         return
     foreign = sorted({item.name for item in path.iterdir()} - OUR_FILES) if path.is_dir() else []
     foreign = [name for name in foreign if not OLDER_CHECKPOINT.fullmatch(name)]
-    if foreign or not _is_ours(path / marker):
+    if foreign or not _is_ours(path, marker):
         what = f"something else ({foreign[0]})" if foreign else "something else"
         raise OutputError(f"expected a new folder, got {path}, which exists and holds {what}; try another --out")
     if not force:
         raise OutputError(
             f"expected a new folder, got {path}, which exists; try {otherwise}another --out, or --force to replace it"
         )
+    with locked(path):
+        pass  # or somebody trains in it
     if Path.cwd().is_relative_to(path.resolve()):
         raise OutputError(f"expected a folder to replace, got {path}, the working folder; try from outside it")
 
 
-def _is_ours(marker: Path) -> bool:
-    """Whether this is the JSON file that marks a folder of this project."""
+def _is_ours(folder: Path, marker: str) -> bool:
+    """Whether a JSON file marks this folder as one of this project; a damaged one does beside other files of ours."""
     try:
-        content = json.loads(marker.read_bytes())
-    except (OSError, ValueError):
+        content = json.loads((folder / marker).read_bytes())
+    except FileNotFoundError:
         return False
-    return isinstance(content, dict) and str(content.get("format")).startswith("charrnn-")
+    except (OSError, ValueError, RecursionError):
+        return any((folder / name).exists() for name in OUR_FILES - {marker})
+    if not isinstance(content, dict) or "format" not in content:
+        return any((folder / name).exists() for name in OUR_FILES - {marker, "config.json", "vocab.json"})
+    return str(content["format"]).startswith("charrnn-")
 
 
 def _umask() -> int:

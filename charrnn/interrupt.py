@@ -8,7 +8,23 @@ from __future__ import annotations
 import signal
 from types import FrameType, TracebackType
 
+from charrnn.errors import InterruptError
+
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def end_on_signals() -> None:
+    """From now on a signal ends the command with InterruptError, after files half made are cleared away.
+
+    What the process was started to ignore, as SIGHUP under nohup, stays ignored.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise InterruptError(number)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
 
 
 class Interrupt:
@@ -32,7 +48,8 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         for number in SIGNALS:
-            self._before[number] = signal.signal(number, self._request)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

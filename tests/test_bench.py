@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from networks import KINDS, make, pass_through
 
-from charrnn.bench import PHASES, TimedChunk, multiply_adds_per_char
+from charrnn.bench import PHASES, TimedChunk
 from charrnn.engine.peak import CHAINS, FLOPS, multiply_adds
 from charrnn.engine.simd import VECTOR_BITS
 from charrnn.model.config import ModelConfig
+from charrnn.model.size import multiply_adds_per_char
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,7 @@ BASE = {"errors", "files", "interrupt", "runtime", "__init__"}
 ALLOWED = {  # arrows point down only
     "errors": set(),
     "files": {"errors"},
-    "interrupt": set(),
+    "interrupt": {"errors"},
     "runtime": {"errors"},
     "engine": BASE | {"engine"},
     "text": BASE | {"text"},

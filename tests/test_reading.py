@@ -136,3 +136,25 @@ def test_long_texts_without_white_space_are_folded_in_pieces(form):
     text = "中文e\u0301가\u1100\u1161\u11a8" * 30_000
     pieces = range(50_001, len(text.encode()), 50_001)
     assert read(text.encode(), pieces, Reading(form=form)) == expected(text, form)
+
+
+@pytest.mark.parametrize(
+    "content, encoding, found",
+    [
+        ("abc".encode("utf-16-le"), "utf-16", "try --encoding utf-16-le"),
+        ("abc".encode("utf-32-le"), "utf-32", "try --encoding utf-32-le"),
+        ("aé".encode("utf-32"), "utf-8", "try --encoding utf-32"),
+        (b"\x1f\x8b\x08rest", "utf-8", ".gz"),
+        (b"xn--a-ecp.ru", "idna", "another --encoding"),
+    ],
+)
+def test_what_codecs_cannot_read_is_said_with_a_next_step(content, encoding, found):
+    with pytest.raises(DataError) as error:
+        read(content, [], Reading(encoding=encoding))
+    check_message(error, found, "the file")
+
+
+def test_a_very_long_run_of_marks_is_cut_in_the_end():
+    text = "a" + "\u0301" * 200_000
+    pieces = range(10_000, len(text.encode()), 10_000)
+    assert len(read(text.encode(), pieces, Reading(form=TextForm("nfc")))) == len(text) - 1

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from texts import ENGLISH, check_message, options, prepare, whole, write
 
-from charrnn.errors import DataError
+from charrnn.errors import DataError, OutputError
 from charrnn.text.data import open_data
 
 PACK = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
@@ -80,7 +80,7 @@ def test_standard_input_is_read_where_a_dash_stands(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "data"]
 
 
-@pytest.mark.parametrize("count, content, found", [(2, b"text", "more often"), (1, b"", "nothing")])
+@pytest.mark.parametrize("count, content, found", [(2, b"text", "more often"), (1, b"", "empty")])
 def test_standard_input_twice_or_empty_is_refused(tmp_path, monkeypatch, count, content, found):
     from pathlib import Path
 
@@ -105,3 +105,64 @@ def test_a_file_that_changes_between_the_passes_is_refused(tmp_path, monkeypatch
         prepare([source], tmp_path / "data")
     check_message(error, "changes while it was read")
     assert not (tmp_path / "data").exists()
+
+
+def test_a_file_that_grows_between_the_passes_is_refused(tmp_path, monkeypatch):
+    from charrnn.text import prepare as module
+
+    source = write(tmp_path / "t", ENGLISH)
+    write_splits = module._write_splits
+
+    def grow_first(*arguments):
+        write(source, ENGLISH * 2)
+        return write_splits(*arguments)
+
+    monkeypatch.setattr(module, "_write_splits", grow_first)
+    with pytest.raises(DataError) as error:
+        prepare([source], tmp_path / "data")
+    check_message(error, "stay as it is")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_named_pipe_is_read_like_standard_input(tmp_path):
+    import os
+    import threading
+
+    os.mkfifo(tmp_path / "pipe")
+    threading.Thread(target=write, args=(tmp_path / "pipe", ENGLISH)).start()
+    prepare([tmp_path / "pipe"], tmp_path / "data")
+    assert whole(open_data(tmp_path / "data")) == ENGLISH.encode()
+
+
+def test_devices_and_links_that_lead_nowhere_are_refused(tmp_path):
+    from pathlib import Path
+
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in (Path("/dev/null"), tmp_path / "loop"):
+        with pytest.raises(DataError) as error:
+            prepare([path], tmp_path / "data")
+        check_message(error, str(path))
+
+
+@pytest.mark.parametrize("glob", ["/abs/*", "**.py", ""])
+def test_an_impossible_pattern_is_named(tmp_path, glob):
+    (tmp_path / "tree").mkdir()
+    write(tmp_path / "tree" / "a.txt", ENGLISH)
+    with pytest.raises(DataError) as error:
+        prepare([tmp_path / "tree"], tmp_path / "data", glob=glob)
+    check_message(error, repr(glob), "--glob")
+
+
+def test_the_folder_to_make_may_not_lie_inside_the_texts(tmp_path):
+    (tmp_path / "tree").mkdir()
+    write(tmp_path / "tree" / "a.txt", ENGLISH)
+    with pytest.raises(OutputError) as error:
+        prepare([tmp_path / "tree"], tmp_path / "tree" / "data")
+    check_message(error, "outside the texts")
+    assert [path.name for path in (tmp_path / "tree").iterdir()] == ["a.txt"]
+
+
+def test_folders_made_on_the_way_vanish_when_nothing_came_of_them(tmp_path):
+    with pytest.raises(DataError):
+        prepare([write(tmp_path / "t", b"a\xff")], tmp_path / "deep" / "er" / "data")
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]

@@ -162,3 +162,50 @@ def test_what_changed_is_said_and_nothing_rebuilt_without_force(tmp_path, chosen
     assert {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before
     prepare([files[name] for name in names], tmp_path / "data", options(**chosen), force=True)
     assert open_data(tmp_path / "data").meta["inputs"][0]["name"] == names[0]
+
+
+def test_files_of_one_name_are_told_apart(tmp_path):
+    texts = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        texts.append(write(tmp_path / name / "t", f"text number {name}\n" * 5))
+    prepare(texts, tmp_path / "data")
+    for inputs, found in ((texts[:1], "t (gone)"), (texts[::-1], "the order of the inputs"), (texts * 2, "t (new)")):
+        with pytest.raises(OutputError) as error:
+            prepare(inputs, tmp_path / "data")
+        check_message(error, found)
+    write(texts[0], "something else\n" * 9)
+    with pytest.raises(OutputError) as error:
+        prepare(texts, tmp_path / "data")
+    check_message(error, "t (changed)")
+
+
+@pytest.mark.parametrize("name", ["train.npy", "val.npy", "vocab.json", "meta.json"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "other"])
+def test_a_damaged_folder_is_not_up_to_date_and_can_be_made_anew(tmp_path, name, damage):
+    text = write(tmp_path / "t", ENGLISH)
+    prepare([text], tmp_path / "data")
+    file = tmp_path / "data" / name
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:20] if damage == "cut" else b"{}")
+    with pytest.raises((DataError, OutputError)) as error:
+        prepare([text], tmp_path / "data")
+    check_message(error)
+    if (name, damage) != ("meta.json", "gone"):  # without it nothing says that the folder is ours
+        assert "--force" in str(error.value)
+        prepare([text], tmp_path / "data", force=True)
+        assert whole(open_data(tmp_path / "data")) == ENGLISH.encode()
+
+
+@pytest.mark.parametrize("part", ["inputs", "options", "report", "splits", "characters", "repairs", "left_out"])
+def test_a_meta_with_parts_missing_is_damaged(folder, part):
+    import json
+
+    meta = json.loads((folder / "meta.json").read_text())
+    del meta[part]
+    (folder / "meta.json").write_text(json.dumps(meta))
+    with pytest.raises(DataError) as error:
+        open_data(folder)
+    check_message(error, "damaged", "--force")

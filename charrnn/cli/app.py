@@ -12,10 +12,12 @@ from charrnn import __version__, runtime
 from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.gradcheck import gradcheck
+from charrnn.cli.log import log
 from charrnn.cli.prepare import info, prepare
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, InterruptError
+from charrnn.interrupt import end_on_signals
 
 EPILOG = "Start with: charrnn prepare TEXT --out DATA, charrnn train DATA --out RUN, charrnn sample RUN"
 
@@ -29,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (prepare, info, train, sample, gradcheck, bench):
+for command in (prepare, info, train, sample, log, gradcheck, bench):
     app.command()(command)
 app.command("eval")(evaluate)
 
@@ -55,6 +57,8 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # a terminal may not know all characters
+    end_on_signals()
     try:
         try:
             app(prog_name="charrnn")
@@ -62,8 +66,8 @@ def main() -> None:
             sys.stdout.flush()
     except CharRNNError as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
+    except InterruptError as error:
+        _fail("interrupted", 128 + error.signal)
     except BrokenPipeError:
         _discard_output()
         sys.exit(1)

@@ -9,17 +9,31 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.options import CheckpointOrRun, Json, Threads, Unknown, print_json, start_engine, unknown_policy
+from charrnn.cli.options import (
+    CheckpointOrRun,
+    Encoding,
+    Errors,
+    Json,
+    Threads,
+    Unknown,
+    print_json,
+    say_skipped,
+    start_engine,
+    unknown_policy,
+)
 
 
 def evaluate(
     source: CheckpointOrRun,
     text: Annotated[
         Path | None,
-        typer.Argument(metavar="[DATA|FILE]", help="What to read.", show_default="the data of the RUN"),
+        typer.Argument(
+            metavar="[DATA|FILE]", help="What to read; - for standard input.", show_default="the data of the RUN"
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="Of a DATA folder: train, val or test.")] = "val",
-    encoding: Annotated[str, typer.Option(help="Encoding of a text file, at level char.")] = "utf-8",
+    encoding: Encoding = "utf-8",
+    errors: Errors = "error",
     unknown: Unknown = "error",
     threads: Threads = None,
     as_json: Json = False,
@@ -27,7 +41,7 @@ def evaluate(
     """Measure the loss on a text, read once from left to right."""
     unknown_policy(unknown)
     start_engine(threads)
-    from charrnn.errors import CheckpointError, DataError
+    from charrnn.errors import CheckpointError, DataError, InterruptError
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
     from charrnn.text.reading import Reading
@@ -39,10 +53,11 @@ def evaluate(
     checkpoint = load_checkpoint(find_checkpoint(source))
     vocabulary = checkpoint.vocabulary
     text = data_of_run(source) if text is None else text
-    if text.is_file():
-        reading = Reading(vocabulary.level, encoding, form=checkpoint.form)
+    if str(text) == "-" or (text.exists() and not text.is_dir()):
+        reading = Reading(vocabulary.level, encoding, errors, form=checkpoint.form)
         codes = read_file(text, reading)
         symbols, what = vocabulary.encode(codes, str(text), unknown), str(text)
+        say_skipped(len(codes) - len(symbols), what)
     else:
         data = open_data(text)
         if data.vocabulary != vocabulary:
@@ -52,16 +67,24 @@ def evaluate(
             )
         symbols, what = data.split(split), f"{split} of {text}"
     if len(symbols) < 2:
-        raise DataError(f"expected at least 2 characters to read, got {len(symbols)} in {what}; try a longer text")
+        raise DataError(
+            f"expected at least 2 characters to read, got {len(symbols)} that the model knows in {what}; "
+            "try a longer text"
+        )
     start = time.perf_counter()
     with Interrupt() as interrupt:
         loss = Evaluator(checkpoint.network(), symbols).loss(lambda _: not interrupt.asked)
     if loss is None:
-        raise KeyboardInterrupt
+        raise InterruptError(interrupt.asked)
     seconds = time.perf_counter() - start
+    bits = loss / math.log(2)
+    chars = len(symbols) - 1
+    per_byte = bits * chars / vocabulary.bytes_of(symbols[1:])
     if as_json:
-        print_json(
-            {"text": what, "chars": len(symbols) - 1, "loss": loss, "bpc": loss / math.log(2), "seconds": seconds}
-        )
+        figures = {"loss": loss, "bpc": bits, "perplexity": math.exp(loss), "bits_per_byte": per_byte}
+        print_json({"text": what, "chars": chars} | figures | {"seconds": seconds})
     else:
-        print(f"{what}: {loss:.4f} nats, {loss / math.log(2):.4f} bpc, {len(symbols) - 1:,} characters")
+        print(
+            f"{what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {math.exp(loss):.3f} per character, "
+            f"{per_byte:.4f} bits per byte; {chars:,} characters"
+        )

@@ -34,6 +34,8 @@ Threads = Annotated[
     int | None, typer.Option(help="Threads; the results are the same for any number.", show_default="all CPUs")
 ]
 Unknown = Annotated[str, typer.Option(help="Characters the model does not know: error, skip or replace.")]
+Encoding = Annotated[str, typer.Option(help="Encoding of text files, at level char.")]
+Errors = Annotated[str, typer.Option(help="Undecodable bytes: error, replace (by U+FFFD), skip or surrogateescape.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an older folder of the same kind.")]
 
@@ -61,6 +63,12 @@ def explicit(context: typer.Context, names: list[str]) -> dict[str, Any]:
         and (source := context.get_parameter_source(name)) is not None
         and source.name == "COMMANDLINE"
     }
+
+
+def say_skipped(count: int, where: str) -> None:
+    """Say that unknown characters were left out, if any were."""
+    if count:
+        say(f"left out {count:,} unknown characters of {where}")
 
 
 def print_json(values: dict[str, Any]) -> None:

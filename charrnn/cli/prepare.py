@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import DataFolder, Force, Json, print_json, say, start_engine
-from charrnn.errors import ConfigError
+from charrnn.cli.options import DataFolder, Encoding, Errors, Force, Json, print_json, say, start_engine
+from charrnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from charrnn.text.vocabulary import Vocabulary
@@ -32,10 +32,8 @@ def prepare(
     out: Annotated[Path, typer.Option(metavar="DATA", help="Folder to make.", show_default=False)],
     glob: Annotated[str, typer.Option(help="Which files of folders, such as '*.py'.")] = "*",
     level: Annotated[str, typer.Option(help="char (Unicode code points) or byte.")] = "char",
-    encoding: Annotated[str, typer.Option(help="Encoding of the files, at level char.")] = "utf-8",
-    errors: Annotated[
-        str, typer.Option(help="Undecodable bytes: error, replace (by U+FFFD), skip or surrogateescape.")
-    ] = "error",
+    encoding: Encoding = "utf-8",
+    errors: Errors = "error",
     normalize: Annotated[str, typer.Option(help="Unicode normal form: none, nfc or nfkc.")] = "none",
     newlines: Annotated[str, typer.Option(help="keep, or lf to turn CR LF and CR into LF.")] = "keep",
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Make letters lower case.")] = False,
@@ -126,6 +124,8 @@ def _vocabulary_of(path: Path) -> Vocabulary:
 
     if (path / MARKER).is_file():
         return open_data(path).vocabulary
+    if path.is_dir() and not any((path / name).is_file() for name in ("best.npz", "last.npz")):
+        raise DataError(f"expected a DATA or RUN folder or a checkpoint, got the folder {path}; try one of these")
     start_engine(None)
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
 

@@ -10,12 +10,18 @@ from types import TracebackType
 
 import numpy as np
 
+from charrnn import runtime
 from charrnn.cli.options import say
+from charrnn.errors import ConfigError
+from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
+from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_count
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.text.data import Data
 from charrnn.training.checkpoint import Checkpoint, Progress
+from charrnn.training.config import TrainConfig
 from charrnn.training.loop import Trainer
+from charrnn.training.optimiser import MOMENTS
 
 PLAIN_SECONDS = 10.0  # between plain lines
 BAR = "{percentage:3.0f}% |{bar:8}| {desc} [{remaining} left]"
@@ -33,6 +39,24 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def memory_of_run(model: ModelConfig, config: TrainConfig) -> int:
+    """About how many bytes a training run takes."""
+    vectors = 2 + len(MOMENTS[config.optimiser]) + 2 * bool(config.ema) + bool(config.accumulate > 1)
+    return memory_needed(model, config.batch, config.seq_len, vectors)
+
+
+def refuse_too_large(model: ModelConfig, config: TrainConfig) -> None:
+    """Raise ConfigError when a run would take more memory than there is."""
+    needed, there = memory_of_run(model, config), runtime.available_memory()
+    if there is not None and needed > there:
+        smaller = max(1, config.batch // 2)
+        raise ConfigError(
+            f"expected a run that fits into {there / 2**30:.1f} GB of free memory, got one of about "
+            f"{needed / 2**30:.1f} GB; try --hidden {max(1, model.hidden // 2)}"
+            + (f", or --batch {smaller} --accumulate 2" if config.batch > 1 else "")
+        )
+
+
 class Display:
     """Watches a run and shows it on standard error.
 
@@ -45,12 +69,13 @@ class Display:
         model, config = checkpoint.model, checkpoint.training
         self.said = time.perf_counter()
         self.compile_start: float | None = None
-        self.bar, self.figures = None, ""
-        count = sum(array.size for array in checkpoint.parameters.values())
+        self.bar, self.figures, self.begun = None, "", False
+        memory = memory_of_run(model, config)
         embedding = f", embedding {model.embed}" if model.embed else ""
         say(
-            f"{model.cell} {model.layers} x {model.hidden}{embedding}, {count:,} parameters; {model.symbols} symbols, "
-            f"{len(data.split('train')):,} to train on; batch {config.batch}, {config.seq_len} time steps"
+            f"{model.cell} {model.layers} x {model.hidden}{embedding}, {parameter_count(model):,} parameters, about "
+            f"{memory / 2**20:,.0f} MB, {6 * multiply_adds_per_char(model) / 1e6:,.1f} MFLOP a character; "
+            f"{model.symbols:,} symbols, {len(data.split('train')):,} to train on"
         )
 
     def __enter__(self) -> Display:
@@ -65,8 +90,12 @@ class Display:
         say(f"compiling kernels for this CPU ({kernels}), on the first run only, up to 20 s ...")
         self.compile_start = time.perf_counter()
 
-    def _begin(self, trainer: Trainer) -> None:
-        """The first steps were made: compilation is over."""
+    def _begin(self, trainer: Trainer, rate: float) -> None:
+        """The first steps were made: compilation is over, and their speed tells how long an epoch will take."""
+        if not self.begun:
+            self.begun = True
+            streams = trainer.learner.streams
+            say(f"{rate:,.0f} characters a second: an epoch takes about {clock(streams.steps * streams.batch / rate)}")
         if self.compile_start is not None:
             say(f"compiled in {time.perf_counter() - self.compile_start:.1f} s")
             self.compile_start = None
@@ -79,7 +108,7 @@ class Display:
 
     def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
         """Move the bar, or print a line now and then."""
-        self._begin(trainer)
+        self._begin(trainer, rate)
         self.figures = (
             f"step {trainer.progress.step:,}, epoch {trainer.epochs():.2f}, {losses(loss)}, {rate / 1000:,.1f}k chars/s"
         )

@@ -15,10 +15,11 @@ from charrnn.cli.options import (
     Unknown,
     print_json,
     say,
+    say_skipped,
     start_engine,
     unknown_policy,
 )
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, InterruptError
 
 
 def sample(
@@ -50,6 +51,7 @@ def sample(
     checkpoint = load_checkpoint(find_checkpoint(source))
     vocabulary = checkpoint.vocabulary
     start = vocabulary.encode(vocabulary.codes_of(checkpoint.form.apply(prompt)), "the prompt", unknown)
+    say_skipped(len(vocabulary.codes_of(checkpoint.form.apply(prompt))) - len(start), "the prompt")
     sampler = Sampler(checkpoint.network(), count, temperature, seed)
     sampler.feed(start if len(start) else vocabulary.beginning)
     pieces = []
@@ -58,7 +60,7 @@ def sample(
     with Interrupt() as interrupt:
         while length > 0:
             if interrupt.asked:
-                raise KeyboardInterrupt
+                raise InterruptError(interrupt.asked)
             pieces.append(sampler.take(min(PIECE, length)))
             length -= len(pieces[-1])
             shown.write(vocabulary.decode(pieces[-1][:, 0]))

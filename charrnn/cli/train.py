@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -34,7 +35,12 @@ from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig
 
-MODEL = {f.name: f.default for f in fields(ModelConfig) if f.name != "symbols"}
+if TYPE_CHECKING:
+    from charrnn.text.data import Data
+    from charrnn.training.checkpoint import Checkpoint
+
+MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
+TRAINING = [f.name for f in fields(TrainConfig)]
 DEFAULT = TrainConfig()
 
 
@@ -123,39 +129,24 @@ def train(
     if resume and init_from is not None:
         raise ConfigError("expected --resume or --init-from, got both; try --resume alone to go on with the run")
     from charrnn.cli.progress import Display, Previewer, summary
-    from charrnn.files import locked, refuse_existing
+    from charrnn.files import locked
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
-    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.training.finetune import model_for
     from charrnn.training.loop import Trainer
-    from charrnn.training.run import MARKER, create_run, first_checkpoint, refuse_changes, resume_run
+    from charrnn.training.run import resume_run
 
     text = open_data(data)
-    training_names = [f.name for f in fields(TrainConfig)]
-    if resume:
-        checkpoint = resume_run(out, text, explicit(context, [*MODEL, *training_names]))
-        say(f"resuming {out} at step {checkpoint.progress.step:,}")
-    else:
-        refuse_existing(out, MARKER, force, otherwise="--resume to go on, ")
-        training = TrainConfig(**{name: context.params[name] for name in training_names})
-        source = None if init_from is None else load_checkpoint(find_checkpoint(init_from))
-        if source is None:
-            model = ModelConfig(len(text.vocabulary), **{name: context.params[name] for name in MODEL})
+    with ExitStack() as stack:
+        if resume:
+            if out.is_dir():
+                stack.enter_context(locked(out))
+            checkpoint = resume_run(out, text, explicit(context, [*MODEL, *TRAINING]))
+            say(f"resuming {out} at step {checkpoint.progress.step:,}")
         else:
-            model = model_for(source, text.vocabulary)
-            refuse_changes(source.model.as_dict(), explicit(context, list(MODEL)), f"{init_from} has it")
-        checkpoint, carried = first_checkpoint(model, training, text, source)
-        if (out / "lock").exists():
-            with locked(out):
-                pass  # nobody trains in what is to be replaced
-        create_run(out, checkpoint, text, force)
-        if carried is not None:
-            say(
-                f"beginning with the parameters of {init_from}: {carried.kept} characters keep their rows, "
-                f"{carried.new} new ones begin afresh, {carried.dropped} are dropped"
-            )
-    with Interrupt() as interrupt, Display(checkpoint, text) as display, locked(out):
+            checkpoint = _begin(context, text, out, init_from, force)
+            stack.enter_context(locked(out))
+        interrupt = stack.enter_context(Interrupt())
+        display = stack.enter_context(Display(checkpoint, text))
         previewer = Previewer(checkpoint) if checkpoint.training.preview else None
         trainer = Trainer(out, text, checkpoint, display, previewer)
         if trainer.finished():
@@ -180,3 +171,30 @@ def train(
     if interrupt.asked:
         say(f"interrupted and saved; go on with: charrnn train {data} --out {out} --resume")
         raise typer.Exit(128 + interrupt.asked)
+
+
+def _begin(context: typer.Context, text: Data, out: Path, init_from: Path | None, force: bool) -> Checkpoint:
+    """Make the RUN folder; returns its first checkpoint."""
+    from charrnn.cli.progress import refuse_too_large
+    from charrnn.files import refuse_existing
+    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.training.finetune import model_for
+    from charrnn.training.run import MARKER, create_run, first_checkpoint, refuse_changes
+
+    refuse_existing(out, MARKER, force, otherwise="--resume to go on, ")
+    training = TrainConfig(**{name: context.params[name] for name in TRAINING})
+    source = None if init_from is None else load_checkpoint(find_checkpoint(init_from))
+    if source is None:
+        model = ModelConfig(len(text.vocabulary), **{name: context.params[name] for name in MODEL})
+    else:
+        model = model_for(source, text.vocabulary)
+        refuse_changes(source.model.as_dict(), explicit(context, MODEL), f"{init_from} has it")
+    refuse_too_large(model, training)
+    checkpoint, carried = first_checkpoint(model, training, text, source)
+    create_run(out, checkpoint, text, force)
+    if carried is not None:
+        say(
+            f"beginning with the parameters of {init_from}: {carried.kept} characters keep their rows, "
+            f"{carried.new} new ones begin afresh, {carried.dropped} are dropped"
+        )
+    return checkpoint

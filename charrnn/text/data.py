@@ -20,6 +20,11 @@ FORMAT_VERSION = 2
 MARKER = "meta.json"
 SPLITS = ("train", "val", "test")
 BLOCK = 1 << 20  # bytes
+META = {
+    **{"level": str, "symbols": int, "characters": int, "splits": dict, "inputs": list},
+    **{"options": dict, "left_out": dict, "repairs": dict, "report": dict},
+}
+REPORT = {"commonest", "rarest", "scripts", "sample", "entropy", "xz"}
 
 Symbols = NDArray[np.unsignedinteger]
 
@@ -81,11 +86,11 @@ def open_data(path: Path) -> Data:
     return Data(path, meta, vocabulary, splits)
 
 
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, EOFError)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, EOFError, RecursionError)
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"expected a whole DATA folder, got {path}, damaged ({error}); try prepare again")
+    return DataError(f"expected a whole DATA folder, got {path}, damaged ({error}); try charrnn prepare with --force")
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -103,18 +108,23 @@ def read_meta(path: Path) -> dict[str, Any]:
 def _parse_meta(path: Path) -> dict[str, Any]:
     if not (path / MARKER).is_file():
         what = "a folder without meta.json" if path.is_dir() else "a file" if path.exists() else "nothing there"
-        raise DataError(
-            f"expected a folder made by charrnn prepare, got {path}: {what}; try charrnn prepare TEXT --out {path}"
-        )
+        command = f"{path} --out DATA" if path.is_file() else f"TEXT --out {path}"
+        raise DataError(f"expected a folder made by charrnn prepare, got {path}: {what}; try charrnn prepare {command}")
     meta: dict[str, Any] = json.loads((path / MARKER).read_text())
     if meta.get("format") != FORMAT:
-        raise DataError(f"expected {path / MARKER} of charrnn prepare, got another file; try prepare again")
+        raise DataError(f"expected {path / MARKER} of charrnn prepare, got another file; try prepare with --force")
     if meta["format_version"] != FORMAT_VERSION:
         newer = meta["format_version"] > FORMAT_VERSION
         raise DataError(
             f"expected data format {FORMAT_VERSION}, got {meta['format_version']} in {path}; "
             f"try {'a newer charrnn' if newer else 'charrnn prepare again, with --force'}"
         )
+    for name, kind in META.items():
+        if not isinstance(meta[name], kind):
+            raise ValueError(f"{name} in meta.json is no {kind.__name__}")
+    missing = REPORT - meta["report"].keys()
+    if missing or meta["characters"] < 1:
+        raise ValueError(f"meta.json has no {', '.join(missing) or 'characters'}")
     return meta
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from os.path import realpath
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from charrnn.errors import DataError, OutputError
 from charrnn.files import building_folder, refuse_existing
-from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, read_meta, write_vocabulary
+from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, open_data, write_vocabulary
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.report import Census, describe_text
 from charrnn.text.sources import Source, find_sources
@@ -158,15 +160,17 @@ def prepare(
         if is_older:
             refuse_existing(out, MARKER, force=True)
             job.hash()
-            return _same_as_before(read_meta(out), job, out), True
+            return _same_as_before(open_data(out).meta, job, out), True
         with building_folder(out, MARKER, force) as folder:
             return _build(folder, job), False
 
 
 def _check_places(inputs: Inputs, out: Path) -> None:
     for path in [*inputs.text, *inputs.val, *inputs.test]:
-        if path.resolve().is_relative_to(out.resolve()):
+        if Path(realpath(path)).is_relative_to(realpath(out)):
             raise OutputError(f"expected texts outside the folder to make, got {path} in {out}; try another --out")
+        if path.is_dir() and Path(realpath(out)).is_relative_to(realpath(path)):
+            raise OutputError(f"expected a folder outside the texts, got {out} in {path}; try another --out")
     if sum(paths.count(Path("-")) for paths in (inputs.text, inputs.val, inputs.test)) > 1:
         raise DataError("expected - for standard input once, got it more often; try naming it once")
 
@@ -175,13 +179,7 @@ def _same_as_before(meta: dict[str, Any], job: Job, out: Path) -> dict[str, Any]
     """The older meta if it was made from the same texts in the same way, else an OutputError that says what changed."""
     options = job.options.as_dict()
     changes = [f"--{name.replace('_', '-')}" for name, value in options.items() if meta["options"].get(name) != value]
-    before = {(i["split"], i["name"]): i["sha256"] for i in meta["inputs"]}
-    now = {(i["split"], i["name"]): i["sha256"] for i in job.inputs()}
-    changes += [f"{name} (new)" for split, name in now.keys() - before.keys()]
-    changes += [f"{name} (gone)" for split, name in before.keys() - now.keys()]
-    changes += [f"{key[1]} (changed)" for key in now.keys() & before.keys() if now[key] != before[key]]
-    if not changes and list(now) != list(before):
-        changes = ["the order of the inputs"]
+    changes += _changed_inputs(meta["inputs"], job.inputs())
     if changes:
         shown = ", ".join(sorted(changes)[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
         raise OutputError(
@@ -189,6 +187,19 @@ def _same_as_before(meta: dict[str, Any], job: Job, out: Path) -> dict[str, Any]
             "try --force to make it anew, or another --out"
         )
     return meta
+
+
+def _changed_inputs(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
+    """What is new, gone, changed or in another order."""
+    if before == now:
+        return []
+    names = [Counter((i["split"], i["name"]) for i in inputs) for inputs in (before, now)]
+    texts = [Counter((i["split"], i["name"], i["sha256"]) for i in inputs) for inputs in (before, now)]
+    new, gone = names[1] - names[0], names[0] - names[1]
+    changed = {key[:2] for key in texts[1] - texts[0]} - new.keys()
+    named = ((new, "new"), (gone, "gone"), (changed, "changed"))
+    found = [f"{name} ({what})" for keys, what in named for _, name in keys]
+    return found or ["the order of the inputs"]
 
 
 def _build(folder: Path, job: Job) -> dict[str, Any]:
@@ -270,9 +281,10 @@ def _split_sizes(counts: dict[str, int], job: Job) -> dict[str, int]:
     }
     for name in SPLITS:
         if wanted[name] and sizes[name] < 2:
+            part = "" if job.sources[name] and name != "train" else f" of a text of {counts['train']}"
+            hint = "a longer text" if name == "train" or not part else f"a longer text, or --{name} 0"
             raise DataError(
-                f"expected at least 2 characters in each split, got {sizes[name]} in {name} of a text of "
-                f"{counts['train']}; try {'a longer text' if name == 'train' else f'a longer text, or --{name} 0'}"
+                f"expected at least 2 characters in each split, got {sizes[name]} in {name}{part}; try {hint}"
             )
     return sizes
 
@@ -292,10 +304,10 @@ def _write_splits(folder: Path, job: Job, sizes: dict[str, int], vocabulary: Voc
             targets = [writers[name] for name in own if name in writers]
             for codes in job.codes(split, "writing"):
                 symbols = table[codes]
-                while len(symbols):
-                    while targets[0].left == 0:
-                        del targets[0]
-                    symbols = targets[0].write(symbols)
+                for writer in targets:
+                    symbols = writer.write(symbols)
+                if len(symbols):
+                    raise DataError(f"expected the text of {split} to stay as it is, got more of it; try once more")
 
 
 class SplitWriter:

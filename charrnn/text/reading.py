@@ -17,6 +17,13 @@ ERRORS = ("error", "replace", "skip", "surrogateescape")
 NORMAL_FORMS = ("none", "nfc", "nfkc")
 NEWLINES = ("keep", "lf")
 LONG_WORD = 1 << 16  # characters without white space that are taken for no word
+MOST_MARKS = 1 << 16  # characters in a row that join the one before, beyond which they are cut apart
+BEGINNINGS = {  # of files that are no UTF-8, and what to try
+    b"\xff\xfe\0\0": "--encoding utf-32, which its first bytes speak for",
+    b"\xff": "--encoding utf-16, which its first bytes speak for",
+    b"\xfe": "--encoding utf-16, which its first bytes speak for",
+    b"\x1f\x8b": "to give it a name that ends in .gz, for it is compressed",
+}
 BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -93,7 +100,8 @@ class Folding:
         cut = max(text.rfind("\n"), text.rfind(" "))
         if cut > 0 or len(text) < LONG_WORD:
             return max(cut, 0)
-        return next((at for at in range(len(text) - 1, 0, -1) if begins_anew(text[at])), 0)
+        least = max(0, len(text) - MOST_MARKS)
+        return next((at for at in range(len(text) - 1, least, -1) if begins_anew(text[at])), len(text) if least else 0)
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,9 @@ class Reading:
             "".encode(self.encoding)
             codecs.getincrementaldecoder(self.encoding)()
         except (LookupError, UnicodeError):
-            raise DataError(f"expected an encoding that Python knows, got {self.encoding!r}; try utf-8") from None
+            raise DataError(
+                f"expected an encoding of text that Python knows, got {self.encoding!r}; try utf-8"
+            ) from None
         if self.level == "byte" and (self.errors, self.form) != ("error", TextForm()):
             raise DataError(
                 "expected --errors, --normalize, --newlines and --lowercase with --level char only, got them with "
@@ -191,14 +201,17 @@ def _decoded(blocks: Iterable[bytes], where: str, reading: Reading, repairs: Rep
         yield decoder.decode(b"", True), True
     except UnicodeDecodeError as error:
         raise _undecodable(error, fed, where, reading) from None
+    except UnicodeError as error:
+        hint = f"--encoding {reading.encoding}-le" if "BOM" in str(error) else "another --encoding"
+        raise DataError(f"expected {reading.encoding} text, got {where}, which is not ({error}); try {hint}") from None
 
 
 def _undecodable(error: UnicodeDecodeError, fed: int, where: str, reading: Reading) -> DataError:
     found = error.object[error.start : error.end][:8].hex(" ")
     offset = fed - len(error.object) + error.start  # the codec's buffer ends where reading has come to
     hint = "--encoding latin-1, --errors replace, or --level byte"
-    if offset == 0 and error.object[:1] in (b"\xff", b"\xfe"):
-        hint = "--encoding utf-16, which its first bytes speak for"
+    if offset <= 1:
+        hint = next((advice for begin, advice in BEGINNINGS.items() if error.object.startswith(begin)), hint)
     return DataError(
         f"expected {reading.encoding} text, got bytes {found} at offset {offset} of {where} ({error.reason}); "
         f"try {hint}"

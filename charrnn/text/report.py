@@ -41,7 +41,8 @@ def _conditional_entropy(contexts: NDArray[np.int64], symbols: NDArray[np.int64]
     """H(symbol | context) in bits, from counts (Shannon 1951, "Prediction and Entropy of Printed English")."""
     _, context, context_counts = np.unique(contexts, return_inverse=True, return_counts=True)
     pairs, counts = np.unique(context * size + symbols, return_counts=True)
-    return float(-(counts * np.log2(counts / context_counts[pairs // size])).sum() / len(symbols))
+    bits = -(counts * np.log2(counts / context_counts[pairs // size])).sum()
+    return max(0.0, float(bits) / len(symbols))
 
 
 def entropies(symbols: NDArray[np.integer], size: int) -> list[float | None]:

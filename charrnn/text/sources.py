@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from charrnn.errors import DataError
+from charrnn.errors import DataError, OutputError
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.vocabulary import Codes
 
@@ -133,28 +133,39 @@ def find_sources(inputs: list[Path], glob: str, stack: ExitStack, spool_in: Path
         inputs: files, folders, or `-` for standard input.
         glob: which files of folders; hidden ones are left out.
         stack: closes what was opened for them.
-        spool_in: a folder for a temporary file with what comes from standard input.
+        spool_in: a folder for a temporary file with what comes from a pipe.
     Raises:
-        DataError: a file is missing, unreadable or empty, a folder has none that fit, or `-` is there twice.
+        DataError: a file is missing, unreadable or empty, or a folder has none that fit.
     """
-    if inputs.count(STANDARD_INPUT) > 1:
-        raise DataError("expected - for standard input once, got it more often; try naming it once")
-    sources = []
+    sources: list[Source] = []
     for path in inputs:
-        if path == STANDARD_INPUT:
-            sources.append(_standard_input(stack, spool_in))
-        elif path.is_dir():
-            sources += _files_in(path, glob)
-        else:
-            sources.append(Source(path, path.name))
-            if not sources[-1].size:
-                raise DataError(f"expected text, got the empty file {path}; try another file")
+        sources += _files_in(path, glob) if path.is_dir() else [_one_source(path, path.name, stack, spool_in)]
     return sources
 
 
+def _one_source(path: Path, name: str, stack: ExitStack, spool_in: Path) -> Source:
+    if path == STANDARD_INPUT:
+        source = _spooled(path, "-", sys.stdin.buffer if sys.stdin else io.BytesIO(), stack, spool_in)
+    elif path.is_fifo():
+        with _readable(path):
+            source = _spooled(path, name, stack.enter_context(path.open("rb")), stack, spool_in)
+    elif path.exists() and not path.is_file():
+        raise DataError(f"expected a text file, got {path}, which is a device or socket; try another path")
+    else:
+        source = Source(path, name)
+    if not source.size:
+        what = "standard input, which is empty" if path == STANDARD_INPUT else f"the empty file {path}"
+        raise DataError(f"expected text, got {what}; try {'a pipe or a file' if name == '-' else 'another file'}")
+    return source
+
+
 def _files_in(folder: Path, glob: str) -> list[Source]:
+    try:
+        paths = sorted(folder.rglob(glob))
+    except (ValueError, NotImplementedError) as error:
+        raise DataError(f"expected a pattern of file names, got {glob!r} ({error}); try --glob '*.txt'") from None
     found = []
-    for path in sorted(folder.rglob(glob)):
+    for path in paths:
         inside = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in inside.parts):
             found.append(Source(path, f"{folder.resolve().name}/{inside.as_posix()}"))
@@ -164,23 +175,27 @@ def _files_in(folder: Path, glob: str) -> list[Source]:
     return found
 
 
-def _standard_input(stack: ExitStack, spool_in: Path) -> Source:
-    """Standard input, kept in a temporary file, since it is read twice."""
-    spool = stack.enter_context(tempfile.TemporaryFile(dir=spool_in, buffering=0))  # noqa: SIM115  (the stack closes it)
-    shutil.copyfileobj(sys.stdin.buffer, spool, BLOCK)
-    if not spool.tell():
-        raise DataError("expected text from standard input, got nothing; try a pipe or a file")
-    return Source(STANDARD_INPUT, "-", spool)
+def _spooled(path: Path, name: str, pipe: IO[bytes], stack: ExitStack, spool_in: Path) -> Source:
+    """What comes through a pipe, kept in a temporary file, since it is read twice."""
+    try:
+        spool = stack.enter_context(tempfile.TemporaryFile(dir=spool_in, buffering=0))  # noqa: SIM115  (the stack closes it)
+        shutil.copyfileobj(pipe, spool, BLOCK)
+    except OSError as error:
+        raise OutputError(
+            f"expected room in {spool_in} for what comes from {name}, got: {error.strerror}; try another --out"
+        ) from None
+    return Source(path, name, spool)
 
 
 def read_file(path: Path, reading: Reading) -> Codes:
-    """All characters or bytes of one file.
+    """All characters or bytes of one file, or of standard input for `-`.
 
     Raises:
         DataError: it is missing, a folder, empty or undecodable.
     """
-    source = Source(path, str(path))
-    blocks = list(read_blocks(source.blocks(lambda _: None), source.name, reading, Repairs()))
+    with ExitStack() as stack:
+        source = _one_source(path, str(path), stack, Path(tempfile.gettempdir()))
+        blocks = list(read_blocks(source.blocks(lambda _: None), source.name, reading, Repairs()))
     if not blocks:
         raise DataError(f"expected text, got the empty file {path}; try another file")
     return np.concatenate(blocks)

@@ -13,6 +13,7 @@ from charrnn.errors import DataError
 
 LEVELS = ("char", "byte")
 CODE_POINTS = 0x110000
+COUNTED = 1 << 20  # symbols looked at at a time
 UNKNOWN = 0xFFFD  # the replacement character of Unicode stands for all characters left out of a vocabulary
 
 Codes = NDArray[np.unsignedinteger]
@@ -125,6 +126,8 @@ class Vocabulary:
 
     def _unknown(self, codes: Codes, at: int, where: str, policy: str) -> DataError:
         found = f"{self.describe(int(codes[at]))} at position {at} of {where}"
+        if policy == "replace" and self.level == "byte":
+            return DataError(f"expected only bytes that the model knows, got {found}; try --unknown skip")
         if policy == "replace":
             return DataError(
                 f"expected a vocabulary with an unknown symbol for --unknown replace, got one without, and {found}; "
@@ -134,6 +137,18 @@ class Vocabulary:
             f"expected only symbols that the model knows, got {found}; "
             f"try --unknown skip{' or --unknown replace' if self.has_unknown else ''}, or a text without it"
         )
+
+    def bytes_of(self, symbols: NDArray[np.integer]) -> int:
+        """How many bytes a text of these symbols takes: in UTF-8 at level char."""
+        total = 0
+        for start in range(0, len(symbols), COUNTED):
+            total += int(self._lengths[symbols[start : start + COUNTED]].sum())
+        return total
+
+    @cached_property
+    def _lengths(self) -> NDArray[np.int64]:
+        """(V,) bytes of each symbol."""
+        return np.array([len(self.decode(np.array([k]))) for k in range(len(self))])
 
     def decode(self, symbols: NDArray[np.integer]) -> bytes:
         """Text of symbol numbers: UTF-8 at level char, the bytes themselves at level byte.

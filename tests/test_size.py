@@ -1,0 +1,45 @@
+"""What is said of a model before it is made, against the arrays that it then has."""
+
+import numpy as np
+import pytest
+from networks import KINDS
+
+from charrnn.model.config import ModelConfig
+from charrnn.model.network import Chunk, Network
+from charrnn.model.size import memory_needed, parameter_count
+
+
+def arrays_in(thing):
+    """All arrays below an object, each once."""
+    seen, found, todo = set(), {}, [thing]
+    while todo:
+        item = todo.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, np.ndarray):
+            base = item
+            while isinstance(base.base, np.ndarray):
+                base = base.base
+            found[id(base)] = base
+        elif isinstance(item, dict):
+            todo += item.values()
+        elif isinstance(item, (list, tuple)):
+            todo += item
+        elif type(item).__module__.startswith("charrnn"):
+            todo += vars(item).values()
+    return found.values()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("layers", "hidden", "batch", "steps"), [(1, 64, 4, 30), (3, 100, 8, 8), (2, 256, 1, 4)])
+def test_the_memory_foretold_is_that_of_the_arrays(kind, layers, hidden, batch, steps):
+    config = ModelConfig(65, layers=layers, hidden=hidden, **KINDS[kind])
+    network = Network(config)
+    real = sum(array.nbytes for array in arrays_in([network, Chunk(network, batch, steps)]))
+    assert 0.8 < memory_needed(config, batch, steps, vectors=2) / real < 1.35
+
+
+def test_parameters_are_counted():
+    config = ModelConfig(65, "lstm", 2, 512)
+    assert parameter_count(config) == Network(config).parameters.count
