@@ -59,7 +59,9 @@ def test_a_text_that_becomes_harder_is_accepted():
 def test_a_run_survives_spikes(tmp_path, times):
     """Parameters are made useless in the middle of a run: it goes back, at half the rate, and ends well."""
     data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
-    checkpoint = start(tmp_path, data, {"hidden": 16, "layers": 1}, {"batch": 8, "seq_len": 16, "steps": 200})
+    checkpoint = start(
+        tmp_path, data, {"hidden": 16, "layers": 1}, {"batch": 8, "seq_len": 16, "steps": 200, "schedule": "constant"}
+    )
     spikes = [60] + [65] * (times - 1)
 
     def spoil(trainer):
@@ -79,3 +81,22 @@ def test_a_run_survives_spikes(tmp_path, times):
     assert names.count("rollback") == times
     assert names.count("skip") == 2 * times
     assert np.isfinite(trainer.network.parameters.flat).all()
+
+
+def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path):
+    """It breaks in the very step after which a checkpoint is due."""
+    data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
+    config = {"batch": 8, "seq_len": 16, "steps": 60, "eval_every": 20}
+    broken = []
+
+    def spoil(trainer):
+        if trainer.progress.step == 40 and not broken:
+            broken.append(True)
+            trainer.network.parameters.flat[:100] = np.inf
+            trainer.network.pack()
+
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 16, "layers": 1}, config), each_step=spoil)
+    last = load_checkpoint(tmp_path / "run" / "last.npz")
+    assert (last.progress.step, last.progress.lr_scale) == (60, 0.5)
+    events = [line for line in journal_of(tmp_path / "run") if line.get("name") == "rollback"]
+    assert [line["step"] for line in events] == [20]

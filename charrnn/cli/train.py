@@ -6,7 +6,7 @@ import math
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,6 +34,7 @@ from charrnn.cli.options import (
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig
+from charrnn.training.presets import PRESETS, describe
 
 if TYPE_CHECKING:
     from charrnn.text.data import Data
@@ -114,6 +115,13 @@ def train(
     ] = 0,
     keep: Annotated[int, typer.Option(help="Checkpoints of earlier evaluations to keep.")] = DEFAULT.keep,
     preview: Annotated[int, typer.Option(help="Characters to sample and show at each evaluation.")] = DEFAULT.preview,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Settings that go well together, unless given. " + "; ".join(f"{n}: {describe(n)}" for n in PRESETS),
+            show_default=False,
+        ),
+    ] = None,
     init_from: Annotated[
         Path | None,
         typer.Option(metavar="CKPT|RUN", help="Begin with this model's shape and parameters.", show_default=False),
@@ -126,6 +134,8 @@ def train(
     start_engine(threads)
     if resume and force:
         raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
+    if resume and preset is not None:
+        raise ConfigError("expected --resume or --preset, got both; try --resume alone: the run keeps its settings")
     if resume and init_from is not None:
         raise ConfigError("expected --resume or --init-from, got both; try --resume alone to go on with the run")
     from charrnn.cli.progress import Display, Previewer, summary
@@ -143,7 +153,7 @@ def train(
             checkpoint = resume_run(out, text, explicit(context, [*MODEL, *TRAINING]))
             say(f"resuming {out} at step {checkpoint.progress.step:,}")
         else:
-            checkpoint = _begin(context, text, out, init_from, force)
+            checkpoint = _begin(_settings(context, preset), explicit(context, MODEL), text, out, init_from, force)
             stack.enter_context(locked(out))
         interrupt = stack.enter_context(Interrupt())
         display = stack.enter_context(Display(checkpoint, text))
@@ -173,8 +183,19 @@ def train(
         raise typer.Exit(128 + interrupt.asked)
 
 
-def _begin(context: typer.Context, text: Data, out: Path, init_from: Path | None, force: bool) -> Checkpoint:
-    """Make the RUN folder; returns its first checkpoint."""
+def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
+    """All settings: those of the command line, then those of the preset, then the usual ones."""
+    if preset is None:
+        return context.params
+    if preset not in PRESETS:
+        raise ConfigError(f"expected --preset to be one of {', '.join(PRESETS)}, got {preset!r}; try --preset fast")
+    return context.params | PRESETS[preset] | explicit(context, list(PRESETS[preset]))
+
+
+def _begin(
+    settings: dict[str, Any], asked: dict[str, Any], text: Data, out: Path, init_from: Path | None, force: bool
+) -> Checkpoint:
+    """Make the RUN folder; returns its first checkpoint. `asked` are the settings of the model that the user gave."""
     from charrnn.cli.progress import refuse_too_large
     from charrnn.files import refuse_existing
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
@@ -182,13 +203,13 @@ def _begin(context: typer.Context, text: Data, out: Path, init_from: Path | None
     from charrnn.training.run import MARKER, create_run, first_checkpoint, refuse_changes
 
     refuse_existing(out, MARKER, force, otherwise="--resume to go on, ")
-    training = TrainConfig(**{name: context.params[name] for name in TRAINING})
+    training = TrainConfig(**{name: settings[name] for name in TRAINING})
     source = None if init_from is None else load_checkpoint(find_checkpoint(init_from))
     if source is None:
-        model = ModelConfig(len(text.vocabulary), **{name: context.params[name] for name in MODEL})
+        model = ModelConfig(len(text.vocabulary), **{name: settings[name] for name in MODEL})
     else:
         model = model_for(source, text.vocabulary)
-        refuse_changes(source.model.as_dict(), explicit(context, MODEL), f"{init_from} has it")
+        refuse_changes(source.model.as_dict(), asked, f"{init_from} has it")
     refuse_too_large(model, training)
     checkpoint, carried = first_checkpoint(model, training, text, source)
     create_run(out, checkpoint, text, force)

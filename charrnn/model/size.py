@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from charrnn.engine.panels import panels_for
 from charrnn.engine.tile import W
@@ -36,6 +37,7 @@ def memory_needed(config: ModelConfig, batch: int, steps: int, vectors: int, ite
     """
     kind, rows = layer_type(config), batch * (steps + 1)
     buffers = kind.slots + len(kind.states) + 2  # gates, states, gradient of h, and one that some cells have
+    packed = PACKED_COPIES * parameter_count(replace(config, hidden=panels_for(config.hidden) * W))
     activations = config.layers * buffers * panels_for(config.hidden) * W * rows
     logits = panels_for(config.symbols) * W * rows
-    return itemsize * (parameter_count(config) * (vectors + PACKED_COPIES) + activations + logits)
+    return itemsize * (vectors * parameter_count(config) + packed + activations + logits)

@@ -52,8 +52,8 @@ class TrainConfig:
     seq_len: int = 64
     accumulate: int = 1
     lr: float = 0.003
-    schedule: str = "constant"
-    warmup: float = 0.0
+    schedule: str = "cosine"
+    warmup: float = 0.03
     decay: float = 0.5
     decay_every: float = 0.25
     plateau: int = 2

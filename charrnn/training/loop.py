@@ -259,7 +259,7 @@ class Trainer:
             if loss is None:
                 return
             p = self.progress
-            best = p.best_loss is None or loss < p.best_loss
+            best = math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss)
             p.evaluations_since_best = 0 if best else p.evaluations_since_best + 1
             if best:
                 p.best_loss, p.best_step, p.rollbacks = loss, p.step, 0
@@ -274,8 +274,8 @@ class Trainer:
             split="val",
             step=p.step,
             chars=self.evaluator.streams.steps,
-            loss=loss,
-            bpc=loss / math.log(2),
+            loss=finite(loss),
+            bpc=finite(loss / math.log(2)),
             seconds=self.evaluation_seconds,
             **extra,
         )
@@ -315,8 +315,15 @@ class Trainer:
         for path in sorted(self.path.glob("step-*.npz"))[: -self.config.keep]:
             path.unlink(missing_ok=True)
 
+    def _broken(self) -> bool:
+        """Whether there are numbers in the model or the optimiser that are not finite."""
+        vectors = [self.network.parameters, *self.optimiser.moments.values()]
+        return not all(np.isfinite(vector.flat).all() for vector in vectors)
+
     def save(self, name: str = "last.npz") -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint of this moment, unless it is broken: then the one before is left."""
+        if self._broken():
+            return
         Checkpoint(
             self.checkpoint.model,
             self.config,
