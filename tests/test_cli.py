@@ -156,7 +156,7 @@ BAD_PREPARE = [
     (["unknown.txt", "--vocab-from", "data", "--level", "byte"], "level char"),
     (["data.txt", "--max-vocab", "1"], "--max-vocab"),
     (["data.txt", "--errors", "ignore"], "'ignore'"),
-    (["-"], "nothing"),
+    (["-"], "standard input, which is empty"),
     (["bad.txt"], "bytes ff at offset 3 of bad.txt"),
     (["data.txt", "--level", "word"], "'word'"),
     (["data.txt", "--encoding", "klingon"], "'klingon'"),

@@ -9,7 +9,7 @@ from charrnn.training.schedule import learning_rate
 
 
 def rates(points, step=0, scale=1.0, **settings):
-    config = TrainConfig(lr=2.0, steps=100, **settings)
+    config = TrainConfig(**({"lr": 2.0, "steps": 100, "warmup": 0.0} | settings))
     return [learning_rate(config, done, step, scale) for done in points]
 
 
@@ -33,12 +33,15 @@ def test_a_share_of_the_run_warms_up_and_the_rest_falls():
 
 
 def test_steps_warm_up_from_the_first_update_on():
-    got = [learning_rate(TrainConfig(lr=2.0, warmup=4, steps=100), step / 100, step, 1.0) for step in range(6)]
+    got = [
+        learning_rate(TrainConfig(lr=2.0, warmup=4, steps=100, schedule="constant"), step / 100, step, 1.0)
+        for step in range(6)
+    ]
     assert got == pytest.approx([0.5, 1, 1.5, 2, 2, 2])
 
 
 def test_steps_decay():
-    config = TrainConfig(lr=2.0, schedule="step", decay=0.1, decay_every=10, steps=100)
+    config = TrainConfig(lr=2.0, warmup=0, schedule="step", decay=0.1, decay_every=10, steps=100)
     assert [learning_rate(config, 0, step, 1.0) for step in (0, 9, 10, 25)] == pytest.approx([2, 2, 0.2, 0.02])
 
 

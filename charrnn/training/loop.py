@@ -126,11 +126,14 @@ class Trainer:
             if now - logged >= LOG_SECONDS or self.finished() or interrupt.asked:
                 self.log(journal, since)
                 since, logged = Interval(), now
-            if self.progress.step % self.eval_every == 0 and not interrupt.asked:
+            evaluation_due = self.progress.step % self.eval_every == 0 and not interrupt.asked
+            save_due = evaluation_due or now - saved >= SAVE_SECONDS
+            if (save_due or self.finished() or interrupt.asked) and self._broken():
+                self.roll_back(journal, loss, math.nan)
+                continue
+            if evaluation_due:
                 self.evaluate(journal, interrupt)
-                self.save()
-                saved = time.perf_counter()
-            elif now - saved >= SAVE_SECONDS:
+            if save_due:
                 self.save()
                 saved = time.perf_counter()
             self.progress.elapsed = time.perf_counter() - began
@@ -321,9 +324,7 @@ class Trainer:
         return not all(np.isfinite(vector.flat).all() for vector in vectors)
 
     def save(self, name: str = "last.npz") -> None:
-        """Write a checkpoint of this moment, unless it is broken: then the one before is left."""
-        if self._broken():
-            return
+        """Write a checkpoint of this moment."""
         Checkpoint(
             self.checkpoint.model,
             self.config,
