@@ -1,10 +1,15 @@
 """Text on the command line: reports, unknown characters, forms of text, fine-tuning, and very many symbols."""
 
 import json
+import math
+import random
 import re
+import signal
+import subprocess
+import time
 
 import pytest
-from helpers_cli import SIZES, charrnn
+from helpers_cli import SIZES, TIMEOUT, charrnn, command, environment
 
 TEXT = "the cat sat on a mat and saw that rat where a fine cafe was\n" * 12
 
@@ -90,3 +95,68 @@ def test_a_hundred_thousand_symbols_train_and_sample(tmp_path):
     result = charrnn("sample", "run", "--length", "20", "--prompt", "\U00010400中 ", cwd=tmp_path)
     assert result.stdout.startswith("\U00010400中 "), result.stderr
     assert len(result.stdout.removesuffix("\n")) >= 23
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_prepare_without_a_trace(tmp_path, number):
+    """Entropies and xz take seconds on this text: the signal comes while the folder is half made."""
+    rng = random.Random(0)
+    (tmp_path / "big.txt").write_bytes(rng.randbytes(3_000_000).hex().encode())
+    process = subprocess.Popen(
+        command("prepare", "big.txt", "--out", "data"),
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    while not list(tmp_path.glob(".data.*")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 128 + number
+    assert said == b"charrnn: interrupted\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["big.txt"]
+
+
+def test_a_terminal_without_unicode_gets_escapes(tmp_path):
+    (tmp_path / "t.txt").write_text("жук и лук\n" * 9, encoding="utf-8")
+    assert charrnn("prepare", "t.txt", "--out", "data", cwd=tmp_path, PYTHONIOENCODING="ascii").returncode == 0
+    shown = charrnn("info", "data", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert shown.returncode == 0, shown.stderr
+    assert "\\u0443" in shown.stdout
+
+
+def test_eval_reads_undecodable_bytes_and_standard_input_as_asked(shop):
+    (shop / "bad.txt").write_bytes(b"the cat\xff sat\n")
+    args = ("eval", "plain-run", "bad.txt", "--errors", "skip", "--json")
+    assert json.loads(charrnn(*args, cwd=shop).stdout)["chars"] == len("the cat sat\n") - 1
+    piped = subprocess.run(
+        command("eval", "plain-run", "-", "--json"),
+        cwd=shop,
+        env=environment(),
+        input=b"the cat sat\n",
+        capture_output=True,
+        timeout=TIMEOUT,
+        check=True,
+    )
+    figures = json.loads(piped.stdout)
+    assert figures["chars"] == len("the cat sat\n") - 1
+    assert figures["bits_per_byte"] == pytest.approx(figures["bpc"])
+    assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))
+
+
+def test_bits_per_byte_count_the_bytes_of_utf8(tmp_path):
+    (tmp_path / "t.txt").write_text("жук жжж\n" * 40, encoding="utf-8")
+    charrnn("prepare", "t.txt", "--out", "data", cwd=tmp_path)
+    charrnn("train", "data", "--out", "run", *SIZES, "--steps", "2", cwd=tmp_path)
+    (tmp_path / "e.txt").write_text("жук жук", encoding="utf-8")
+    figures = json.loads(charrnn("eval", "run", "e.txt", "--json", cwd=tmp_path).stdout)
+    assert figures["bits_per_byte"] == pytest.approx(figures["bpc"] * 6 / 11)  # "ук жук": 6 characters, 11 bytes
+
+
+def test_what_skipping_left_out_is_said(shop):
+    result = charrnn("sample", "plain-run", "--prompt", "the жук", "--unknown", "skip", "--length", "5", cwd=shop)
+    assert "left out 3 unknown characters of the prompt" in result.stderr
+    assert result.stdout.startswith("the ")
