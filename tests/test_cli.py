@@ -258,6 +258,7 @@ BAD_EVAL = [
     (["data-run", "upper"], "vocabulary"),
     (["data-run", "unknown.txt"], f"'ж' (U+0436) at position {len(TEXT)} of unknown.txt"),
     (["data-run", "unknown.txt", "--unknown", "replace"], "try --unknown skip"),
+    (["data-run", "--dynamic", "--dynamic-lr", "0"], "--dynamic-lr above 0, got 0"),
     (["data-run", "data.txt", "--encoding", "klingon"], "'klingon'"),
     (["data-run", "bad.txt"], "bytes ff at offset 3 of bad.txt"),
     (["data-run", "empty.txt"], "the empty file empty.txt"),

@@ -11,7 +11,7 @@ from charrnn.model.config import ModelConfig
 from charrnn.text.data import open_data
 from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
-from charrnn.training.evaluate import Evaluator
+from charrnn.training.evaluate import DYNAMIC_STEPS, Evaluator
 from charrnn.training.loop import Trainer
 from charrnn.training.run import create_run, first_checkpoint, resume_run
 
@@ -166,6 +166,18 @@ def test_evaluation_is_the_loss_of_one_long_chunk(tmp_path):
     whole = Chunk(network, 1, len(text) - 1)
     whole.forward(text[:-1, None])
     assert Evaluator(network, text).loss() == pytest.approx(whole.loss(text[1:, None]), rel=1e-12)
+
+
+def test_dynamic_evaluation_learns_from_what_it_has_counted(tmp_path):
+    """On a text that is strange to the model but repeats itself; nothing is learnt before the first piece was read."""
+    data = prepared(tmp_path, SHORT_TEXT)
+    checkpoint = start(tmp_path, data, {"hidden": 20}, {"batch": 2, "seq_len": 9})
+    text = np.tile(np.arange(7), 400)
+    static, dynamic = (Evaluator(checkpoint.network(), text, rate).loss() for rate in (0.0, 0.3))
+    assert dynamic < 0.8 * static
+    start_of_it = text[: DYNAMIC_STEPS + 1]
+    losses = [Evaluator(checkpoint.network(), start_of_it, rate).loss() for rate in (0.0, 0.3)]
+    assert losses[0] == losses[1]
 
 
 def journal_of(run):

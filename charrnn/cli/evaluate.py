@@ -21,6 +21,7 @@ from charrnn.cli.options import (
     start_engine,
     unknown_policy,
 )
+from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptError
 
 
 def evaluate(
@@ -35,13 +36,18 @@ def evaluate(
     encoding: Encoding = "utf-8",
     errors: Errors = "error",
     unknown: Unknown = "error",
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Learn from each piece of the text after it was counted.")
+    ] = False,
+    dynamic_lr: Annotated[float, typer.Option(help="Learning rate of --dynamic.")] = 0.1,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Measure the loss on a text, read once from left to right."""
     unknown_policy(unknown)
+    if not 0 < dynamic_lr < math.inf:
+        raise ConfigError(f"expected --dynamic-lr above 0, got {dynamic_lr}; try 0.1")
     start_engine(threads)
-    from charrnn.errors import CheckpointError, DataError, InterruptError
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
     from charrnn.text.reading import Reading
@@ -73,7 +79,9 @@ def evaluate(
         )
     start = time.perf_counter()
     with Interrupt() as interrupt:
-        loss = Evaluator(checkpoint.network(), symbols).loss(lambda _: not interrupt.asked)
+        loss = Evaluator(checkpoint.network(), symbols, dynamic_lr if dynamic else 0.0).loss(
+            lambda _: not interrupt.asked
+        )
     if loss is None:
         raise InterruptError(interrupt.asked)
     seconds = time.perf_counter() - start
