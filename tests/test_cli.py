@@ -211,7 +211,7 @@ BAD_TRAIN = [
     (["data", "--ema", "1"], "--ema from 0 up to below 1, got 1"),
     (["data", "--accumulate", "0"], "--accumulate of at least 1, got 0"),
     (["data", "--dropout-kind", "foo"], "standard, variational, got 'foo'"),
-    (["data", "--batch", "40", "--accumulate", "40"], "try --batch"),
+    (["data", "--batch", "40", "--accumulate", "40"], "try --accumulate 1"),
     (["data", "--init-from", "none"], "got none"),
     (["data", "--init-from", "cut.npz"], "truncated or damaged"),
     (["data", "--init-from", "data-run", "--hidden", "9"], "--hidden 8 as data-run has it, got 9"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charrnn.errors import DataError
 from charrnn.model.network import Chunk, Network, State
 from charrnn.model.noise import Noise
 from charrnn.text.data import Symbols
@@ -18,8 +19,18 @@ def noise_of(config: TrainConfig) -> Noise:
 
 
 def streams_of(symbols: Symbols, config: TrainConfig) -> Streams:
-    """The streams of a training text: `accumulate` batches of them."""
-    return Streams(symbols, config.batch * config.accumulate, config.seq_len)
+    """The streams of a training text: `accumulate` batches of them.
+
+    Raises:
+        DataError: the text is too short for them.
+    """
+    streams = config.batch * config.accumulate
+    if config.accumulate > 1 and len(symbols) <= streams * config.seq_len:
+        raise DataError(
+            f"expected a training text of more than batch x accumulate x seq-len = {streams * config.seq_len} "
+            f"characters, got {len(symbols)}; try --accumulate 1"
+        )
+    return Streams(symbols, streams, config.seq_len)
 
 
 class Learner:
