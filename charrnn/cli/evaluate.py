@@ -21,7 +21,7 @@ from charrnn.cli.options import (
     start_engine,
     unknown_policy,
 )
-from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptError
+from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptError, TrainingError
 
 
 def evaluate(
@@ -84,6 +84,8 @@ def evaluate(
         )
     if loss is None:
         raise InterruptError(interrupt.asked)
+    if not math.isfinite(loss):
+        raise TrainingError(f"expected a finite loss, got {loss}; try a lower --dynamic-lr than {dynamic_lr}")
     seconds = time.perf_counter() - start
     bits = loss / math.log(2)
     chars = len(symbols) - 1
