@@ -51,7 +51,7 @@ def evaluate(
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
     from charrnn.text.reading import Reading
-    from charrnn.text.sources import read_file
+    from charrnn.text.sources import STANDARD_INPUT, read_file
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.training.evaluate import Evaluator
     from charrnn.training.run import data_of_run
@@ -59,7 +59,7 @@ def evaluate(
     checkpoint = load_checkpoint(find_checkpoint(source))
     vocabulary = checkpoint.vocabulary
     text = data_of_run(source) if text is None else text
-    if str(text) == "-" or (text.exists() and not text.is_dir()):
+    if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):
         reading = Reading(vocabulary.level, encoding, errors, form=checkpoint.form)
         codes = read_file(text, reading)
         symbols, what = vocabulary.encode(codes, str(text), unknown), str(text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import DataFolder, Encoding, Errors, Force, Json, print_json, say, start_engine
+from charrnn.cli.options import DataFolder, Encoding, Errors, Force, Json, explicit, print_json, say, start_engine
 from charrnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Turn texts into a folder that charrnn train reads; say what is in it."""
-    from charrnn.cli.options import explicit
     from charrnn.text.prepare import Inputs, PrepareOptions
     from charrnn.text.prepare import prepare as prepare_text
     from charrnn.text.reading import Reading, TextForm

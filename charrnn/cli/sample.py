@@ -50,8 +50,9 @@ def sample(
 
     checkpoint = load_checkpoint(find_checkpoint(source))
     vocabulary = checkpoint.vocabulary
-    start = vocabulary.encode(vocabulary.codes_of(checkpoint.form.apply(prompt)), "the prompt", unknown)
-    say_skipped(len(vocabulary.codes_of(checkpoint.form.apply(prompt))) - len(start), "the prompt")
+    codes = vocabulary.codes_of(checkpoint.form.apply(prompt))
+    start = vocabulary.encode(codes, "the prompt", unknown)
+    say_skipped(len(codes) - len(start), "the prompt")
     sampler = Sampler(checkpoint.network(), count, temperature, seed)
     sampler.feed(start if len(start) else vocabulary.beginning)
     pieces = []

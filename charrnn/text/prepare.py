@@ -18,7 +18,7 @@ from charrnn.files import building_folder, refuse_existing
 from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, open_data, write_vocabulary
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.report import Census, describe_text
-from charrnn.text.sources import Source, find_sources
+from charrnn.text.sources import STANDARD_INPUT, Source, find_sources
 from charrnn.text.vocabulary import UNKNOWN, Codes, Vocabulary
 
 Progress = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all
@@ -171,7 +171,7 @@ def _check_places(inputs: Inputs, out: Path) -> None:
             raise OutputError(f"expected texts outside the folder to make, got {path} in {out}; try another --out")
         if path.is_dir() and Path(realpath(out)).is_relative_to(realpath(path)):
             raise OutputError(f"expected a folder outside the texts, got {out} in {path}; try another --out")
-    if sum(paths.count(Path("-")) for paths in (inputs.text, inputs.val, inputs.test)) > 1:
+    if sum(paths.count(STANDARD_INPUT) for paths in (inputs.text, inputs.val, inputs.test)) > 1:
         raise DataError("expected - for standard input once, got it more often; try naming it once")
 
 
