@@ -17,10 +17,11 @@ import numpy as np
 
 from charrnn.engine.panels import Array
 from charrnn.engine.peak import FLOPS, multiply_adds
+from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import initialise
-from charrnn.model.layer import Layer
-from charrnn.model.network import Chunk, Network
+from charrnn.model.layer import LayerBuffers
+from charrnn.model.network import Network
 from charrnn.model.size import multiply_adds_per_char
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.training.config import TrainConfig
@@ -54,14 +55,14 @@ class TimedChunk(Chunk):
     def input_forward(self, index: int, rows: int) -> None:
         self.timed(0, super().input_forward, index, rows)
 
-    def recurrence_forward(self, layer: Layer, arrays: Any) -> None:
-        self.timed(1, super().recurrence_forward, layer, arrays)
+    def recurrence_forward(self, layer: LayerBuffers) -> None:
+        self.timed(1, super().recurrence_forward, layer)
 
     def output_forward(self, rows: int) -> None:
         self.timed(2, super().output_forward, rows)
 
-    def loss(self, targets: Array) -> float:
-        return float(self.timed(2, super().loss, targets))
+    def loss(self, targets: Array, past: int = 0) -> float:
+        return float(self.timed(2, super().loss, targets, past))
 
     def output_gradient(self, rows: int) -> None:
         self.timed(4, super().output_gradient, rows)
@@ -69,11 +70,11 @@ class TimedChunk(Chunk):
     def output_backward(self, rows: int) -> None:
         self.timed(2, super().output_backward, rows)
 
-    def recurrence_backward(self, layer: Layer, arrays: Any) -> None:
-        self.timed(3, super().recurrence_backward, layer, arrays)
+    def recurrence_backward(self, layer: LayerBuffers) -> None:
+        self.timed(3, super().recurrence_backward, layer)
 
-    def layer_gradient(self, index: int, layer: Layer, arrays: Any, rows: int) -> None:
-        self.timed(4, super().layer_gradient, index, layer, arrays, rows)
+    def layer_gradient(self, index: int, layer: LayerBuffers, rows: int) -> None:
+        self.timed(4, super().layer_gradient, index, layer, rows)
 
     def input_backward(self, index: int, rows: int) -> None:
         self.timed(0, super().input_backward, index, rows)

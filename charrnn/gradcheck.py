@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.engine.panels import Array
+from charrnn.engine.panels import Array, rows_of
 from charrnn.engine.random import PURPOSES, fill_uniform
+from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import Chunk, Network, State
+from charrnn.model.network import Network, State
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
-from charrnn.training.learner import noise_of
+from charrnn.training.learner import noise_of, objective_of
 from charrnn.training.optimiser import Optimiser
 
 BOUND = 1e-6
@@ -59,7 +60,7 @@ class BlockResult:
 
 def random_network(model: ModelConfig, seed: int) -> Network:
     """A float64 network with all parameters, biases too, drawn from [-0.5, 0.5)."""
-    network = Network(model, np.float64)
+    network = Network(model, np.float64, line_break=0)
     for step, (_, view) in enumerate(network.parameters.items()):
         fill_uniform(view.reshape(-1), -0.5, 0.5, np.uint64(seed), PURPOSES["initialise"], np.uint64(step))
     network.pack()
@@ -84,7 +85,8 @@ class GradientCheck:
         network: float64; its parameters are moved a little during the check, and put back.
         inputs, targets: (T, B) symbols.
         state: the state before the chunk.
-        training: dropout, which is then part of the model, and clipping, which is then part of what is compared.
+        training: dropout and further terms of the objective, which are then part of the model; how many of the first
+            time steps are history, which does not count; clipping, which is then part of what is compared.
         seed: of the choice of entries in large blocks.
     """
 
@@ -93,14 +95,37 @@ class GradientCheck:
     ) -> None:
         self.network, self.inputs, self.targets, self.state = network, inputs, targets, state
         self.training, self.seed = training, seed
-        self.chunk = Chunk(network, inputs.shape[1], inputs.shape[0], noise_of(training))
+        self.past = training.history
+        self.objective = objective_of(training)
+        self.chunk = Chunk(network, inputs.shape[1], inputs.shape[0], noise_of(training), self.objective)
 
     def loss(self) -> float:
-        """Mean cross-entropy of the chunk from the parameters and the state as they are."""
+        """The objective of the chunk, from the parameters and the state as they are."""
         self.network.pack()
         self.chunk.set_state(self.state)
         self.chunk.forward(self.inputs, draw=0)
-        return self.chunk.loss(self.targets)
+        further = self._further()
+        share = 1.0 - self.objective.smoothing
+        return share * self.chunk.loss(self.targets, self.past) + further
+
+    def _further(self) -> float:
+        """What the objective has beside the cross-entropy, by its definition; see `Objective`."""
+        goal, first = self.objective, self.past * self.inputs.shape[1]
+        total, config = 0.0, self.network.config
+        if goal.smoothing:
+            logits = rows_of(self.chunk.logits, config.symbols)[first : self.inputs.size]
+            peak = logits.max(axis=1, keepdims=True)
+            log_p = logits - peak - np.log(np.exp(logits - peak).sum(axis=1, keepdims=True))
+            total -= goal.smoothing * float(log_p.mean())
+        given, output = (
+            rows_of(buffer, config.hidden)[row + first : row + self.inputs.size]
+            for buffer, row in (self.chunk.given_by_top(), self.chunk.layers[-1].output)
+        )
+        total += goal.activation * float(np.square(given).mean())
+        if len(self.inputs) - self.past > 1:
+            changes = output[self.inputs.shape[1] :] - output[: -self.inputs.shape[1]]
+            total += goal.temporal * float(np.square(changes).mean())
+        return total
 
     def run(self, progress: Callable[[str], None] | None = None) -> list[BlockResult]:
         """Check every parameter block and the state; one result for each."""

@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import Chunk, Network, layer_type
+from charrnn.model.network import Network, layer_type
 
 KINDS = {
     "rnn": {"cell": "rnn"},

@@ -6,8 +6,8 @@ from networks import KINDS, make
 
 from charrnn.engine.dropout import drop_rows, drop_units, threshold_and_scale
 from charrnn.gradcheck import GradientCheck, random_network, random_state
+from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import Chunk
 from charrnn.model.noise import Noise
 from charrnn.training.config import TrainConfig
 

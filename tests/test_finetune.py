@@ -5,8 +5,9 @@ import pytest
 from texts import check_message, options, prepare, write
 
 from charrnn.errors import CheckpointError
+from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import Chunk, Network
+from charrnn.model.network import Network
 from charrnn.text.data import open_data
 from charrnn.training.config import TrainConfig
 from charrnn.training.finetune import model_for

@@ -18,7 +18,7 @@ from charrnn.training.config import TrainConfig
 PACKAGE = Path(__file__).parent.parent / "charrnn"
 TERMS = {  # a file, a term of a backward equation in it, and what a slip would make of it
     "lstm": ("model/lstm.py", "(1.0 - t * t)", "(1.0 - t)"),
-    "lstm forget": ("model/lstm.py", "da_f = dc * c_prev", "da_f = dc * c"),
+    "lstm forget": ("model/lstm.py", "da_f = dc * c_prev", "da_f = dc * i"),
     "gru": ("model/gru.py", "da_n * m * r * (1.0 - r), da_z", "da_n * m * (1.0 - r), da_z"),
     "gru before": ("model/gru.py", "carry + d_rh * r", "carry + d_rh"),
     "rnn": ("model/rnn.py", "dh * (1.0 - h * h)", "dh * (1.0 - h)"),

@@ -111,9 +111,9 @@ def test_gradients_stop_exactly_at_the_chunk_edge(kind):
 def test_padding_stays_zero(kind):
     m = make(kind, np.float32, hidden=33, batch=3, steps=6)
     pass_through(m)
-    for arrays in m.chunk.arrays:
+    for layer in m.chunk.layers:
         for name in ("h", "dh"):
-            assert not getattr(arrays, name)[-1, :, 33 % W :].any(), name
+            assert not getattr(layer.cell, name)[-1, :, 33 % W :].any(), name
     for layer in m.network.layers:
         assert not layer.w_h[:, 33:].any()
         assert not layer.d_w_h[:, 33:].any()

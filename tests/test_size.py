@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from networks import KINDS
 
+from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import Chunk, Network
+from charrnn.model.network import Network
 from charrnn.model.size import memory_needed, parameter_count
 
 

@@ -30,7 +30,7 @@ def test_loss_and_gradient(symbols, dtype):
     z = rng.normal(0, 5, (7, symbols)).astype(dtype)
     targets = rng.integers(0, symbols, 7).astype(np.int32)
     packed, losses = logits_of(z, dtype), np.zeros(7, dtype)
-    cross_entropy(packed, targets, losses, 0.25, 2)
+    cross_entropy(packed, targets, losses, 0, 0.25, 0.0, symbols, 2)
     p = softmax(z.astype(np.longdouble))
     tolerance = 100 * np.finfo(dtype).eps
     np.testing.assert_allclose(losses, -np.log(p[np.arange(7), targets]), rtol=tolerance, atol=tolerance)
@@ -42,7 +42,7 @@ def test_loss_and_gradient(symbols, dtype):
 def test_extreme_logits_neither_overflow_nor_lose_the_loss():
     z = np.array([[1e4, -1e4, 0], [-1e4, -1e4 + 1, -1e4]], np.float32)
     packed, losses = logits_of(z, np.float32), np.zeros(2, np.float32)
-    cross_entropy(packed, np.array([1, 1], np.int32), losses, 1.0, 1)
+    cross_entropy(packed, np.array([1, 1], np.int32), losses, 0, 1.0, 0.0, 3, 1)
     np.testing.assert_allclose(losses, [2e4, np.log(1 + 2 * np.exp(-1))], rtol=1e-6)
 
 
@@ -51,7 +51,7 @@ def test_nan_in_a_row_makes_its_loss_nan_and_no_other(place):
     z = np.zeros((2, 65), np.float32)
     z[1, place] = np.nan
     packed, losses = logits_of(z, np.float32), np.zeros(2, np.float32)
-    cross_entropy(packed, np.zeros(2, np.int32), losses, 1.0, 1)
+    cross_entropy(packed, np.zeros(2, np.int32), losses, 0, 1.0, 0.0, 65, 1)
     assert losses[0] == pytest.approx(np.log(65))
     assert np.isnan(losses[1])
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from torch_cases import CASES, draw_case
 
+from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import Chunk, Network
+from charrnn.model.network import Network
 
 RECORDED = np.load(Path(__file__).parent / "reference" / "torch.npz", allow_pickle=False)
 

@@ -2,7 +2,8 @@
 
 Whether a unit is kept is a function of counters, so the backward pass finds the mask of the forward pass
 again, and neither threads nor a resumed run change it. One hash serves four units with 16 bits each: a rate is
-rounded to a multiple of 2^-16.
+rounded to a multiple of 2^-16. Single weights (Wan, Zeiler, Zhang, LeCun & Fergus 2013) are dropped of recurrent
+products by Merity, Keskar & Socher (2018).
 """
 
 from __future__ import annotations
@@ -55,3 +56,14 @@ def drop_rows(weights, rows, period, threshold, scale, seed, step, site):  # typ
     for r in range(rows):
         bits = mix(key + np.uint64(r % period + 1) * GOLDEN) & np.uint64(LEVELS - 1)
         weights[r] = scale if bits >= threshold else 0.0
+
+
+@njit(cache=True, parallel=True)
+def drop_weights(w, out, threshold, scale, seed, step, site):  # type: ignore[no-untyped-def]
+    """out = mask * scale * w, number by number, for flat arrays; arguments as in `drop_units`."""
+    key = mix_counters(seed, DROPOUT, step, site)
+    for quarter in prange((w.size + 3) // 4):
+        bits = mix(key + np.uint64(quarter + 1) * GOLDEN)
+        for k in range(4 * quarter, min(4 * quarter + 4, w.size)):
+            kept = (bits >> np.uint64(16 * (k % 4))) & np.uint64(LEVELS - 1) >= threshold
+            out[k] = w[k] * scale if kept else w.dtype.type(0)

@@ -1,4 +1,4 @@
-"""Maximum and sum of one row of a panel array, a vector at a time."""
+"""Maximum, sum and inner product of rows of panel arrays, a vector at a time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from charrnn.engine.tile import W, counted_loop
 Combine = Callable[[Vector, Vector], Vector]
 
 
+def _add(x: Vector, y: Vector) -> Vector:
+    return x + y
+
+
 def _halve(x: Vector, combine: Combine) -> Vector:
     """Combine the lower with the upper half of the lanes."""
     half = x.lanes // 2
@@ -26,32 +30,40 @@ def _halve(x: Vector, combine: Combine) -> Vector:
     return combine(*parts)
 
 
-def _row_reduction(combine: Combine) -> Any:
-    """A callable for numba kernels: `reduce(a, r)` combines all numbers of row r of a [panels, rows, W].
+def _reduce_row(context: Any, b: ir.IRBuilder, kinds: Any, arguments: Any, combine: Combine) -> ir.Value:
+    """Combine row r of a [panels, rows, W], or of the product of a and b; arguments are the arrays, then r.
 
     The order is fixed: lane by lane over the panels, then the lanes in halves.
     """
+    arrays = [context.make_array(kind)(context, b, value) for kind, value in zip(kinds, arguments[:-1], strict=True)]
+    panels, rows = (b.extract_value(arrays[0].shape, axis) for axis in range(2))
+    offset = b.mul(arguments[-1], I64(W))
+    first = [b.gep(array.data, [offset]) for array in arrays]
+    lanes = lanes_of(first[0].type.pointee)
+    columns = range(0, W, lanes)
+    # The first panel is combined with itself by a maximum; a sum starts from zero.
+    start = [load(b, b.gep(first[0], [I64(c)]), lanes) for c in columns]
+    start = start if combine is maximum else [ir.Constant(v.type, [0.0] * lanes) for v in start]
+    panel, values, close = counted_loop(b, panels, start)
+    step = b.mul(panel, b.mul(rows, I64(W)))
+    updated = []
+    for value, c in zip(values, columns, strict=True):
+        x, *others = (Vector(b, load(b, b.gep(at, [b.add(step, I64(c))]), lanes)) for at in first)
+        updated.append(combine(Vector(b, value), x * others[0] if others else x))
+    close([x.value for x in updated])
+    total = updated[0]
+    for x in updated[1:]:
+        total = combine(total, x)
+    while total.lanes > 1:
+        total = _halve(total, combine)
+    return b.extract_element(total.value, I32(0))
+
+
+def _row_reduction(combine: Combine) -> Any:
+    """A callable for numba kernels: `reduce(a, r)` combines all numbers of row r of a [panels, rows, W]."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        array = context.make_array(signature.args[0])(context, b, arguments[0])
-        panels, rows = (b.extract_value(array.shape, axis) for axis in range(2))
-        first = b.gep(array.data, [b.mul(arguments[1], I64(W))])
-        lanes = lanes_of(first.type.pointee)
-        columns = range(0, W, lanes)
-        start = [load(b, b.gep(first, [I64(c)]), lanes) for c in columns]
-        # The first panel is combined with itself by a maximum; a sum starts from zero.
-        start = start if combine is maximum else [ir.Constant(v.type, [0.0] * lanes) for v in start]
-        panel, values, close = counted_loop(b, panels, start)
-        here = b.gep(first, [b.mul(panel, b.mul(rows, I64(W)))])
-        loaded = [Vector(b, load(b, b.gep(here, [I64(c)]), lanes)) for c in columns]
-        updated = [combine(Vector(b, v), x) for v, x in zip(values, loaded, strict=True)]
-        close([x.value for x in updated])
-        total = updated[0]
-        for x in updated[1:]:
-            total = combine(total, x)
-        while total.lanes > 1:
-            total = _halve(total, combine)
-        return b.extract_element(total.value, I32(0))
+        return _reduce_row(context, b, signature.args[:-1], arguments, combine)
 
     @intrinsic
     def reduce(typing, a, r):  # type: ignore[no-untyped-def]
@@ -61,4 +73,14 @@ def _row_reduction(combine: Combine) -> Any:
 
 
 row_maximum = _row_reduction(maximum)
-row_sum = _row_reduction(lambda x, y: x + y)
+row_sum = _row_reduction(_add)
+
+
+@intrinsic
+def row_dot(typing, a, b, r):  # type: ignore[no-untyped-def]
+    """The inner product of row r of a with row r of b, both [panels, rows, W]."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return _reduce_row(context, builder, signature.args[:-1], arguments, _add)
+
+    return a.dtype(a, b, types.intp), codegen

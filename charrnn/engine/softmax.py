@@ -17,8 +17,8 @@ def _shifted_exp(z: Vector, *, peak: Vector) -> Vector:
     return exp(z - peak)
 
 
-def _scaled(x: Vector, *, factor: Vector) -> Vector:
-    return x * factor
+def _scaled(x: Vector, *, factor: Vector, less: Vector) -> Vector:
+    return x * factor - less
 
 
 shifted_exp = pointwise(_shifted_exp)
@@ -36,19 +36,27 @@ def exponentiate_row(logits, r, peak):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, parallel=True)
-def cross_entropy(logits, targets, losses, scale, tasks):  # type: ignore[no-untyped-def]
+def cross_entropy(logits, targets, losses, first, scale, smoothing, symbols, tasks):  # type: ignore[no-untyped-def]
     """Losses of all rows, -ln softmax(logits)[target] in nats; the logits give way to their gradient.
 
+    With smoothing e the gradient is that of the cross-entropy with 1 - e of the target and e of the uniform
+    distribution (Szegedy et al. 2016, section 7); the losses are those without.
+
     Args:
-        logits: [panels, >= R, W]; padding columns hold -inf. Afterwards scale * (softmax - one-hot).
+        logits: [panels, >= R, W]; padding columns hold -inf. Afterwards scale * (softmax - wanted distribution).
         targets: (R,) int32.
         losses: (R,), written.
+        first: rows before it have neither loss nor gradient.
         scale: what the gradient of each row's loss is multiplied by.
+        smoothing: e.
+        symbols: V.
         tasks: how many threads share the rows.
     """
-    count, rows = targets.shape[0], logits.shape[1]
+    count, rows, uniform = targets.shape[0] - first, logits.shape[1], scale * smoothing / symbols
     for task in prange(tasks):
-        for r in range(task * count // tasks, (task + 1) * count // tasks):
+        for r in range(task * first // tasks, (task + 1) * first // tasks):
+            logits[:, r] = 0
+        for r in range(first + task * count // tasks, first + (task + 1) * count // tasks):
             target = targets[r]
             peak = row_maximum(logits, r)
             wanted = logits[target // W, r, target % W]
@@ -56,8 +64,9 @@ def cross_entropy(logits, targets, losses, scale, tasks):  # type: ignore[no-unt
             losses[r] = math.log(total) + (peak - wanted)
             for panel in range(logits.shape[0]):
                 at = (panel * rows + r) * W
-                scaled((logits, logits), (at, at), (scale / total,), W)
-            logits[target // W, r, target % W] -= scale
+                scaled((logits, logits), (at, at), (scale / total, uniform), W)
+            logits[-1, r, symbols - (logits.shape[0] - 1) * W :] = 0
+            logits[target // W, r, target % W] -= scale * (1.0 - smoothing)
 
 
 def padding(columns: int, panels: int) -> np.ndarray:

@@ -24,6 +24,11 @@ class ModelConfig:
         embed: width of a learned embedding, or 0 for one-hot input.
         nonlinearity: of the plain RNN, one of NONLINEARITIES.
         reset: of the GRU, whether the reset gate applies "after" the recurrent product or "before" it.
+        layer_norm: normalise the gates' pre-activations over each layer.
+        residual: each layer above the first adds its output to that of the one below.
+        tied: the output's weights are the embedding, which then has width H (Press & Wolf 2017).
+        zoneout, zoneout_cell: share of h, and of the LSTM's c, that keeps its previous value at each step.
+        stateless: lines are independent, the state is set to zeros where one begins.
     """
 
     symbols: int
@@ -33,6 +38,12 @@ class ModelConfig:
     embed: int = 0
     nonlinearity: str = "tanh"
     reset: str = "after"
+    layer_norm: bool = False
+    residual: bool = False
+    tied: bool = False
+    zoneout: float = 0.0
+    zoneout_cell: float = 0.0
+    stateless: bool = False
 
     def __post_init__(self) -> None:
         limits = {"symbols": (1, 1_114_112), "layers": (1, 1000), "hidden": (1, 65_536), "embed": (0, 65_536)}
@@ -46,6 +57,21 @@ class ModelConfig:
             value = getattr(self, name)
             if value not in names:
                 raise ConfigError(f"expected --{name} to be one of {', '.join(names)}, got {value!r}; try {names[0]}")
+        for name in ("zoneout", "zoneout_cell"):
+            if not 0 <= getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                raise ConfigError(
+                    f"expected --{flag} from 0 up to below 1, got {getattr(self, name)}; try --{flag} 0.1"
+                )
+        if self.zoneout_cell and self.cell != "lstm":
+            raise ConfigError(f"expected --zoneout-cell with an LSTM only, got a {self.cell}; try --zoneout")
+        if self.tied and self.embed != self.hidden:
+            if self.embed:
+                raise ConfigError(
+                    f"expected --embed as wide as --hidden {self.hidden} with --tied, got {self.embed}; "
+                    f"try --embed {self.hidden}"
+                )
+            object.__setattr__(self, "embed", self.hidden)
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
-from numba import njit
 from numpy.typing import DTypeLike
 
-from charrnn.engine.panels import Array, pack, pack_transposed, rows_of, unpack, zeros
+from charrnn.engine.panels import Array, pack, pack_transposed, rows_of, unpack
 from charrnn.engine.pointwise import pointwise
-from charrnn.engine.product import add_products, column_sums, panel_product
-from charrnn.engine.recurrence import implement
+from charrnn.engine.product import add_products, panel_product
 from charrnn.engine.simd import Vector, sigmoid, tanh
 from charrnn.engine.tile import W
-from charrnn.model.layer import Layer, order_of
+from charrnn.model.config import ModelConfig
+from charrnn.model.layer import Layer, implement_cell, order_of
 
 GATES = order_of(0, 1, 2)  # r, z, n
 RESET_UPDATE = order_of(0, 1)
@@ -107,92 +105,111 @@ class BeforeArrays(NamedTuple):
     carry: Array  # [P, B, W]: gradient of h that does not pass through W_r and W_z
 
 
-@njit
-def _after_forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+def _after_forward_products(arrays, stage, row, batch, rows, j):  # type: ignore[no-untyped-def]
     s = arrays
-    panels, count = s.h.shape[0], s.gates.shape[1]
-    for j in range(first, last):
-        add_products(s.h, row, rows, s.w_h, j, panels, 2, s.recurrent, row)
-        panel_product(s.h, row, rows, s.w_h, 2 * panels + j, s.recurrent, 2 * panels + j, row, s.b_hn, j * W, 0)
-        n, step = (j * count + row) * W, panels * count * W
-        r, z, m = n + step, n + 2 * step, n + 3 * step
-        before = (j * s.h.shape[1] + row) * W
-        after_forward_kernel(
-            (s.gates, s.gates, s.gates, s.gates, s.h, s.gates, s.gates, s.gates, s.h),
-            (n, r, z, m, before, n, r, z, before + batch * W),
+    panels = s.h.shape[0]
+    add_products(s.h, row, rows, s.w_h, j, panels, 2, s.recurrent, row)
+    panel_product(s.h, row, rows, s.w_h, 2 * panels + j, s.recurrent, 2 * panels + j, row, s.b_hn, j * W, 0)
+
+
+def _after_forward_equations(arrays, stage, row, batch, rows, j):  # type: ignore[no-untyped-def]
+    s = arrays
+    n, step = (j * s.gates.shape[1] + row) * W, s.h.shape[0] * s.gates.shape[1] * W
+    r, z, m = n + step, n + 2 * step, n + 3 * step
+    before = (j * s.h.shape[1] + row) * W
+    after_forward_kernel(
+        (s.gates, s.gates, s.gates, s.gates, s.h, s.gates, s.gates, s.gates, s.h),
+        (n, r, z, m, before, n, r, z, before + batch * W),
+        (),
+        rows * W,
+    )
+
+
+def _after_backward_products(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+    if not latest:
+        add_products(arrays.recurrent, row + batch, rows, arrays.w_h_t, j, 1, 1, arrays.dh, row)
+
+
+def _after_backward_equations(arrays, stage, row, batch, rows, j):  # type: ignore[no-untyped-def]
+    s = arrays
+    n, step = (j * s.gates.shape[1] + row) * W, s.h.shape[0] * s.gates.shape[1] * W
+    r, z, m = n + step, n + 2 * step, n + 3 * step
+    before = (j * s.h.shape[1] + row) * W
+    carry = (j * batch + row % batch) * W
+    after_backward_kernel(
+        (s.gates, s.gates, s.gates, s.gates, s.h, s.dh, s.carry, s.gates, s.gates, s.gates, s.gates, s.carry),
+        (n, r, z, m, before, n, carry, n, r, z, m, carry),
+        (),
+        rows * W,
+    )
+
+
+def _before_forward_products(arrays, stage, row, batch, rows, j):  # type: ignore[no-untyped-def]
+    s = arrays
+    panels = s.h.shape[0]
+    if stage == 0:
+        add_products(s.h, row, rows, s.w_h, j, panels, 2, s.reset_update, row)
+    else:
+        n = (j * s.gates.shape[1] + row) * W
+        panel_product(s.rh, row, rows, s.w_h, 2 * panels + j, s.candidate, j, row, s.candidate, n, W)
+
+
+def _before_forward_equations(arrays, stage, row, batch, rows, j):  # type: ignore[no-untyped-def]
+    s = arrays
+    n, step = (j * s.gates.shape[1] + row) * W, s.h.shape[0] * s.gates.shape[1] * W
+    r, z = n + step, n + 2 * step
+    before = (j * s.h.shape[1] + row) * W
+    if stage == 0:
+        before_gates_kernel((s.gates, s.gates, s.h, s.gates, s.gates, s.rh), (r, z, before, r, z, n), (), rows * W)
+    else:
+        before_output_kernel((s.gates, s.gates, s.h, s.gates, s.h), (n, z, before, n, before + batch * W), (), rows * W)
+
+
+def _before_backward_products(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+    s = arrays
+    if stage == 1:
+        s.d_rh[j, row % batch : row % batch + rows] = 0
+        add_products(s.candidate, row, rows, s.w_n_t, j, 1, 1, s.d_rh, row % batch)
+    elif not latest:
+        add_products(s.reset_update, row + batch, rows, s.w_rz_t, j, 1, 1, s.dh, row)
+
+
+def _before_backward_equations(arrays, stage, row, batch, rows, j):  # type: ignore[no-untyped-def]
+    s = arrays
+    n, step = (j * s.gates.shape[1] + row) * W, s.h.shape[0] * s.gates.shape[1] * W
+    r, z = n + step, n + 2 * step
+    before = (j * s.h.shape[1] + row) * W
+    carry = (j * batch + row % batch) * W
+    if stage == 0:
+        before_output_backward_kernel(
+            (s.gates, s.gates, s.h, s.dh, s.carry, s.gates, s.gates, s.carry),
+            (n, z, before, n, carry, n, z, carry),
+            (),
+            rows * W,
+        )
+    else:
+        before_gates_backward_kernel(
+            (s.gates, s.h, s.d_rh, s.carry, s.gates, s.carry),
+            (r, before, carry, carry, r, carry),
             (),
             rows * W,
         )
 
 
-@njit
-def _after_backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
-    s = arrays
-    panels, count = s.h.shape[0], s.gates.shape[1]
-    for j in range(first, last):
-        if not latest:
-            add_products(s.recurrent, row + batch, rows, s.w_h_t, j, 1, 1, s.dh, row)
-        n, step = (j * count + row) * W, panels * count * W
-        r, z, m = n + step, n + 2 * step, n + 3 * step
-        before = (j * s.h.shape[1] + row) * W
-        carry = (j * batch + row % batch) * W
-        after_backward_kernel(
-            (s.gates, s.gates, s.gates, s.gates, s.h, s.dh, s.carry, s.gates, s.gates, s.gates, s.gates, s.carry),
-            (n, r, z, m, before, n, carry, n, r, z, m, carry),
-            (),
-            rows * W,
-        )
-
-
-@njit
-def _before_forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
-    s = arrays
-    panels, count = s.h.shape[0], s.gates.shape[1]
-    for j in range(first, last):
-        n, step = (j * count + row) * W, panels * count * W
-        r, z = n + step, n + 2 * step
-        before = (j * s.h.shape[1] + row) * W
-        if phase == 0:
-            add_products(s.h, row, rows, s.w_h, j, panels, 2, s.reset_update, row)
-            before_gates_kernel((s.gates, s.gates, s.h, s.gates, s.gates, s.rh), (r, z, before, r, z, n), (), rows * W)
-        else:
-            panel_product(s.rh, row, rows, s.w_h, 2 * panels + j, s.candidate, j, row, s.candidate, n, W)
-            before_output_kernel(
-                (s.gates, s.gates, s.h, s.gates, s.h), (n, z, before, n, before + batch * W), (), rows * W
-            )
-
-
-@njit
-def _before_backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
-    s = arrays
-    panels, count = s.h.shape[0], s.gates.shape[1]
-    for j in range(first, last):
-        n, step = (j * count + row) * W, panels * count * W
-        r, z = n + step, n + 2 * step
-        before = (j * s.h.shape[1] + row) * W
-        carry = (j * batch + row % batch) * W
-        if phase == 0:
-            if not latest:
-                add_products(s.reset_update, row + batch, rows, s.w_rz_t, j, 1, 1, s.dh, row)
-            before_output_backward_kernel(
-                (s.gates, s.gates, s.h, s.dh, s.carry, s.gates, s.gates, s.carry),
-                (n, z, before, n, carry, n, z, carry),
-                (),
-                rows * W,
-            )
-        else:
-            s.d_rh[j, row % batch : row % batch + rows] = 0
-            add_products(s.candidate, row, rows, s.w_n_t, j, 1, 1, s.d_rh, row % batch)
-            before_gates_backward_kernel(
-                (s.gates, s.h, s.d_rh, s.carry, s.gates, s.carry),
-                (r, before, carry, carry, r, carry),
-                (),
-                rows * W,
-            )
-
-
-implement(AfterArrays, _after_forward, _after_backward)
-implement(BeforeArrays, _before_forward, _before_backward)
+implement_cell(
+    AfterArrays,
+    _after_forward_products,
+    _after_forward_equations,
+    _after_backward_products,
+    _after_backward_equations,
+)
+implement_cell(
+    BeforeArrays,
+    _before_forward_products,
+    _before_forward_equations,
+    _before_backward_products,
+    _before_backward_equations,
+)
 
 
 class GRU(Layer):
@@ -201,25 +218,24 @@ class GRU(Layer):
     gates = ("r", "z", "n")
     input_order = (2, 0, 1)
     slots = 4
-    extra_parameters = ("b_hn",)
+    extra_slots = ("hn",)
+    forward_slots = ((0, 4),)
+    backward_slots = ((0, 4),)
 
-    def __init__(self, hidden: int, dtype: DTypeLike) -> None:
-        super().__init__(hidden, dtype)
+    def __init__(self, config: ModelConfig, dtype: DTypeLike) -> None:
+        super().__init__(config, dtype)
         self.w_h_t = self.transposed(3)
-        self.b_hn = zeros((self.panels * W,), dtype)
-        self.d_b_hn = zeros((self.panels * W,), dtype)
 
-    def pack(self, W_h: Array, extra: dict[str, Array]) -> None:
+    def pack(self, W_h: Array) -> None:
         pack(W_h, 3, GATES, self.w_h)
         pack_transposed(W_h, 3, GATES, self.w_h_t)
-        self.b_hn[: self.hidden] = extra["b_hn"]
 
-    def arrays(self, batch: int, steps: int) -> AfterArrays:
+    def cell_arrays(self, batch: int, steps: int) -> AfterArrays:
         gates = self.slot_rows(batch * steps)
         return AfterArrays(
             self.w_h,
             self.w_h_t,
-            self.b_hn,
+            self.extra_bias,
             gates,
             recurrent=gates[self.panels :],
             h=self.rows(batch + batch * steps),
@@ -227,19 +243,17 @@ class GRU(Layer):
             carry=self.rows(batch),
         )
 
-    def forget_future(self, arrays: Any) -> None:
-        arrays.carry[:] = 0
+    def carried_gradient(self, cell: Any, batch: int) -> Array:
+        carry: Array = cell.carry
+        return carry
 
-    def weight_gradient(self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array) -> None:
-        self._packed_gradient(arrays.h, arrays.recurrent, rows)
+    def weight_gradient(self, cell: Any, rows: int, dW_h: Array) -> None:
+        self._packed_gradient(cell.h, cell.recurrent, rows)
         unpack(self.d_w_h, 3, GATES, dW_h)
-        m = arrays.gates[3 * self.panels :]
-        column_sums(m, rows, ones, self.zero, self.d_b_hn, numba.get_num_threads())
-        d_extra["b_hn"][:] = self.d_b_hn[: self.hidden]
 
-    def state_gradient(self, arrays: Any, batch: int) -> dict[str, Array]:
-        through = self._through_weights(arrays.recurrent, self.w_h_t, batch)
-        return {"h": through + rows_of(arrays.carry, self.hidden)}
+    def state_gradient(self, cell: Any, batch: int) -> dict[str, Array]:
+        through = self._through_weights(cell.recurrent, self.w_h_t, batch)
+        return {"h": through + rows_of(cell.carry, self.hidden)}
 
 
 class ResetBeforeGRU(Layer):
@@ -248,19 +262,19 @@ class ResetBeforeGRU(Layer):
     gates = ("r", "z", "n")
     input_order = (2, 0, 1)
     slots = 3
-    forward_phases = 2
-    backward_phases = 2
+    forward_slots = ((1, 3), (0, 1))
+    backward_slots = ((0, 1), (1, 3))
 
-    def __init__(self, hidden: int, dtype: DTypeLike) -> None:
-        super().__init__(hidden, dtype)
+    def __init__(self, config: ModelConfig, dtype: DTypeLike) -> None:
+        super().__init__(config, dtype)
         self.w_rz_t, self.w_n_t = self.transposed(2), self.transposed(1)
 
-    def pack(self, W_h: Array, extra: dict[str, Array]) -> None:
+    def pack(self, W_h: Array) -> None:
         pack(W_h, 3, GATES, self.w_h)
         pack_transposed(W_h, 3, RESET_UPDATE, self.w_rz_t)
         pack_transposed(W_h, 3, CANDIDATE, self.w_n_t)
 
-    def arrays(self, batch: int, steps: int) -> BeforeArrays:
+    def cell_arrays(self, batch: int, steps: int) -> BeforeArrays:
         n = batch * steps
         gates = self.slot_rows(n)
         return BeforeArrays(
@@ -277,14 +291,15 @@ class ResetBeforeGRU(Layer):
             carry=self.rows(batch),
         )
 
-    def forget_future(self, arrays: Any) -> None:
-        arrays.carry[:] = 0
+    def carried_gradient(self, cell: Any, batch: int) -> Array:
+        carry: Array = cell.carry
+        return carry
 
-    def weight_gradient(self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array) -> None:
-        self._packed_gradient(arrays.h, arrays.reset_update, rows)
-        self._packed_gradient(arrays.rh, arrays.candidate, rows, first=2 * self.panels)
+    def weight_gradient(self, cell: Any, rows: int, dW_h: Array) -> None:
+        self._packed_gradient(cell.h, cell.reset_update, rows)
+        self._packed_gradient(cell.rh, cell.candidate, rows, first=2 * self.panels)
         unpack(self.d_w_h, 3, GATES, dW_h)
 
-    def state_gradient(self, arrays: Any, batch: int) -> dict[str, Array]:
-        through = self._through_weights(arrays.reset_update, self.w_rz_t, batch)
-        return {"h": through + rows_of(arrays.carry, self.hidden)}
+    def state_gradient(self, cell: Any, batch: int) -> dict[str, Array]:
+        through = self._through_weights(cell.reset_update, self.w_rz_t, batch)
+        return {"h": through + rows_of(cell.carry, self.hidden)}

@@ -2,8 +2,9 @@
 
 Weights are uniform within 1 / sqrt(fan-in) of zero, the rule of LeCun, Bottou, Orr & Müller (1998, "Efficient
 BackProp") in the form in which PyTorch applies it: fan-in is H for W_x, W_h and the output. Embeddings are
-uniform with variance 1. Biases are 0, but for the LSTM's forget gate, which begins at 1, open, so that
-gradients reach far back from the start (Gers et al. 2000; Jozefowicz, Zaremba & Sutskever 2015).
+uniform with variance 1, unless they are the output's weights too. Gains of normalisations are 1, biases 0, but for
+the LSTM's forget gate, which begins at 1, open, so that gradients reach far back from the start (Gers et al. 2000;
+Jozefowicz, Zaremba & Sutskever 2015).
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ def initialise(parameters: Parameters, config: ModelConfig, seed: int) -> None:
     """
     for step, (name, view) in enumerate(parameters.items()):
         if view.ndim == 1:
-            view[:] = 0
+            view[:] = 1 if ".gain" in name else 0
             continue
-        bound = math.sqrt(3.0) if name == "embed" else 1.0 / math.sqrt(config.hidden)
+        bound = math.sqrt(3.0) if name == "embed" and not config.tied else 1.0 / math.sqrt(config.hidden)
         fill_uniform(view.reshape(-1), -bound, bound, np.uint64(seed), PURPOSES["initialise"], np.uint64(step))
     if config.cell == "lstm":
         for layer in range(config.layers):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba import njit
 from numpy.typing import DTypeLike
 
 from charrnn.engine.panels import Array, pack, pack_transposed, rows_of, unpack
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.product import add_products
-from charrnn.engine.recurrence import implement
 from charrnn.engine.simd import Vector, sigmoid, tanh
 from charrnn.engine.tile import W
-from charrnn.model.layer import Layer, order_of
+from charrnn.model.config import ModelConfig
+from charrnn.model.layer import Layer, implement_cell, order_of
 
 GATES = order_of(0, 1, 2, 3)  # i, f, g, o
 
@@ -26,10 +25,10 @@ def forward_equations(a_i: Vector, a_f: Vector, a_g: Vector, a_o: Vector, c_prev
 
 
 def backward_equations(
-    i: Vector, f: Vector, g: Vector, o: Vector, c_prev: Vector, c: Vector, dh: Vector, dc: Vector
+    i: Vector, f: Vector, g: Vector, o: Vector, c_prev: Vector, dh: Vector, dc: Vector
 ) -> tuple[Vector, ...]:
     """Gradients of the four pre-activations and of c_prev, given those of h and c."""
-    t = tanh(c)
+    t = tanh(f * c_prev + i * g)
     dc = dc + dh * o * (1.0 - t * t)
     da_i = dc * g * i * (1.0 - i)
     da_f = dc * c_prev * f * (1.0 - f)
@@ -54,45 +53,45 @@ class LSTMArrays(NamedTuple):
     dc: Array  # [P, B, W]
 
 
-@njit
-def _forward(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+def _forward_products(arrays, stage, row, batch, rows, j):  # type: ignore[no-untyped-def]
     s = arrays
-    panels, n = s.h.shape[0], s.gates.shape[1]
-    for j in range(first, last):
-        add_products(s.h, row, rows, s.w_h, j, panels, 4, s.gates, row)
-        i, step = (j * n + row) * W, panels * n * W
-        f, g, o = i + step, i + 2 * step, i + 3 * step
-        before = (j * s.h.shape[1] + row) * W
-        now = before + batch * W
-        lstm_forward(
-            (s.gates, s.gates, s.gates, s.gates, s.c, s.gates, s.gates, s.gates, s.gates, s.c, s.h),
-            (i, f, g, o, before, i, f, g, o, now, now),
-            (),
-            rows * W,
-        )
+    add_products(s.h, row, rows, s.w_h, j, s.h.shape[0], 4, s.gates, row)
 
 
-@njit
-def _backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+def _forward_equations(arrays, stage, row, batch, rows, j):  # type: ignore[no-untyped-def]
     s = arrays
-    panels, n = s.h.shape[0], s.gates.shape[1]
-    for j in range(first, last):
-        if not latest:
-            add_products(s.gates, row + batch, rows, s.w_h_t, j, 1, 1, s.dh, row)
-        i, step = (j * n + row) * W, panels * n * W
-        f, g, o = i + step, i + 2 * step, i + 3 * step
-        before = (j * s.h.shape[1] + row) * W
-        now = before + batch * W
-        dh, dc = (j * s.dh.shape[1] + row) * W, (j * batch + row % batch) * W
-        lstm_backward(
-            (s.gates, s.gates, s.gates, s.gates, s.c, s.c, s.dh, s.dc, s.gates, s.gates, s.gates, s.gates, s.dc),
-            (i, f, g, o, before, now, dh, dc, i, f, g, o, dc),
-            (),
-            rows * W,
-        )
+    i, step = (j * s.gates.shape[1] + row) * W, s.h.shape[0] * s.gates.shape[1] * W
+    f, g, o = i + step, i + 2 * step, i + 3 * step
+    before = (j * s.h.shape[1] + row) * W
+    now = before + batch * W
+    lstm_forward(
+        (s.gates, s.gates, s.gates, s.gates, s.c, s.gates, s.gates, s.gates, s.gates, s.c, s.h),
+        (i, f, g, o, before, i, f, g, o, now, now),
+        (),
+        rows * W,
+    )
 
 
-implement(LSTMArrays, _forward, _backward)
+def _backward_products(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+    if not latest:
+        add_products(arrays.gates, row + batch, rows, arrays.w_h_t, j, 1, 1, arrays.dh, row)
+
+
+def _backward_equations(arrays, stage, row, batch, rows, j):  # type: ignore[no-untyped-def]
+    s = arrays
+    i, step = (j * s.gates.shape[1] + row) * W, s.h.shape[0] * s.gates.shape[1] * W
+    f, g, o = i + step, i + 2 * step, i + 3 * step
+    before = (j * s.h.shape[1] + row) * W
+    dh, dc = (j * s.dh.shape[1] + row) * W, (j * batch + row % batch) * W
+    lstm_backward(
+        (s.gates, s.gates, s.gates, s.gates, s.c, s.dh, s.dc, s.gates, s.gates, s.gates, s.gates, s.dc),
+        (i, f, g, o, before, dh, dc, i, f, g, o, dc),
+        (),
+        rows * W,
+    )
+
+
+implement_cell(LSTMArrays, _forward_products, _forward_equations, _backward_products, _backward_equations)
 
 
 class LSTM(Layer):
@@ -102,16 +101,18 @@ class LSTM(Layer):
     input_order = (0, 1, 2, 3)
     slots = 4
     states = ("h", "c")
+    forward_slots = ((0, 4),)
+    backward_slots = ((0, 4),)
 
-    def __init__(self, hidden: int, dtype: DTypeLike) -> None:
-        super().__init__(hidden, dtype)
+    def __init__(self, config: ModelConfig, dtype: DTypeLike) -> None:
+        super().__init__(config, dtype)
         self.w_h_t = self.transposed(4)
 
-    def pack(self, W_h: Array, extra: dict[str, Array]) -> None:
+    def pack(self, W_h: Array) -> None:
         pack(W_h, 4, GATES, self.w_h)
         pack_transposed(W_h, 4, GATES, self.w_h_t)
 
-    def arrays(self, batch: int, steps: int) -> LSTMArrays:
+    def cell_arrays(self, batch: int, steps: int) -> LSTMArrays:
         n = batch * steps
         return LSTMArrays(
             self.w_h,
@@ -123,13 +124,14 @@ class LSTM(Layer):
             dc=self.rows(batch),
         )
 
-    def forget_future(self, arrays: Any) -> None:
-        arrays.dc[:] = 0
+    def carried_gradient(self, cell: Any, batch: int) -> Array:
+        dc: Array = cell.dc
+        return dc
 
-    def weight_gradient(self, arrays: Any, rows: int, dW_h: Array, d_extra: dict[str, Array], ones: Array) -> None:
-        self._packed_gradient(arrays.h, arrays.gates, rows)
+    def weight_gradient(self, cell: Any, rows: int, dW_h: Array) -> None:
+        self._packed_gradient(cell.h, cell.gates, rows)
         unpack(self.d_w_h, 4, GATES, dW_h)
 
-    def state_gradient(self, arrays: Any, batch: int) -> dict[str, Array]:
-        dh = self._through_weights(arrays.gates, self.w_h_t, batch)
-        return {"h": dh, "c": rows_of(arrays.dc, self.hidden)}
+    def state_gradient(self, cell: Any, batch: int) -> dict[str, Array]:
+        dh = self._through_weights(cell.gates, self.w_h_t, batch)
+        return {"h": dh, "c": rows_of(cell.dc, self.hidden)}

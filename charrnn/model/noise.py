@@ -6,20 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.engine.dropout import drop_rows, drop_units, threshold_and_scale
+from charrnn.engine.dropout import LEVELS, drop_rows, drop_units, drop_weights, threshold_and_scale
 from charrnn.engine.panels import Array
 
-INPUT = np.uint64(0)  # the site of dropout on the input; that on the output of layer l is l + 1
+KINDS = ("input", "output", "weights", "zoneout h", "zoneout c")  # each has masks of its own in each layer
+
+
+def site(kind: str, layer: int = 0) -> np.uint64:
+    """The counter of a place where masks are drawn."""
+    return np.uint64(KINDS.index(kind) << 32 | layer)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Dropout rates.
+    """Rates of dropout.
 
     Args:
         between: on the output of each layer that feeds another one.
         output: on the output of the top layer.
         input: on the input: whole characters are dropped, as a one-hot vector's only 1 is.
+        weights: of the recurrent weights, one mask for a whole chunk.
         variational: one mask for all time steps of a chunk, instead of one for each.
         seed: of the masks.
     """
@@ -27,6 +33,7 @@ class Noise:
     between: float = 0.0
     output: float = 0.0
     input: float = 0.0
+    weights: float = 0.0
     variational: bool = False
     seed: int = 0
 
@@ -38,11 +45,40 @@ class Noise:
         """y[:, :rows] = x[:, x_row : x_row + rows] with units dropped at this rate; the same mask for the same draw."""
         threshold, scale = threshold_and_scale(rate)
         period = batch if self.variational else rows
-        seed, site = np.uint64(self.seed), np.uint64(layer + 1)
-        drop_units(x, x_row, y, rows, period, threshold, x.dtype.type(scale), seed, np.uint64(draw), site)
+        counters = np.uint64(self.seed), np.uint64(draw), site("output", layer)
+        drop_units(x, x_row, y, rows, period, threshold, x.dtype.type(scale), *counters)
 
     def input_weights(self, draw: int, weights: Array, rows: int, batch: int) -> None:
         """weights[:rows]: what the input of each row is multiplied with."""
         threshold, scale = threshold_and_scale(self.input)
         period = batch if self.variational else rows
-        drop_rows(weights, rows, period, threshold, scale, np.uint64(self.seed), np.uint64(draw), INPUT)
+        drop_rows(weights, rows, period, threshold, scale, np.uint64(self.seed), np.uint64(draw), site("input"))
+
+    def drop_weights(self, layer: int, draw: int, w: Array, out: Array) -> None:
+        """out = the recurrent weights w of a layer, or their gradient, with some dropped; they may be one array."""
+        threshold, scale = threshold_and_scale(self.weights)
+        counters = np.uint64(self.seed), np.uint64(draw), site("weights", layer)
+        drop_weights(w.reshape(-1), out.reshape(-1), threshold, w.dtype.type(scale), *counters)
+
+    def zoneout(self, state: str, rate: float, layer: int, draw: int, keep: Array, rows: int) -> None:
+        """keep[:, :rows] = 1 for units that keep their previous state, with this rate, else 0."""
+        threshold = np.uint64(LEVELS) - threshold_and_scale(rate)[0]
+        counters = np.uint64(self.seed), np.uint64(draw), site(f"zoneout {state}", layer)
+        keep[:, :rows] = 1
+        drop_units(keep, 0, keep, rows, rows, threshold, keep.dtype.type(1), *counters)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised beside the cross-entropy.
+
+    Args:
+        smoothing: share of the wanted distribution that is uniform (Szegedy et al. 2016).
+        activation: factor of the mean square of what the output layer sees of the top layer, after dropout.
+        temporal: factor of the mean square of the top layer's change from one time step to the next, before dropout
+            (both Merity, McCann & Socher 2017, "Revisiting Activation Regularization for Language RNNs").
+    """
+
+    smoothing: float = 0.0
+    activation: float = 0.0
+    temporal: float = 0.0

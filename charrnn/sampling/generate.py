@@ -7,7 +7,7 @@ from numba import njit, prange
 
 from charrnn.engine.product import affine
 from charrnn.engine.random import PURPOSES, uniform
-from charrnn.engine.recurrence import forward_by_panels, forward_step
+from charrnn.engine.recurrence import forward_by_panels, forward_phase
 from charrnn.engine.reduce import row_maximum
 from charrnn.engine.softmax import exponentiate_row
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
@@ -57,6 +57,15 @@ def _input_row(table, bias, symbol, gates, row):  # type: ignore[no-untyped-def]
             gates[panel, row, c] = bias[panel * W + c] + table[panel, symbol, c]
 
 
+@njit
+def _give(h, row, given, anew):  # type: ignore[no-untyped-def]
+    """given += the rows of h from `row` on, or = them."""
+    for panel in range(given.shape[0]):
+        for b in range(given.shape[1]):
+            for c in range(W):
+                given[panel, b, c] = h[panel, row + b, c] + (0 if anew else given[panel, b, c])
+
+
 @njit(parallel=True)
 def _shared_affine(a, row, rows, w, bias, c, c_row, tasks):  # type: ignore[no-untyped-def]
     """`affine` for all panels, shared by threads."""
@@ -97,13 +106,19 @@ def _shared_draws(h, row, w_y, b_y, logits, out, t, symbols, temperature, seed, 
 
 
 @njit(cache=True)
-def generate(weights, layers, phases, logits, start, out, temperature, seed, position, tasks):  # type: ignore[no-untyped-def]
+def generate(  # type: ignore[no-untyped-def]
+    weights, cells, runs, states, phases, given, line_break, logits, start, out, temperature, seed, position, tasks
+):
     """Fill `out` with the next symbols of each stream; the state moves along the layers' rows.
 
     Args:
         weights: (table, biases, upper_w_x, w_y, b_y), the packed weights outside the layers.
-        layers: a tuple with the arrays of each layer.
-        phases: phases of the cell's forward step.
+        cells: a tuple with the arrays of each layer's cell.
+        runs: the same, or what wraps them.
+        states: all buffers of states, one after the other.
+        phases: of a time step of `runs`.
+        given: [panels, B, W], scratch for the sums of residual connections; [0, B, W] without them.
+        line_break: the symbol before which the states are set to zeros; -1 for none.
         logits: [panels, B, W], scratch.
         start: (B,) int32, the symbols that come before.
         out: (T, B) int32, written.
@@ -117,20 +132,30 @@ def generate(weights, layers, phases, logits, start, out, temperature, seed, pos
     for t in range(out.shape[0]):
         row = t * batch
         for b in range(batch):
-            _input_row(table, biases[0], out[t - 1, b] if t else start[b], layers[0].gates, row + b)
-        for index in range(len(layers)):
-            arrays = layers[index]
+            symbol = out[t - 1, b] if t else start[b]
+            _input_row(table, biases[0], symbol, cells[0].gates, row + b)
+            if symbol == line_break:
+                for index in range(len(states)):
+                    states[index][:, row + b] = 0
+        below, below_row = cells[0].h, row + batch
+        for index in range(len(cells)):
+            cell = cells[index]
+            panels = cell.h.shape[0]
             if index > 0:
-                below, w_x = layers[index - 1].h, upper_w_x[index - 1]
-                _affine(below, row + batch, batch, w_x, biases[index], arrays.gates, row, tasks)
+                _affine(below, below_row, batch, upper_w_x[index - 1], biases[index], cell.gates, row, tasks)
             if tasks > 1:
-                forward_by_panels(arrays, phases, t, 1, batch, tasks)
+                forward_by_panels(runs[index], panels, phases, t, 1, batch, tasks)
             else:
                 for phase in range(phases):
-                    forward_step(arrays, phase, row, batch, batch, 0, arrays.h.shape[0])
-        h, share = layers[len(layers) - 1].h, min(tasks, batch)
+                    forward_phase(runs[index], phase, row, batch, batch, 0, panels)
+            if given.shape[0] > 0:
+                _give(cell.h, row + batch, given, index == 0)
+                below, below_row = given, 0
+            else:
+                below, below_row = cell.h, row + batch
+        share = min(tasks, batch)
         if share > 1:
-            _shared_draws(h, row + batch, w_y, b_y, logits, out, t, symbols, temperature, seed, position, share)
+            _shared_draws(below, below_row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, share)
         else:
-            _draws(h, row + batch, w_y, b_y, logits, out, t, symbols, temperature, seed, position, 0, batch)
+            _draws(below, below_row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, 0, batch)
     restore_mode(mode)

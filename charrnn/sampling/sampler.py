@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from charrnn.engine.panels import activations
 from charrnn.engine.recurrence import threads_for_panels
-from charrnn.model.network import Chunk, Network
+from charrnn.model.chunk import Chunk
+from charrnn.model.network import Network
 from charrnn.sampling.generate import generate
 
 PIECE = 32  # symbols of each stream in one call: what a reader sees appear at a time
@@ -29,11 +30,12 @@ class Sampler:
         self.chunk = Chunk(network, count, PIECE)
         self.last = np.zeros(count, np.int32)
         self.position = 0
+        self._given = activations(network.config.hidden if network.config.residual else 0, count, network.dtype)
         self._logits = activations(network.config.symbols, count, network.dtype)
         upper = [u.w_x for u in network.upper_inputs] or [network.layers[0].w_h[:0]]
         self._weights = (
             network.input.table,
-            np.stack(network.biases),
+            np.stack([layer.input_bias for layer in network.layers]),
             np.stack(upper),
             network.output.w_y,
             network.output.b_y,
@@ -52,16 +54,20 @@ class Sampler:
         self.chunk.make_room()
         generate(
             self._weights,
-            tuple(self.chunk.arrays),
-            self.network.layers[0].forward_phases,
+            tuple(layer.cell for layer in self.chunk.layers),
+            tuple(layer.arrays for layer in self.chunk.layers),
+            tuple(buffer for layer in self.chunk.layers for buffer in layer.states.values()),
+            self.network.layers[0].phases,
+            self._given,
+            self.network.line_break,
             self._logits,
             self.last.copy(),
             out,
             self.temperature,
             self.seed,
             self.position,
-            threads_for_panels(self.chunk.arrays[0], self.count),
+            threads_for_panels(self.chunk.layers[0].cell, self.count),
         )
-        self.chunk.steps = length
+        self.chunk.advance = length
         self.last, self.position = out[-1].copy(), self.position + length
         return out

@@ -40,8 +40,16 @@ class Streams:
         """How many chunks make one epoch; the last may be shorter."""
         return -(-self.steps // self.seq_len)
 
-    def chunk(self, position: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Inputs and targets (T, B) from time step `position` on; T is below seq_len at the end."""
-        end = min(position + self.seq_len, self.steps)
-        part = np.ascontiguousarray(self._view[:, position : end + 1].T, np.int32)
+    def chunk(
+        self, position: int, steps: int | None = None, past: int = 0
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Inputs and targets (T, B) from time step `position` on, and from `past` steps before it.
+
+        Args:
+            position: in each stream.
+            steps: from there on, seq_len unless given; fewer at the end of the text.
+            past: at most `position`.
+        """
+        end = min(position + (steps or self.seq_len), self.steps)
+        part = np.ascontiguousarray(self._view[:, position - past : end + 1].T, np.int32)
         return part[:-1], part[1:]

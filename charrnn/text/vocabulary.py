@@ -83,10 +83,14 @@ class Vocabulary:
         return numbers
 
     @property
+    def line_break(self) -> int:
+        """The symbol number of the line break, -1 where there is none."""
+        return int(self.numbers[ord("\n")])
+
+    @property
     def beginning(self) -> NDArray[np.int64]:
         """What a text without a prompt begins after: (1,) a line break, or the first symbol where there is none."""
-        newline = np.flatnonzero(self.codes == ord("\n"))
-        return newline if len(newline) else np.zeros(1, np.int64)
+        return np.array([max(self.line_break, 0)])
 
     def codes_of(self, text: str | bytes) -> Codes:
         """Code points or bytes of a text; a str at level byte is taken as UTF-8.

@@ -92,7 +92,7 @@ class Checkpoint:
 
     def network(self, dtype: Any = np.float32) -> Network:
         """A network with these parameters, packed and ready."""
-        network = Network(self.model, dtype)
+        network = Network(self.model, dtype, self.vocabulary.line_break)
         for name, view in network.parameters.items():
             view[:] = self.parameters[name]
         network.pack()

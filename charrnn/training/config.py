@@ -11,6 +11,7 @@ from charrnn.errors import ConfigError
 OPTIMISERS = ("adam", "adamw", "rmsprop", "sgd", "adagrad")
 SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
 DROPOUT_KINDS = ("standard", "variational")
+SPREAD, FARTHEST = 1 / 14, 4.0  # of random lengths: standard deviation, 5 steps for a mean of 70, and how many of it
 USUAL_BETA2 = {"rmsprop": 0.95}  # char-rnn's setting of RMSprop; 0.999 for the others (Kingma & Ba 2015)
 
 
@@ -20,7 +21,9 @@ class TrainConfig:
 
     Args:
         batch: B, streams read side by side.
-        seq_len: T, time steps of a chunk, over which gradients flow back.
+        seq_len: T, time steps of a chunk.
+        bptt: "K1:K2", a chunk moves on by K1 = T steps, and gradients flow back over K2.
+        random_lengths: chunks are of random lengths around T, see `random_length`.
         accumulate: batches of B streams that make one update.
         lr: learning rate at its highest.
         schedule: of the learning rate over the run, one of SCHEDULES.
@@ -38,7 +41,10 @@ class TrainConfig:
         clip_value: largest size of a gradient's element; 0 for no such limit.
         dropout, dropout_input, dropout_output: share of units that are dropped between layers, of characters dropped at
             the input, and of units dropped before the softmax.
+        weight_drop: share of recurrent weights that are dropped, a mask for each chunk.
         dropout_kind: "standard" for a mask at each time step, "variational" for one in each chunk.
+        label_smoothing: share of the wanted distribution that is uniform.
+        activation_penalty, temporal_penalty: factors, see `Objective`.
         ema: decay of the average of the parameters that is evaluated and saved as best; 0 for none.
         seed: of all random numbers.
         epochs, steps, minutes: where to stop, counted over the whole run; the first one reached; 0 for none.
@@ -50,6 +56,8 @@ class TrainConfig:
 
     batch: int = 32
     seq_len: int = 64
+    bptt: str = ""
+    random_lengths: bool = False
     accumulate: int = 1
     lr: float = 0.003
     schedule: str = "cosine"
@@ -69,7 +77,11 @@ class TrainConfig:
     dropout: float = 0.0
     dropout_input: float = 0.0
     dropout_output: float = 0.0
+    weight_drop: float = 0.0
     dropout_kind: str = "standard"
+    label_smoothing: float = 0.0
+    activation_penalty: float = 0.0
+    temporal_penalty: float = 0.0
     ema: float = 0.0
     seed: int = 0
     epochs: float = 0.0
@@ -114,6 +126,22 @@ class TrainConfig:
             object.__setattr__(self, "weight_decay", 0.01 if self.optimiser == "adamw" else 0.0)
         if not (self.epochs or self.steps or self.minutes):
             object.__setattr__(self, "epochs", 10.0)
+        if self.bptt:
+            object.__setattr__(self, "seq_len", parse_bptt(self.bptt)[0])
+            if self.random_lengths and self.history:
+                raise ConfigError("expected --bptt or --random-lengths, got both; try one of them")
+        else:
+            object.__setattr__(self, "bptt", f"{self.seq_len}:{self.seq_len}")
+
+    @property
+    def history(self) -> int:
+        """Time steps before a chunk's own over which gradients flow back too."""
+        return parse_bptt(self.bptt)[1] - self.seq_len
+
+    @property
+    def chunk_steps(self) -> int:
+        """The most time steps that are kept for the backward pass."""
+        return self.history + (longest(self.seq_len) if self.random_lengths else self.seq_len)
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
@@ -122,9 +150,31 @@ class TrainConfig:
 
 NOT_NEGATIVE = (
     *("clip_norm", "clip_value", "warmup", "weight_decay", "epochs", "steps", "minutes"),
-    *("patience", "eval_every", "keep", "preview", "seed"),
+    *("activation_penalty", "temporal_penalty", "patience", "eval_every", "keep", "preview", "seed"),
 )
-SHARES = ("momentum", "beta1", "beta2", "decay", "dropout", "dropout_input", "dropout_output", "ema")
+SHARES = (
+    *("momentum", "beta1", "beta2", "decay", "ema", "label_smoothing"),
+    *("dropout", "dropout_input", "dropout_output", "weight_drop"),
+)
+
+
+def parse_bptt(text: str) -> tuple[int, int]:
+    """K1 and K2 of "K1:K2".
+
+    Raises:
+        ConfigError: it is not of this form, with 1 <= K1 <= K2.
+    """
+    parts = text.split(":")
+    if len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts):
+        moved, back = map(int, parts)
+        if 1 <= moved <= back:
+            return moved, back
+    raise ConfigError(f"expected --bptt K1:K2 with 1 <= K1 <= K2, got {text!r}; try --bptt 32:64")
+
+
+def longest(seq_len: int) -> int:
+    """The most time steps of a chunk of random length."""
+    return seq_len + math.ceil(FARTHEST * SPREAD * seq_len)
 
 
 def _flag(name: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from charrnn.model.network import Chunk, Network
+from charrnn.model.chunk import Chunk
+from charrnn.model.network import Network
 from charrnn.text.data import Symbols
 from charrnn.text.streams import Streams
 from charrnn.training.config import TrainConfig

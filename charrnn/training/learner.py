@@ -5,17 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.errors import DataError
-from charrnn.model.network import Chunk, Network, State
-from charrnn.model.noise import Noise
+from charrnn.model.chunk import Chunk
+from charrnn.model.network import Network, State
+from charrnn.model.noise import Noise, Objective
 from charrnn.text.data import Symbols
 from charrnn.text.streams import Streams
 from charrnn.training.config import TrainConfig
+from charrnn.training.lengths import random_length
 
 
 def noise_of(config: TrainConfig) -> Noise:
     """The noise that the settings ask for."""
     variational = config.dropout_kind == "variational"
-    return Noise(config.dropout, config.dropout_output, config.dropout_input, variational, config.seed)
+    rates = (config.dropout, config.dropout_output, config.dropout_input, config.weight_drop)
+    return Noise(*rates, variational, config.seed)
+
+
+def objective_of(config: TrainConfig) -> Objective:
+    """What the settings ask to minimise beside the cross-entropy."""
+    return Objective(config.label_smoothing, config.activation_penalty, config.temporal_penalty)
 
 
 def streams_of(symbols: Symbols, config: TrainConfig) -> Streams:
@@ -45,10 +53,11 @@ class Learner:
     def __init__(self, network: Network, symbols: Symbols, config: TrainConfig) -> None:
         self.network, self.config = network, config
         self.streams = streams_of(symbols, config)
-        self.chunk = Chunk(network, config.batch, config.seq_len, noise_of(config))
+        self.chunk = Chunk(network, config.batch, config.chunk_steps, noise_of(config), objective_of(config))
         # With one batch, the state stays in the buffers of the chunk; else each batch's is put there in its turn.
         self._states = [self.chunk.state() for _ in range(config.accumulate)] if config.accumulate > 1 else []
         self._after: list[State] = []
+        self._advance = 0  # time steps from the beginning of one chunk to that of the next
 
     def state(self) -> State:
         """The state before the next chunk: for each of "h" (and "c") an array (L, streams, H)."""
@@ -77,29 +86,42 @@ class Learner:
         Returns:
             Loss in nats per character; time steps read; characters read.
         """
-        inputs, targets = self.streams.chunk(position)
+        past = self._past(position)
+        inputs, targets = self.streams.chunk(position, self.length(step), past)
+        steps, chars = len(targets) - past, targets[past:].size
+        self._advance = past + steps - self._past(position + steps)
         if not self._states:
-            loss = self._pass(inputs, targets, step)
-            return loss, len(targets), targets.size
+            loss = self._pass(inputs, targets, past, step)
+            return loss, steps, chars
         total, self._after = 0.0, []
         gradients = self.network.gradients.flat
         sums = np.zeros_like(gradients)
         for k, part in enumerate(self._parts()):
             self.chunk.set_state(self._states[k])
-            total += self._pass(inputs[:, part], targets[:, part], step * self.config.accumulate + k)
+            total += self._pass(inputs[:, part], targets[:, part], past, step * self.config.accumulate + k)
             sums += gradients
             self._after.append(self.chunk.state())
         gradients[:] = sums / self.config.accumulate
-        return total / self.config.accumulate, len(targets), targets.size
+        return total / self.config.accumulate, steps, chars
+
+    def length(self, step: int) -> int:
+        """Time steps that the chunk of this update moves on by, if the text goes on so far."""
+        config = self.config
+        return random_length(config.seq_len, config.seed, step) if config.random_lengths else config.seq_len
+
+    def _past(self, position: int) -> int:
+        """Time steps before `position` over which gradients flow back too."""
+        return min(position, self.config.history)
 
     def _parts(self) -> list[slice]:
         """Which streams are in each batch."""
         batch = self.config.batch
         return [slice(k * batch, (k + 1) * batch) for k in range(self.config.accumulate)]
 
-    def _pass(self, inputs: np.ndarray, targets: np.ndarray, draw: int) -> float:
+    def _pass(self, inputs: np.ndarray, targets: np.ndarray, past: int, draw: int) -> float:
         self.chunk.forward(inputs, draw)
-        loss = self.chunk.loss(targets)
+        self.chunk.advance = self._advance
+        loss = self.chunk.loss(targets, past)
         self.chunk.backward()
         return loss
 
@@ -110,11 +132,13 @@ class Learner:
     def reject(self) -> None:
         """The next chunk begins from the state before the one that was learnt from."""
         if not self._states:
-            self.chunk.steps = 0
+            self.chunk.advance = 0
+        self.network.pack()  # without the draw of a recurrent dropout
 
     def warm_up(self) -> None:
         """Have the kernels compiled; nothing changes but the gradients."""
         state = self.state()
         inputs, targets = self.streams.chunk(0)
-        self._pass(inputs[:1, : self.config.batch], targets[:1, : self.config.batch], 0)
+        self._pass(inputs[:1, : self.config.batch], targets[:1, : self.config.batch], past=0, draw=0)
+        self.network.pack()
         self.set_state(state)

@@ -193,7 +193,8 @@ class Trainer:
             return 0.0, 0, 0.0
         self.learner.accept()
         self._move_on(steps)
-        self.lr = learning_rate(self.config, self.done(), p.step, p.lr_scale)
+        length = self.learner.length(p.step) / self.config.seq_len  # shorter chunks make smaller updates
+        self.lr = learning_rate(self.config, self.done(), p.step, p.lr_scale) * length
         self.optimiser.update(self.network.parameters, self.network.gradients, norm, self.lr)
         self.network.pack()
         p.step += 1

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import CheckpointError, ConfigError
+from charrnn.errors import CheckpointError, ConfigError, DataError
 from charrnn.files import building_folder, replacing
+from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import initialise
-from charrnn.model.network import Chunk, Network
+from charrnn.model.network import Network
 from charrnn.text.data import Data
 from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
 from charrnn.training.config import TrainConfig
@@ -57,6 +58,10 @@ def first_checkpoint(
         The checkpoint, and what became of the source's characters.
     """
     streams = streams_of(data.split("train"), training)  # says so when the text is too short
+    if model.stateless and data.vocabulary.line_break < 0:
+        raise DataError(
+            f"expected a text of lines for --stateless, got {data.path} without a line break; try without it"
+        )
     network = Network(model)
     initialise(network.parameters, model, training.seed)
     carried = None if source is None else carry_over(source, data.vocabulary, network.parameters)

@@ -1,0 +1,45 @@
+"""Sums of rows of panel arrays: residual connections, and the gradients of penalties on activations."""
+
+from __future__ import annotations
+
+from numba import njit, prange
+
+from charrnn.engine.pointwise import pointwise
+from charrnn.engine.simd import Vector
+from charrnn.engine.tile import W
+
+
+def _plus(y: Vector, x: Vector, *, factor: Vector) -> Vector:
+    return y + factor * x
+
+
+def _plus_difference(d: Vector, h: Vector, neighbour: Vector, *, factor: Vector) -> Vector:
+    return d + factor * (h - neighbour)
+
+
+_plus_kernel = pointwise(_plus)
+_plus_difference_kernel = pointwise(_plus_difference)
+
+
+@njit(cache=True, parallel=True)
+def add_rows(x, x_row, y, y_row, rows, factor):  # type: ignore[no-untyped-def]
+    """y[:, y_row : y_row + rows] += factor * x[:, x_row : x_row + rows], for x, y of [panels, >= rows, W]."""
+    for panel in prange(y.shape[0]):
+        x_at, y_at = (panel * x.shape[1] + x_row) * W, (panel * y.shape[1] + y_row) * W
+        _plus_kernel((y, x, y), (y_at, x_at, y_at), (factor,), rows * W)
+
+
+@njit(cache=True, parallel=True)
+def add_differences(h, h_row, d, d_row, rows, batch, factor):  # type: ignore[no-untyped-def]
+    """The gradient of factor / 2 times the squares of h_t - h_{t-1}, added to d.
+
+    Args:
+        h: [panels, >= h_row + rows, W]; time steps are `batch` rows apart, and those of the `rows` rows count.
+        d: [panels, >= d_row + rows, W].
+    """
+    for panel in prange(h.shape[0]):
+        h_at, d_at = (panel * h.shape[1] + h_row) * W, (panel * d.shape[1] + d_row) * W
+        step, n = batch * W, (rows - batch) * W
+        later = d_at + step
+        _plus_difference_kernel((d, h, h, d), (later, h_at + step, h_at, later), (factor,), n)
+        _plus_difference_kernel((d, h, h, d), (d_at, h_at, h_at + step, d_at), (factor,), n)

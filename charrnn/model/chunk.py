@@ -1,0 +1,288 @@
+"""One chunk of time through the network: forwards, the loss, and backwards."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from charrnn.engine.panels import Array, activations, rows_of, set_rows, unpack, zeros
+from charrnn.engine.product import column_sums, gradient_product, product
+from charrnn.engine.rows import add_differences, add_rows
+from charrnn.engine.softmax import cross_entropy
+from charrnn.engine.table import lookup
+from charrnn.model.affine import ONE_GATE
+from charrnn.model.layer import LayerBuffers
+from charrnn.model.network import Network, State
+from charrnn.model.noise import Noise, Objective
+
+
+class Chunk:
+    """The activations of one chunk: B streams of up to T time steps, with the state carried between chunks.
+
+    Row t * B + b of every buffer is stream b at time step t.
+
+    Args:
+        network: whose parameters to use.
+        batch: B.
+        steps: T, the most time steps that one call takes.
+        noise: dropout in training.
+        objective: what is minimised beside the cross-entropy.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        batch: int,
+        steps: int,
+        noise: Noise | None = None,
+        objective: Objective | None = None,
+    ) -> None:
+        self.network, self.batch = network, batch
+        self.noise, self.objective = noise or Noise(), objective or Objective()
+        self.draw: int | None = None
+        config, dtype, rows = network.config, network.dtype, batch * steps
+        self.layers = [LayerBuffers(layer, batch, steps) for layer in network.layers]
+        self.logits = activations(config.symbols, rows, dtype)
+        self.losses = zeros((rows,), dtype)
+        self.ones = zeros((rows,), dtype) + 1
+        self.input_weights = self.ones.copy()
+        self.given = [layer.rows(rows if self._is_changed(k) else 0) for k, layer in enumerate(network.layers)]
+        self.d_above = network.layers[0].rows(rows if config.residual else 0)
+        self.symbols = np.zeros(rows, np.int32)
+        self.steps = self.advance = self.past = 0
+
+    def state(self) -> State:
+        """The state before the next chunk: for each of "h" (and "c") an array (L, B, H)."""
+        self.make_room()
+        hidden = self.network.config.hidden
+        return {
+            name: np.stack([rows_of(layer.states[name][:, : self.batch], hidden) for layer in self.layers])
+            for name in self.layers[0].states
+        }
+
+    def set_state(self, state: State) -> None:
+        """Begin the next chunk from this state, as `state` returns it."""
+        self.advance = 0
+        for name, plain in state.items():
+            for layer, values in zip(self.layers, plain, strict=True):
+                set_rows(layer.states[name][:, : self.batch], values)
+
+    def reset_state(self) -> None:
+        """Begin the next chunk from a state of zeros."""
+        self.advance = 0
+        for layer in self.layers:
+            for buffer in layer.states.values():
+                buffer[:, : self.batch] = 0
+
+    def make_room(self) -> None:
+        """Carry the state to the front of the buffers, from where the next chunk begins."""
+        end = self.advance * self.batch
+        if end:
+            for layer in self.layers:
+                for buffer in layer.states.values():
+                    buffer[:, : self.batch] = buffer[:, end : end + self.batch].copy()
+        self.advance = 0
+
+    def forward(self, inputs: Array, draw: int | None = None) -> None:
+        """Run the network over the next t time steps; the logits stay in the buffer.
+
+        The next chunk begins after them, unless `advance` is set to fewer steps.
+
+        Args:
+            inputs: (t, B) symbols, t at most T.
+            draw: the number of the noise's draw; None for none.
+        """
+        self.make_room()
+        self.draw = draw
+        self.steps = self.advance = inputs.shape[0]
+        self.symbols = np.ascontiguousarray(inputs, np.int32).reshape(-1)
+        self._prepare_layers()
+        for index, layer in enumerate(self.layers):
+            self.input_forward(index, inputs.size)
+            self.recurrence_forward(layer)
+            self._give(index, inputs.size)
+        self.output_forward(inputs.size)
+
+    def loss(self, targets: Array, past: int = 0) -> float:
+        """Mean cross-entropy in nats per character; the logits give way to the gradient of the objective.
+
+        Args:
+            targets: (t, B) symbols, the ones that follow the inputs.
+            past: so many of the first time steps do not count.
+        """
+        self.past, first = past, past * self.batch
+        wanted = np.ascontiguousarray(targets, np.int32).reshape(-1)
+        count, symbols = wanted.size - first, self.network.config.symbols
+        threads = numba.get_num_threads()
+        cross_entropy(self.logits, wanted, self.losses, first, 1.0 / count, self.objective.smoothing, symbols, threads)
+        return float(self.losses[first : wanted.size].sum(dtype=np.float64)) / count
+
+    def backward(self) -> None:
+        """Write the gradients of the mean loss into network.gradients; gradients stop at the chunk's start."""
+        rows = self.steps * self.batch
+        self.output_gradient(rows)
+        self.output_backward(rows)
+        for index in range(len(self.layers) - 1, -1, -1):
+            layer = self.layers[index]
+            self._take(index, rows)
+            self.recurrence_backward(layer)
+            self.layer_gradient(index, layer, rows)
+            if index > 0:
+                self.input_backward(index, rows)
+        if self.network.config.tied:
+            d_embed = self.network.gradients["embed"]
+            d_embed += self.d_output_weights.T
+
+    def given_by_top(self) -> tuple[Array, int]:
+        """What the output layer sees, after `forward`: a buffer, and the row where it begins."""
+        return self._given(len(self.layers) - 1)
+
+    def state_gradient(self) -> list[State]:
+        """Gradient of the objective by the state before the chunk, layer by layer, after `backward`."""
+        return [layer.state_gradient() for layer in self.layers]
+
+    # What lies between a layer and the one above it: dropout, and with residual connections the layers below.
+
+    def _rate(self, index: int) -> float:
+        return self.noise.rate(index, len(self.layers))
+
+    def _has_residual(self, index: int) -> bool:
+        return self.network.config.residual and index > 0
+
+    def _is_changed(self, index: int) -> bool:
+        """Whether what a layer gives to the one above can be other than its output."""
+        return self._rate(index) > 0 or self._has_residual(index)
+
+    def _given(self, index: int) -> tuple[Array, int]:
+        """What a layer gives to what is above it: a buffer, and the row where it begins."""
+        noisy = self.draw is not None and self._rate(index) > 0
+        return (self.given[index], 0) if noisy or self._has_residual(index) else self.layers[index].output
+
+    def _give(self, index: int, rows: int) -> None:
+        """Make what `_given` returns of a layer's output."""
+        given, _ = self._given(index)
+        output, row = self.layers[index].output
+        if given is output:
+            return
+        if self.draw is not None and self._rate(index):
+            self.noise.drop(self._rate(index), index, self.draw, output, row, given, rows, self.batch)
+        else:
+            given[:, :rows] = output[:, row : row + rows]
+        if self._has_residual(index):
+            add_rows(*self._given(index - 1), given, 0, rows, 1.0)
+
+    def _take(self, index: int, rows: int) -> None:
+        """The way back: dh holds the gradient of what the layer gives, and becomes that of its output."""
+        dh, top = self.layers[index].cell.dh, index == len(self.layers) - 1
+        if self.network.config.residual:
+            if not top:
+                add_rows(self.d_above, 0, dh, 0, rows, 1.0)
+            if index > 0:
+                self.d_above[:, :rows] = dh[:, :rows]
+        if self.draw is not None and self._rate(index):
+            self.noise.drop(self._rate(index), index, self.draw, dh, 0, dh, rows, self.batch)
+        if top:
+            self._add_temporal_penalty(dh, rows)
+
+    def _add_activation_penalty(self, d: Array, rows: int) -> None:
+        """To the gradient of what the top layer gives; see `Objective`."""
+        first = self.past * self.batch
+        if self.objective.activation:
+            given, row = self.given_by_top()
+            factor = 2.0 * self.objective.activation / ((rows - first) * self.network.config.hidden)
+            add_rows(given, row + first, d, first, rows - first, factor)
+
+    def _add_temporal_penalty(self, dh: Array, rows: int) -> None:
+        """To the gradient of the top layer's output; see `Objective`."""
+        first = self.past * self.batch
+        count = rows - first - self.batch
+        if self.objective.temporal and count > 0:
+            output, row = self.layers[-1].output
+            factor = 2.0 * self.objective.temporal / (count * self.network.config.hidden)
+            add_differences(output, row + first, dh, first, rows - first, self.batch, factor)
+
+    def _prepare_layers(self) -> None:
+        """What is done before time runs: dropping recurrent weights, zoneout's masks, finding where lines begin."""
+        network = self.network
+        for index, layer in enumerate(self.layers):
+            if self.draw is not None and self.noise.weights:
+                w_h = network.parameters[f"layer{index}.W_h"]
+                dropped = np.empty_like(w_h)
+                self.noise.drop_weights(index, self.draw, w_h, dropped)
+                layer.layer.pack(dropped)
+            if layer.carry is not None:
+                layer.carry.begin(index, self.noise, self.draw, self.steps)
+                layer.carry.begin_lines(self.symbols.reshape(self.steps, self.batch) == network.line_break)
+
+    # The phases of a chunk, which `charrnn bench` measures one by one.
+
+    def input_forward(self, index: int, rows: int) -> None:
+        """The input's share of a layer's gates: looked up for the first layer, a product above it."""
+        network, threads = self.network, numba.get_num_threads()
+        slots, bias = self.layers[index].input_slots, network.layers[index].input_bias
+        if index == 0:
+            if self.draw is not None and self.noise.input:
+                self.noise.input_weights(self.draw, self.input_weights, rows, self.batch)
+            lookup(network.input.table, bias, self.symbols, self._weights_of_input(), slots)
+        else:
+            below, row = self._given(index - 1)
+            product(below, row, rows, network.upper_inputs[index - 1].w_x, bias, slots, threads)
+
+    def _weights_of_input(self) -> Array:
+        return self.input_weights if self.draw is not None and self.noise.input else self.ones
+
+    def recurrence_forward(self, layer: LayerBuffers) -> None:
+        """A layer through time."""
+        layer.forward(self.steps)
+
+    def output_forward(self, rows: int) -> None:
+        """The logits."""
+        output = self.network.output
+        top, row = self.given_by_top()
+        product(top, row, rows, output.w_y, output.b_y, self.logits, numba.get_num_threads())
+
+    def output_gradient(self, rows: int) -> None:
+        """Gradients of W_y and b_y from those of the logits."""
+        network, output, threads = self.network, self.network.output, numba.get_num_threads()
+        zero = network.layers[-1].zero
+        top, row = self.given_by_top()
+        gradient_product(top, row, self.logits, rows, zero, output.d_w_y, threads)
+        config = network.config
+        self.d_output_weights = (
+            np.empty((config.hidden, config.symbols), network.dtype) if config.tied else network.gradients["W_y"]
+        )
+        unpack(output.d_w_y, 1, ONE_GATE, self.d_output_weights)
+        column_sums(self.logits, rows, self.ones, zero, output.d_b_y, threads)
+        network.gradients["b_y"][:] = output.d_b_y[: output.symbols]
+
+    def output_backward(self, rows: int) -> None:
+        """The gradient of what the top layer gives from that of the logits."""
+        zero, threads = self.network.layers[-1].zero, numba.get_num_threads()
+        dh = self.layers[-1].cell.dh
+        product(self.logits, 0, rows, self.network.output.w_y_t, zero, dh, threads)
+        self._add_activation_penalty(dh, rows)
+
+    def recurrence_backward(self, layer: LayerBuffers) -> None:
+        """A layer back through time; the gates give way to their gradients."""
+        layer.backward(self.steps)
+
+    def layer_gradient(self, index: int, layer: LayerBuffers, rows: int) -> None:
+        """Gradients of a layer's weights, biases and gains, and for the first layer of what makes its table."""
+        network, threads = self.network, numba.get_num_threads()
+        gradients = network.of_layer(index, network.gradients)
+        layer.gradients(rows, self.ones, gradients)
+        if self.draw is not None and self.noise.weights:
+            self.noise.drop_weights(index, self.draw, gradients["W_h"], gradients["W_h"])
+        if index == 0:
+            network.input.backward(layer.input_slots, self.symbols, self._weights_of_input(), network.gradients)
+        else:
+            upper = network.upper_inputs[index - 1]
+            below, row = self._given(index - 1)
+            gradient_product(below, row, layer.input_slots, rows, layer.layer.zero, upper.d_w_x, threads)
+            unpack(upper.d_w_x, upper.gates, upper.order, gradients["W_x"])
+
+    def input_backward(self, index: int, rows: int) -> None:
+        """The gradient of what the layer below gives from that of a layer's gates."""
+        layer, upper = self.layers[index], self.network.upper_inputs[index - 1]
+        dh = self.layers[index - 1].cell.dh
+        product(layer.input_slots, 0, rows, upper.w_x_t, layer.layer.zero, dh, numba.get_num_threads())

@@ -1,0 +1,26 @@
+"""Random lengths of chunks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from charrnn.engine.random import PURPOSES, uniform
+from charrnn.training.config import SPREAD, longest
+
+HALVED = 0.05  # share of chunks whose mean length is half
+LEAST = 5
+
+
+def random_length(seq_len: int, seed: int, step: int) -> int:
+    """Time steps of the chunk of this update (Merity, Keskar & Socher 2018, section 4.1).
+
+    Normal around seq_len, or in one of twenty chunks around its half, so that the chunks of each epoch begin elsewhere.
+    """
+    halved, radius, angle = (
+        uniform(np.uint64(seed), PURPOSES["length"], np.uint64(step), np.uint64(k)) for k in range(3)
+    )
+    normal = math.sqrt(-2.0 * math.log(1.0 - radius)) * math.cos(2.0 * math.pi * angle)  # Box & Muller 1958
+    length = round((0.5 if halved < HALVED else 1.0) * seq_len + SPREAD * seq_len * normal)
+    return min(max(length, min(LEAST, seq_len)), longest(seq_len))
