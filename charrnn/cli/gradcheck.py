@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charrnn.cli.options import (
+    ActivationPenalty,
+    Bptt,
     Cell,
     Dropout,
     DropoutInput,
@@ -16,13 +18,23 @@ from charrnn.cli.options import (
     DropoutOutput,
     Embed,
     Json,
+    LabelSmoothing,
+    LayerNorm,
     Layers,
     Nonlinearity,
     Reset,
+    Residual,
     Seed,
+    Stateless,
+    TemporalPenalty,
     Threads,
+    Tied,
+    WeightDrop,
+    Zoneout,
+    ZoneoutCell,
     print_json,
     say,
+    settings_of,
     start_engine,
 )
 from charrnn.errors import ConfigError
@@ -34,6 +46,7 @@ if TYPE_CHECKING:
 
 
 def gradcheck(
+    context: typer.Context,
     source: Annotated[
         Path | None,
         typer.Argument(metavar="[CKPT|RUN]", help="Check a trained model instead, on --data.", show_default=False),
@@ -47,15 +60,26 @@ def gradcheck(
     embed: Embed = ModelConfig.embed,
     nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
     reset: Reset = ModelConfig.reset,
+    layer_norm: LayerNorm = False,
+    residual: Residual = False,
+    tied: Tied = False,
+    zoneout: Zoneout = ModelConfig.zoneout,
+    zoneout_cell: ZoneoutCell = ModelConfig.zoneout_cell,
+    stateless: Stateless = False,
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.")] = 11,
     batch: Annotated[int, typer.Option(help="Streams.")] = 3,
     seq_len: Annotated[int, typer.Option(help="Time steps.")] = 5,
+    bptt: Bptt = "",
     clip_norm: Annotated[float, typer.Option(help="Check clipping by global norm too; 0 for not.")] = 0.0,
     clip_value: Annotated[float, typer.Option(help="Check clipping by value too; 0 for not.")] = 0.0,
     dropout: Dropout = 0.0,
     dropout_input: DropoutInput = 0.0,
     dropout_output: DropoutOutput = 0.0,
     dropout_kind: DropoutKind = "standard",
+    weight_drop: WeightDrop = 0.0,
+    label_smoothing: LabelSmoothing = 0.0,
+    activation_penalty: ActivationPenalty = 0.0,
+    temporal_penalty: TemporalPenalty = 0.0,
     seed: Seed = 0,
     threads: Threads = None,
     as_json: Json = False,
@@ -66,19 +90,9 @@ def gradcheck(
         raise ConfigError(
             "expected a checkpoint together with --data, got one alone; try charrnn gradcheck RUN --data DATA"
         )
-    sizes = TrainConfig(
-        batch=batch,
-        seq_len=seq_len,
-        clip_norm=clip_norm,
-        clip_value=clip_value,
-        dropout=dropout,
-        dropout_input=dropout_input,
-        dropout_output=dropout_output,
-        dropout_kind=dropout_kind,
-        seed=seed,
-    )
+    sizes = TrainConfig(**settings_of(context, TrainConfig))
     if source is None or data is None:
-        check = _synthetic(ModelConfig(symbols, cell, layers, hidden, embed, nonlinearity, reset), sizes)
+        check = _synthetic(ModelConfig(**settings_of(context, ModelConfig)), sizes)
     else:
         check = _trained(source, data, sizes)
     results = check.run(lambda block: say(f"checking {block} ...") if sys.stderr.isatty() else None)
@@ -94,7 +108,7 @@ def _synthetic(model: ModelConfig, sizes: TrainConfig) -> GradientCheck:
     from charrnn.gradcheck import GradientCheck, random_network, random_state
 
     network = random_network(model, sizes.seed)
-    symbols = np.random.default_rng(sizes.seed).integers(0, model.symbols, (sizes.seq_len + 1, sizes.batch))
+    symbols = np.random.default_rng(sizes.seed).integers(0, model.symbols, (sizes.chunk_steps + 1, sizes.batch))
     state = random_state(network, sizes.batch, sizes.seed)
     return GradientCheck(network, symbols[:-1], symbols[1:], state, sizes, sizes.seed)
 
@@ -115,7 +129,7 @@ def _trained(source: Path, data: Path, sizes: TrainConfig) -> GradientCheck:
             f"expected data with the model's vocabulary ({len(checkpoint.vocabulary)} symbols), got {data} with "
             f"another ({len(text.vocabulary)}); try the DATA folder that the model was trained on"
         )
-    inputs, targets = Streams(text.split("train"), sizes.batch, sizes.seq_len).chunk(0)
+    inputs, targets = Streams(text.split("train"), sizes.batch, sizes.chunk_steps).chunk(0)
     network = checkpoint.network(np.float64)
     state = random_state(network, sizes.batch, sizes.seed)
     return GradientCheck(network, inputs, targets, state, sizes, sizes.seed)

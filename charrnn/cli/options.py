@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,9 +26,23 @@ Hidden = Annotated[int, typer.Option(help="Hidden units of each layer.")]
 Embed = Annotated[int, typer.Option(help="Width of a learned embedding; 0 for one-hot input.")]
 Nonlinearity = Annotated[str, typer.Option(help="Of the plain RNN: tanh or relu.")]
 Reset = Annotated[str, typer.Option(help="Of the GRU: reset gate after or before the recurrent product.")]
+LayerNorm = Annotated[bool, typer.Option("--layer-norm", help="Normalise the gates of each layer.")]
+Residual = Annotated[bool, typer.Option("--residual", help="Each upper layer adds to what the one below gives.")]
+Tied = Annotated[bool, typer.Option("--tied", help="The embedding, of width --hidden, is the output's weights too.")]
+Zoneout = Annotated[float, typer.Option(help="Share of hidden units that keep their previous value at each step.")]
+ZoneoutCell = Annotated[float, typer.Option(help="The same for the cell state of an LSTM.")]
+Stateless = Annotated[bool, typer.Option("--stateless", help="Lines are independent: the state begins anew in each.")]
 Dropout = Annotated[float, typer.Option(help="Share of units dropped between layers.")]
 DropoutInput = Annotated[float, typer.Option(help="Share of characters dropped at the input.")]
 DropoutOutput = Annotated[float, typer.Option(help="Share of units dropped before the softmax.")]
+WeightDrop = Annotated[float, typer.Option(help="Share of recurrent weights dropped, a mask a chunk.")]
+LabelSmoothing = Annotated[float, typer.Option(help="Share of the wanted distribution that is uniform.")]
+ActivationPenalty = Annotated[float, typer.Option(help="Factor of the mean square of the top layer's output.")]
+TemporalPenalty = Annotated[float, typer.Option(help="Factor of the mean square of its change from step to step.")]
+Bptt = Annotated[
+    str,
+    typer.Option(metavar="K1:K2", help="Move on K1 steps, propagate back over K2.", show_default="both are --seq-len"),
+]
 DropoutKind = Annotated[str, typer.Option(help="standard (a mask a time step) or variational (a mask a chunk).")]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Threads = Annotated[
@@ -63,6 +78,11 @@ def explicit(context: typer.Context, names: list[str]) -> dict[str, Any]:
         and (source := context.get_parameter_source(name)) is not None
         and source.name == "COMMANDLINE"
     }
+
+
+def settings_of(context: typer.Context, config: type) -> dict[str, Any]:
+    """The parameters of the command line that are fields of a configuration."""
+    return {field.name: context.params[field.name] for field in fields(config) if field.name in context.params}
 
 
 def say_skipped(count: int, where: str) -> None:

@@ -42,7 +42,7 @@ def clock(seconds: float) -> str:
 def memory_of_run(model: ModelConfig, config: TrainConfig) -> int:
     """About how many bytes a training run takes."""
     vectors = 2 + len(MOMENTS[config.optimiser]) + 2 * bool(config.ema) + bool(config.accumulate > 1)
-    return memory_needed(model, config.batch, config.seq_len, vectors)
+    return memory_needed(model, config.batch, config.chunk_steps, vectors)
 
 
 def refuse_too_large(model: ModelConfig, config: TrainConfig) -> None:

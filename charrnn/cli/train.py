@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.options import (
+    ActivationPenalty,
+    Bptt,
     Cell,
     DataFolder,
     Dropout,
@@ -21,11 +23,20 @@ from charrnn.cli.options import (
     Force,
     Hidden,
     Json,
+    LabelSmoothing,
+    LayerNorm,
     Layers,
     Nonlinearity,
     Reset,
+    Residual,
     Seed,
+    Stateless,
+    TemporalPenalty,
     Threads,
+    Tied,
+    WeightDrop,
+    Zoneout,
+    ZoneoutCell,
     explicit,
     print_json,
     say,
@@ -55,8 +66,18 @@ def train(
     embed: Embed = ModelConfig.embed,
     nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
     reset: Reset = ModelConfig.reset,
+    layer_norm: LayerNorm = False,
+    residual: Residual = False,
+    tied: Tied = False,
+    zoneout: Zoneout = ModelConfig.zoneout,
+    zoneout_cell: ZoneoutCell = ModelConfig.zoneout_cell,
+    stateless: Stateless = False,
     batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = DEFAULT.batch,
     seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = DEFAULT.seq_len,
+    bptt: Bptt = "",
+    random_lengths: Annotated[
+        bool, typer.Option("--random-lengths", help="Chunks of random lengths around --seq-len.")
+    ] = False,
     accumulate: Annotated[int, typer.Option(help="Batches that make one update.")] = DEFAULT.accumulate,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = DEFAULT.lr,
     schedule: Annotated[
@@ -96,6 +117,10 @@ def train(
     dropout_input: DropoutInput = DEFAULT.dropout_input,
     dropout_output: DropoutOutput = DEFAULT.dropout_output,
     dropout_kind: DropoutKind = DEFAULT.dropout_kind,
+    weight_drop: WeightDrop = DEFAULT.weight_drop,
+    label_smoothing: LabelSmoothing = DEFAULT.label_smoothing,
+    activation_penalty: ActivationPenalty = DEFAULT.activation_penalty,
+    temporal_penalty: TemporalPenalty = DEFAULT.temporal_penalty,
     ema: Annotated[
         float, typer.Option(help="Memory of the averaged parameters that are evaluated, such as 0.999; 0 for none.")
     ] = DEFAULT.ema,
@@ -185,6 +210,8 @@ def train(
 
 def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
     """All settings: those of the command line, then those of the preset, then the usual ones."""
+    if context.params["bptt"] and "seq_len" in explicit(context, ["seq_len"]):
+        raise ConfigError("expected --bptt or --seq-len, got both; try --bptt alone: its K1 is the --seq-len")
     if preset is None:
         return context.params
     if preset not in PRESETS:

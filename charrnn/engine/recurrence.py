@@ -102,7 +102,8 @@ def _overload(stub: Any) -> None:
     def implementation(arrays: Any, *rest: Any) -> Any:
         return IMPLEMENTED.get(getattr(arrays, "instance_class", None), {}).get(stub)
 
-    overload(stub, strict=False)(implementation)
+    # Inlined, since passing that many arrays to a function takes as long as a small product.
+    overload(stub, strict=False, jit_options={"forceinline": True})(implementation)
 
 
 for _stub in STUBS:

@@ -107,16 +107,15 @@ def _shared_draws(h, row, w_y, b_y, logits, out, t, symbols, temperature, seed, 
 
 @njit(cache=True)
 def generate(  # type: ignore[no-untyped-def]
-    weights, cells, runs, states, phases, given, line_break, logits, start, out, temperature, seed, position, tasks
+    weights, layers, states, phases, given, line_break, logits, start, out, temperature, seed, position, tasks
 ):
     """Fill `out` with the next symbols of each stream; the state moves along the layers' rows.
 
     Args:
         weights: (table, biases, upper_w_x, w_y, b_y), the packed weights outside the layers.
-        cells: a tuple with the arrays of each layer's cell.
-        runs: the same, or what wraps them.
+        layers: a tuple with the arrays of each layer.
         states: all buffers of states, one after the other.
-        phases: of a time step of `runs`.
+        phases: of a time step of a layer.
         given: [panels, B, W], scratch for the sums of residual connections; [0, B, W] without them.
         line_break: the symbol before which the states are set to zeros; -1 for none.
         logits: [panels, B, W], scratch.
@@ -133,26 +132,26 @@ def generate(  # type: ignore[no-untyped-def]
         row = t * batch
         for b in range(batch):
             symbol = out[t - 1, b] if t else start[b]
-            _input_row(table, biases[0], symbol, cells[0].gates, row + b)
+            _input_row(table, biases[0], symbol, layers[0].gates, row + b)
             if symbol == line_break:
                 for index in range(len(states)):
                     states[index][:, row + b] = 0
-        below, below_row = cells[0].h, row + batch
-        for index in range(len(cells)):
-            cell = cells[index]
-            panels = cell.h.shape[0]
+        below, below_row = layers[0].h, row + batch
+        for index in range(len(layers)):
+            arrays = layers[index]
+            panels = arrays.h.shape[0]
             if index > 0:
-                _affine(below, below_row, batch, upper_w_x[index - 1], biases[index], cell.gates, row, tasks)
+                _affine(below, below_row, batch, upper_w_x[index - 1], biases[index], arrays.gates, row, tasks)
             if tasks > 1:
-                forward_by_panels(runs[index], panels, phases, t, 1, batch, tasks)
+                forward_by_panels(arrays, panels, phases, t, 1, batch, tasks)
             else:
                 for phase in range(phases):
-                    forward_phase(runs[index], phase, row, batch, batch, 0, panels)
+                    forward_phase(arrays, phase, row, batch, batch, 0, panels)
             if given.shape[0] > 0:
-                _give(cell.h, row + batch, given, index == 0)
+                _give(arrays.h, row + batch, given, index == 0)
                 below, below_row = given, 0
             else:
-                below, below_row = cell.h, row + batch
+                below, below_row = arrays.h, row + batch
         share = min(tasks, batch)
         if share > 1:
             _shared_draws(below, below_row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, share)

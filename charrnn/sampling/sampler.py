@@ -54,7 +54,6 @@ class Sampler:
         self.chunk.make_room()
         generate(
             self._weights,
-            tuple(layer.cell for layer in self.chunk.layers),
             tuple(layer.arrays for layer in self.chunk.layers),
             tuple(buffer for layer in self.chunk.layers for buffer in layer.states.values()),
             self.network.layers[0].phases,

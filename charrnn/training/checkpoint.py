@@ -55,6 +55,7 @@ class Progress:
         evaluations_since_best: evaluations since then.
         lr_scale: what plateaus and rollbacks have made of the learning rate.
         loss_mean, loss_variance: running, of the training loss; None at the beginning.
+        best_loss_mean: the running mean when the validation loss was lowest.
         skipped: updates skipped in a row.
         rollbacks: since the loss was last at its best.
     """
@@ -71,6 +72,7 @@ class Progress:
     lr_scale: float = 1.0
     loss_mean: float | None = None
     loss_variance: float = 0.0
+    best_loss_mean: float | None = None
     skipped: int = 0
     rollbacks: int = 0
 

@@ -13,6 +13,10 @@ MEMORY = 0.99  # of the running mean and variance of the loss
 PATIENCE = 3  # updates skipped in a row before something is done
 TIMES_MEAN, DEVIATIONS = 3.0, 8.0  # a loss is far above its mean when it is above both bounds
 FIRST_STEPS = 50  # during which the mean means little
+RISE, RISE_OF_GUESSING = (
+    1.25,
+    0.1,
+)  # a loss has risen far when it is above so many times its best, and by so much of ln V
 
 
 class Verdict(Enum):
@@ -50,6 +54,24 @@ def judge(progress: Progress, loss: float, norm: float, symbols: int) -> Verdict
     p.loss_mean = None
     _follow(p, loss)
     return Verdict.APPLY
+
+
+def diverged(progress: Progress, loss: float, symbols: int) -> bool:
+    """Whether the model got worse step by step: validation and training loss have both risen far since the best one.
+
+    A validation loss that rises alone is overfitting, a training loss that rises alone a harder text.
+
+    Args:
+        progress: of the run, with the running mean of the training loss, now and at the best validation loss.
+        loss: the validation loss in nats per character.
+        symbols: V.
+    """
+    p = progress
+    if p.best_loss is None or p.best_loss_mean is None or p.loss_mean is None:
+        return False
+    least = RISE_OF_GUESSING * math.log(max(symbols, 2))
+    pairs = ((loss, p.best_loss), (p.loss_mean, p.best_loss_mean))
+    return all(not now <= max(RISE * best, best + least) for now, best in pairs)
 
 
 def _far_above(p: Progress, loss: float) -> bool:

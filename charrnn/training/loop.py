@@ -21,7 +21,7 @@ from charrnn.text.data import Data
 from charrnn.training.average import Average
 from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
 from charrnn.training.evaluate import Evaluator
-from charrnn.training.guard import Verdict, judge
+from charrnn.training.guard import Verdict, diverged, judge
 from charrnn.training.journal import Journal
 from charrnn.training.learner import Learner
 from charrnn.training.optimiser import Optimiser
@@ -131,8 +131,9 @@ class Trainer:
             if (save_due or self.finished() or interrupt.asked) and self._broken():
                 self.roll_back(journal, loss, math.nan)
                 continue
-            if evaluation_due:
-                self.evaluate(journal, interrupt)
+            if evaluation_due and self.evaluate(journal, interrupt):
+                self.roll_back(journal, loss, math.nan, "best.npz")
+                continue
             if save_due:
                 self.save()
                 saved = time.perf_counter()
@@ -214,19 +215,19 @@ class Trainer:
             p.epoch, p.position = p.epoch + 1, 0
             self.learner.reset_state()
 
-    def roll_back(self, journal: Journal, loss: float, norm: float) -> None:
-        """Go back to the last checkpoint, with half the learning rate.
+    def roll_back(self, journal: Journal, loss: float, norm: float, name: str = "last.npz") -> None:
+        """Go back to a checkpoint, with half the learning rate.
 
         Raises:
             TrainingError: it happened too often since the loss was last at its best.
         """
-        last, failed = load_checkpoint(self.path / "last.npz"), self.progress
+        last, failed = load_checkpoint(self.path / name), self.progress
         what = f"loss {loss:.4g} nats, gradient norm {norm:.4g} at step {failed.step:,}"
         journal.write("event", name="rollback", step=last.progress.step, loss=finite(loss), grad_norm=finite(norm))
         if failed.rollbacks >= MOST_ROLLBACKS:
             raise TrainingError(
                 f"expected a finite loss, got {what}, after going back {failed.rollbacks} times to ever lower rates; "
-                f"try a lower --lr than {self.config.lr}, or --clip-norm; {self.path / 'last.npz'} is intact"
+                f"try a lower --lr than {self.config.lr}, or --clip-norm; {self.path / name} is intact"
             )
         last.progress.rollbacks, last.progress.lr_scale = failed.rollbacks + 1, 0.5 * failed.lr_scale
         last.progress.elapsed = failed.elapsed
@@ -254,19 +255,19 @@ class Trainer:
         )
         self.watcher.trained(self, loss, rate)
 
-    def evaluate(self, journal: Journal, interrupt: Interrupt) -> None:
-        """Measure the validation loss; the lowest so far is kept as best.npz."""
+    def evaluate(self, journal: Journal, interrupt: Interrupt) -> bool:
+        """Measure the validation loss; the lowest so far is kept as best.npz. Returns whether the run has diverged."""
         if self.evaluator is None:
-            return
+            return False
         with self._averaged():
             loss = self._validation_loss(interrupt)
             if loss is None:
-                return
+                return False
             p = self.progress
             best = math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss)
             p.evaluations_since_best = 0 if best else p.evaluations_since_best + 1
             if best:
-                p.best_loss, p.best_step, p.rollbacks = loss, p.step, 0
+                p.best_loss, p.best_step, p.best_loss_mean, p.rollbacks = loss, p.step, p.loss_mean, 0
             elif self.config.schedule == "plateau" and p.evaluations_since_best % self.config.plateau == 0:
                 p.lr_scale *= self.config.decay
             if best:
@@ -285,6 +286,7 @@ class Trainer:
         )
         self.watcher.evaluated(p, loss, best, preview)
         self._keep_older()
+        return diverged(p, loss, self.checkpoint.model.symbols)
 
     def _validation_loss(self, interrupt: Interrupt) -> float | None:
         assert self.evaluator is not None
