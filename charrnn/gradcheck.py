@@ -88,6 +88,9 @@ class GradientCheck:
         training: dropout and further terms of the objective, which are then part of the model; how many of the first
             time steps are history, which does not count; clipping, which is then part of what is compared.
         seed: of the choice of entries in large blocks.
+
+    Attributes:
+        draw: number of the noise's draw; None for a model without noise, as evaluation sees it.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class GradientCheck:
     ) -> None:
         self.network, self.inputs, self.targets, self.state = network, inputs, targets, state
         self.training, self.seed = training, seed
+        self.draw: int | None = 0
         self.past = training.history
         self.objective = objective_of(training)
         self.chunk = Chunk(network, inputs.shape[1], inputs.shape[0], noise_of(training), self.objective)
@@ -103,7 +107,7 @@ class GradientCheck:
         """The objective of the chunk, from the parameters and the state as they are."""
         self.network.pack()
         self.chunk.set_state(self.state)
-        self.chunk.forward(self.inputs, draw=0)
+        self.chunk.forward(self.inputs, self.draw)
         further = self._further()
         share = 1.0 - self.objective.smoothing
         return share * self.chunk.loss(self.targets, self.past) + further

@@ -17,11 +17,11 @@ KINDS = {
 }
 
 
-def make(kind, dtype, layers=2, hidden=33, embed=0, symbols=40, batch=3, steps=4, seed=0):
-    """A network with random parameters, one chunk's buffers, symbols, and a random state."""
+def make(kind, dtype, layers=2, hidden=33, embed=0, symbols=40, batch=3, steps=4, seed=0, line_break=-1, **further):
+    """A network with random parameters, one chunk's buffers, symbols, and a random state; `further` of its settings."""
     rng = np.random.default_rng(seed)
-    config = ModelConfig(symbols, layers=layers, hidden=hidden, embed=embed, **KINDS[kind])
-    network = Network(config, dtype)
+    config = ModelConfig(symbols, layers=layers, hidden=hidden, embed=embed, **KINDS[kind], **further)
+    network = Network(config, dtype, line_break)
     for _, view in network.parameters.items():
         view[:] = rng.uniform(-0.3, 0.3, view.shape)
     network.pack()

@@ -7,7 +7,7 @@ import pytest
 from test_training import CORPORA, journal_of, prepared, start, train
 
 from charrnn.training.checkpoint import Progress, load_checkpoint
-from charrnn.training.guard import Verdict, judge
+from charrnn.training.guard import Verdict, diverged, judge
 
 APPLY, SKIP, ROLL_BACK = Verdict.APPLY, Verdict.SKIP, Verdict.ROLL_BACK
 
@@ -100,3 +100,43 @@ def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path):
     assert (last.progress.step, last.progress.lr_scale) == (60, 0.5)
     events = [line for line in journal_of(tmp_path / "run") if line.get("name") == "rollback"]
     assert [line["step"] for line in events] == [20]
+
+
+@pytest.mark.parametrize(
+    ("validation", "training", "answer"),
+    [
+        (1.5, 1.4, False),  # as good as the best, or nearly
+        (2.5, 1.2, False),  # overfitting
+        (1.6, 2.5, False),  # a harder text
+        (2.5, 2.5, True),
+        (math.nan, 2.5, True),
+    ],
+)
+def test_a_run_has_diverged_when_both_losses_rose_far(validation, training, answer):
+    progress = Progress(best_loss=1.5, best_loss_mean=1.4, loss_mean=training)
+    assert diverged(progress, validation, 65) is answer
+
+
+def test_small_losses_may_vary():
+    assert not diverged(Progress(best_loss=0.01, best_loss_mean=0.01, loss_mean=0.1), 0.1, 65)
+
+
+def test_a_run_that_got_worse_step_by_step_goes_back_to_its_best(tmp_path):
+    """Parameters drift away little by little, as with too high a rate: no loss is far above the mean of those before."""
+    data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
+    config = {"batch": 8, "seq_len": 16, "steps": 600, "eval_every": 100, "schedule": "constant"}
+
+    def drift(trainer):
+        if 200 < trainer.progress.step and trainer.progress.lr_scale == 1:
+            trainer.network.parameters.flat[:] *= 0.97
+            trainer.network.pack()
+
+    trainer = train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 32, "layers": 1}, config), each_step=drift)
+    lines = journal_of(tmp_path / "run")
+    (event,) = [line for line in lines if line.get("name") == "rollback"]
+    best = [line for line in lines if line["kind"] == "eval" and line["step"] == event["step"]]
+    assert event["step"] == 200
+    assert len(best) == 1
+    assert trainer.progress.step == 600
+    assert trainer.progress.lr_scale == 0.5
+    assert trainer.progress.best_loss < best[0]["loss"]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from networks import KINDS
+from variants import VARIANTS, variant
 
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
@@ -39,6 +40,15 @@ def test_the_memory_foretold_is_that_of_the_arrays(kind, layers, hidden, batch, 
     network = Network(config)
     real = sum(array.nbytes for array in arrays_in([network, Chunk(network, batch, steps)]))
     assert 0.8 < memory_needed(config, batch, steps, vectors=2) / real < 1.35
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_memory_of_variants_is_foretold_too(kind, name):
+    config = ModelConfig(65, layers=3, hidden=100, **KINDS[kind], **variant(name, KINDS[kind]["cell"]))
+    network = Network(config)
+    real = sum(array.nbytes for array in arrays_in([network, Chunk(network, 8, 30)]))
+    assert 0.8 < memory_needed(config, 8, 30, vectors=2) / real < 1.35
 
 
 def test_parameters_are_counted():

@@ -105,6 +105,26 @@ RESUMED = {
             "ema": 0.9,
         },
     ),
+    "every variant": (
+        {
+            "cell": "lstm",
+            "hidden": 17,
+            "layer_norm": True,
+            "residual": True,
+            "tied": True,
+            "zoneout": 0.1,
+            "zoneout_cell": 0.3,
+            "stateless": True,
+        },
+        {
+            "bptt": "20:33",
+            "weight_drop": 0.3,
+            "label_smoothing": 0.1,
+            "activation_penalty": 2.0,
+            "temporal_penalty": 1.0,
+        },
+    ),
+    "zoneout": ({"cell": "gru", "hidden": 17, "zoneout": 0.2}, {"batch": 1, "accumulate": 5, "bptt": "20:25"}),
     "variational": ({"cell": "gru", "hidden": 17}, {"dropout": 0.4, "dropout_kind": "variational"}),
     "rnn sgd": ({"cell": "rnn", "hidden": 17}, {"optimiser": "sgd", "lr": 0.1, "schedule": "linear"}),
 }
@@ -130,6 +150,31 @@ def test_an_interrupted_and_resumed_run_ends_with_the_bits_of_the_uninterrupted_
     ends = [load_checkpoint(tmp_path / run / "last.npz").progress for run in ("whole", "parts")]
     for field in ("step", "epoch", "position", "chars", "best_loss", "best_step", "lr_scale", "evaluations_since_best"):
         assert getattr(ends[0], field) == getattr(ends[1], field), field
+
+
+def test_a_run_of_chunks_of_random_lengths_goes_on_with_the_same_bits(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    model, config = {"cell": "rnn", "hidden": 9}, {"batch": 5, "seq_len": 20, "random_lengths": True, "steps": 60}
+    whole = train(tmp_path / "whole", data, start(tmp_path, data, model, config, "whole"))
+    train(tmp_path / "parts", data, start(tmp_path, data, model, config, "parts"), stop_at=33)
+    parts = train(tmp_path / "parts", data, resume_run(tmp_path / "parts", data, {}))
+    assert whole.progress.position == parts.progress.position
+    assert_same_bits(tmp_path / "whole" / "last.npz", tmp_path / "parts" / "last.npz")
+
+
+def test_short_chunks_make_small_updates(tmp_path):
+    """The rate goes with the length of the chunk."""
+    data = prepared(tmp_path, SHORT_TEXT)
+    config = {"batch": 5, "seq_len": 20, "random_lengths": True, "steps": 40, "schedule": "constant", "warmup": 0.0}
+    rates = []
+    trainer = train(
+        tmp_path / "run",
+        data,
+        start(tmp_path, data, {"cell": "rnn", "hidden": 9}, config),
+        each_step=lambda trainer: rates.append(trainer.lr),
+    )
+    assert rates == [pytest.approx(0.003 * trainer.learner.length(step) / 20) for step in range(40)]
+    assert len(set(rates)) > 4
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])

@@ -37,7 +37,11 @@ def memory_needed(config: ModelConfig, batch: int, steps: int, vectors: int, ite
     """
     kind, rows = layer_type(config), batch * (steps + 1)
     buffers = kind.slots + len(kind.states) + 2  # gates, states, gradient of h, and one that some cells have
-    packed = PACKED_COPIES * parameter_count(replace(config, hidden=panels_for(config.hidden) * W))
-    activations = config.layers * buffers * panels_for(config.hidden) * W * rows
+    buffers += 2 * kind.slots * config.layer_norm + config.residual
+    if config.zoneout or config.zoneout_cell or config.stateless:
+        buffers += len(kind.states) + 1
+    wide = panels_for(config.hidden) * W
+    packed = PACKED_COPIES * parameter_count(replace(config, hidden=wide, embed=wide if config.tied else config.embed))
+    activations = config.layers * buffers * wide * rows
     logits = panels_for(config.symbols) * W * rows
     return itemsize * (vectors * parameter_count(config) + packed + activations + logits)

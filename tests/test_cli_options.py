@@ -1,0 +1,83 @@
+"""Options of a model beyond the plain stack, from the command line: trained, resumed, evaluated, sampled; and refused."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers_cli import charrnn, check_failure
+
+NAMES = "\n".join(("anna", "bert", "carla", "dora", "emil", "frida", "gustav", "hanna") * 30) + "\n"
+SIZES = ("--hidden", "8", "--batch", "2", "--seq-len", "8")
+MODEL = ("--layer-norm", "--residual", "--tied", "--zoneout", "0.1", "--zoneout-cell", "0.2", "--stateless")
+TRAINING = ("--weight-drop", "0.2", "--label-smoothing", "0.1", "--activation-penalty", "1", "--temporal-penalty", "1")
+
+
+@pytest.fixture
+def names(tmp_path):
+    (tmp_path / "names.txt").write_text(NAMES)
+    assert charrnn("prepare", "names.txt", "--out", "data", cwd=tmp_path).returncode == 0
+    return tmp_path
+
+
+def test_a_model_with_everything_is_trained_resumed_evaluated_and_sampled(names):
+    options = (*MODEL, *TRAINING, "--hidden", "8", "--batch", "2", "--bptt", "8:20")
+    begun = charrnn("train", "data", "--out", "run", *options, "--steps", "5", cwd=names)
+    assert begun.returncode == 0, begun.stderr
+    resumed = charrnn("train", "data", "--out", "run", "--resume", "--steps", "9", *MODEL, cwd=names)
+    assert resumed.returncode == 0, resumed.stderr
+    whole = charrnn("train", "data", "--out", "whole", *options, "--steps", "9", cwd=names)
+    assert whole.returncode == 0, whole.stderr
+    one, two = (np.load(names / run / "last.npz", allow_pickle=False) for run in ("run", "whole"))
+    assert [name for name in one.files if name.startswith("param") and not np.array_equal(one[name], two[name])] == []
+    evaluated = charrnn("eval", "run", "--json", cwd=names)
+    assert 0 < json.loads(evaluated.stdout)["loss"] < 4
+    sampled = charrnn("sample", "run", "--length", "20", cwd=names)
+    assert len(sampled.stdout) >= 20
+    config = json.loads((names / "run" / "config.json").read_text())
+    assert config["model"]["stateless"] is True
+    assert config["model"]["embed"] == 8
+    assert config["training"]["bptt"] == "8:20"
+
+
+def test_a_stateless_model_reads_a_name_the_same_wherever_it_stands(names):
+    """The loss of lines does not depend on their order."""
+    trained = charrnn("train", "data", "--out", "run", "--stateless", *SIZES, "--steps", "5", cwd=names)
+    assert trained.returncode == 0, trained.stderr
+    lines = ["anna", "emil", "dora", "gustav"]
+    losses = []
+    for order in (lines, lines[::-1]):
+        (names / "lines.txt").write_text("\n" + "\n".join(order) + "\n")
+        losses.append(json.loads(charrnn("eval", "run", "lines.txt", "--json", cwd=names).stdout)["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--zoneout", "1"), ("--zoneout from 0 up to below 1", "got 1.0")),
+        (("--cell", "gru", "--zoneout-cell", "0.1"), ("--zoneout-cell with an LSTM", "got a gru", "try --zoneout")),
+        (("--tied", "--embed", "3"), ("--embed as wide as --hidden 8", "got 3", "try --embed 8")),
+        (("--bptt", "20:8"), ("K1 <= K2", "'20:8'")),
+        (("--bptt", "8:20", "--seq-len", "8"), ("--bptt or --seq-len, got both",)),
+        (("--bptt", "8:20", "--random-lengths"), ("--bptt or --random-lengths, got both",)),
+        (("--weight-drop", "1.5"), ("--weight-drop from 0 up to below 1",)),
+        (("--label-smoothing", "-0.1"), ("--label-smoothing from 0 up to below 1",)),
+        (("--temporal-penalty", "-1"), ("--temporal-penalty of 0 or more",)),
+    ],
+)
+def test_bad_options_are_one_clear_error(names, options, parts):
+    result = charrnn("train", "data", "--out", "run", "--hidden", "8", *options, cwd=names)
+    check_failure(result, *parts)
+    assert not (names / "run").exists()
+
+
+def test_a_text_without_lines_cannot_be_stateless(tmp_path):
+    (tmp_path / "text.txt").write_text("abcd" * 100)
+    charrnn("prepare", "text.txt", "--out", "data", cwd=tmp_path)
+    check_failure(charrnn("train", "data", "--out", "run", "--stateless", *SIZES, cwd=tmp_path), "line break")
+
+
+def test_a_resumed_run_keeps_its_model(names):
+    assert charrnn("train", "data", "--out", "run", *SIZES, "--steps", "2", cwd=names).returncode == 0
+    result = charrnn("train", "data", "--out", "run", "--resume", "--steps", "4", "--layer-norm", cwd=names)
+    check_failure(result, "--layer-norm")
