@@ -1,4 +1,4 @@
-"""Options of a model beyond the plain stack, from the command line: trained, resumed, evaluated, sampled; and refused."""
+"""Options beyond the plain stack, from the command line: trained, resumed, evaluated, sampled; and refused."""
 
 import json
 

@@ -122,12 +122,12 @@ def test_small_losses_may_vary():
 
 
 def test_a_run_that_got_worse_step_by_step_goes_back_to_its_best(tmp_path):
-    """Parameters drift away little by little, as with too high a rate: no loss is far above the mean of those before."""
+    """Parameters drift away little by little, as with too high a rate: no loss is far above those before."""
     data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
     config = {"batch": 8, "seq_len": 16, "steps": 600, "eval_every": 100, "schedule": "constant"}
 
     def drift(trainer):
-        if 200 < trainer.progress.step and trainer.progress.lr_scale == 1:
+        if trainer.progress.step > 200 and trainer.progress.lr_scale == 1:
             trainer.network.parameters.flat[:] *= 0.97
             trainer.network.pack()
 

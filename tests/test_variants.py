@@ -1,5 +1,7 @@
 """Variants of the network: against plain NumPy, finite differences, and the laws that the plain network keeps."""
 
+from itertools import pairwise
+
 import numpy as np
 import oracle_variants
 import pytest
@@ -45,6 +47,7 @@ def test_gradients_agree_with_finite_differences(kind, name):
     """With masks, and for "zoneout" without too, as dynamic evaluation learns."""
     model = ModelConfig(6, layers=2, hidden=4, **KINDS[kind], **variant(name, CELLS[kind]))
     symbols = np.random.default_rng(0).integers(0, 6, (7, 3))
+    symbols[[0, 3], [1, 2]] = LINE_BREAK
     network = random_network(model, seed=1)
     check = GradientCheck(network, symbols[:-1], symbols[1:], random_state(network, 3, 2), TrainConfig(clip_norm=0))
     assert [r for r in check.run() if not r.passed] == []
@@ -119,18 +122,19 @@ def test_text_is_sampled_from_the_forward_pass(kind, name):
     m.network.parameters["b_y"][LINE_BREAK] += 0.3  # so that lines end now and then
     m.network.pack()
     sampler = Sampler(m.network, 1, temperature=0.0)
-    sampler.feed(np.array([2, 1]))
+    prompt = [2, LINE_BREAK, 1, LINE_BREAK, 3, 1]
+    sampler.feed(np.array(prompt))
     drawn = np.concatenate([sampler.take(length)[:, 0] for length in (PIECE, 20)])
-    text = np.concatenate([[2, 1], drawn])
+    text = np.concatenate([prompt, drawn])
     m.inputs, m.state = text[:-1, None], {name: np.zeros_like(value) for name, value in m.state.items()}
-    assert logits_of(m)[1:, 0].argmax(axis=1).tolist() == drawn.tolist()
+    assert logits_of(m)[len(prompt) - 1 :, 0].argmax(axis=1).tolist() == drawn.tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_line_is_read_as_if_it_stood_alone(kind):
     m = make_variant(kind, "stateless", batch=1, steps=12)
     lines = [[0, 3, 4], [0, 5], [0, 1, 2, 6, 5], [0, 4]]
-    m.inputs = np.array(sum(lines, []))[:, None]
+    m.inputs = np.concatenate(lines)[:, None]
     logits = logits_of(m)[:, 0]
     start = 0
     for line in lines:
@@ -148,7 +152,7 @@ def test_zoneout_keeps_that_share_of_the_units(rate):
     for t in range(len(m.inputs)):
         m.chunk.forward(m.inputs[t : t + 1], draw=t)
         h.append(m.chunk.state()["h"][0])
-    kept = np.array([(now == before).mean() for before, now in zip(h, h[1:], strict=False)])
+    kept = np.array([(now == before).mean() for before, now in pairwise(h)])
     assert abs(kept.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / (40 * 30 * 64))
 
 

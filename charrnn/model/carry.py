@@ -156,6 +156,7 @@ class Carry:
             kept_c=layer.rows(batch) if has_c else nothing,
             saved=layer.rows(batch),
         )
+        self.fresh = np.zeros(batch, np.bool_)
         self.expect()
 
     @property
@@ -189,8 +190,13 @@ class Carry:
         a = self.arrays
         a.ends[: (steps - 1) * batch] = begins[1:].reshape(-1)
         a.ends[(steps - 1) * batch : steps * batch] = False
+        self.fresh = begins[0]
         for state in (a.h, a.c_state):
-            state[:, :batch][:, begins[0]] = 0
+            state[:, :batch][:, self.fresh] = 0
+
+    def no_lines(self) -> None:
+        """No line begins inside the next steps."""
+        self.arrays.ends[:] = False
 
     def forget_future(self) -> None:
         """No gradient comes from beyond the chunk's end."""
@@ -198,7 +204,8 @@ class Carry:
         self.arrays.kept_c[:] = 0
 
     def add_to(self, gradient: dict[str, Array]) -> None:
-        """Add to the gradient of the state before the chunk what went past the cell."""
+        """Add to the gradient of the state before the chunk what went past the cell; it is 0 where a line began."""
         for name, kept in (("h", self.arrays.kept_h), ("c", self.arrays.kept_c)):
             if name in gradient:
                 gradient[name] += rows_of(kept, gradient[name].shape[1])
+                gradient[name][self.fresh] = 0

@@ -52,6 +52,9 @@ class Sampler:
         """The next `length` symbols of every stream: (length, B) int32, length at most PIECE."""
         out = np.zeros((length, self.count), np.int32)
         self.chunk.make_room()
+        for layer in self.chunk.layers:
+            if layer.carry is not None:
+                layer.carry.no_lines()  # of a text that was fed; the kernel sees to those that are drawn
         generate(
             self._weights,
             tuple(layer.arrays for layer in self.chunk.layers),
