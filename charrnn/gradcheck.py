@@ -122,12 +122,12 @@ class GradientCheck:
             log_p = logits - peak - np.log(np.exp(logits - peak).sum(axis=1, keepdims=True))
             total -= goal.smoothing * float(log_p.mean())
         given, output = (
-            rows_of(buffer, config.hidden)[row + first : row + self.inputs.size]
+            rows_of(buffer, config.hidden)[row : row + self.inputs.size].reshape(*self.inputs.shape, -1)
             for buffer, row in (self.chunk.given_by_top(), self.chunk.layers[-1].output)
         )
-        total += goal.activation * float(np.square(given).mean())
-        if len(self.inputs) - self.past > 1:
-            changes = output[self.inputs.shape[1] :] - output[: -self.inputs.shape[1]]
+        total += goal.activation * float(np.square(given[self.past :]).mean())
+        changes = np.diff(output[max(0, self.past - 1) :], axis=0)
+        if changes.size:
             total += goal.temporal * float(np.square(changes).mean())
         return total
 
@@ -147,7 +147,7 @@ class GradientCheck:
             results.append(self._compare(f"state {name}", values, d_state[name]))
         if self.training.clip_norm or self.training.clip_value:
             results.append(self._compare_clipping())
-        self.loss()
+        self.network.pack()
         return results
 
     def _compare(self, name: str, values: Array, analytic: Array) -> BlockResult:

@@ -59,6 +59,7 @@ def test_a_stateless_model_reads_a_name_the_same_wherever_it_stands(names):
         (("--tied", "--embed", "3"), ("--embed as wide as --hidden 8", "got 3", "try --embed 8")),
         (("--bptt", "20:8"), ("K1 <= K2", "'20:8'")),
         (("--bptt", "8:20", "--seq-len", "8"), ("--bptt or --seq-len, got both",)),
+        (("--bptt", "3000:4000"), ("K1 of --bptt", "try a smaller --batch or K1")),
         (("--bptt", "8:20", "--random-lengths"), ("--bptt or --random-lengths, got both",)),
         (("--weight-drop", "1.5"), ("--weight-drop from 0 up to below 1",)),
         (("--label-smoothing", "-0.1"), ("--label-smoothing from 0 up to below 1",)),
@@ -75,6 +76,25 @@ def test_a_text_without_lines_cannot_be_stateless(tmp_path):
     (tmp_path / "text.txt").write_text("abcd" * 100)
     charrnn("prepare", "text.txt", "--out", "data", cwd=tmp_path)
     check_failure(charrnn("train", "data", "--out", "run", "--stateless", *SIZES, cwd=tmp_path), "line break")
+
+
+def test_a_prompt_to_a_stateless_model_begins_a_line(names):
+    """What it does is what the beginning of a line does, and the line break is not printed."""
+    trained = charrnn("train", "data", "--out", "run", "--stateless", *SIZES, "--steps", "5", cwd=names)
+    assert trained.returncode == 0, trained.stderr
+    sampled = [
+        charrnn("sample", "run", "--prompt", prompt, "--length", "40", "--temperature", "0", cwd=names).stdout
+        for prompt in ("an", "\nan", "gustav\nan")
+    ]
+    assert sampled[0].startswith("an")
+    assert sampled[1] == "\n" + sampled[0]
+    assert sampled[2] == "gustav\n" + sampled[0]
+
+
+def test_gradcheck_refuses_what_it_would_not_check(names):
+    assert charrnn("train", "data", "--out", "run", *SIZES, "--steps", "2", cwd=names).returncode == 0
+    check_failure(charrnn("gradcheck", "run", "--data", "data", "--layer-norm", cwd=names), "--layer-norm")
+    check_failure(charrnn("gradcheck", "--bptt", "3:6", "--seq-len", "4", cwd=names), "--bptt or --seq-len")
 
 
 def test_a_resumed_run_keeps_its_model(names):

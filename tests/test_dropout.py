@@ -33,6 +33,12 @@ def test_units_are_dropped_at_the_rate_and_the_mean_is_kept(rate):
         assert np.abs(means - rate).max() < 6 * np.sqrt(rate * (1 - rate) * len(means) / values.size)
 
 
+def test_a_rate_of_nearly_one_keeps_a_few():
+    values = mask(1 - 1e-9, rows=3000, period=3000)
+    assert 0 < (values != 0).sum() < 60
+    assert values.max() == 65536
+
+
 @pytest.mark.parametrize("changed", [{"seed": 9}, {"step": 9}, {"site": 9}])
 def test_each_counter_gives_another_mask(changed):
     same = (mask() == mask(**changed)).mean()

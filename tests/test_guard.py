@@ -56,12 +56,12 @@ def test_a_text_that_becomes_harder_is_accepted():
 
 
 @pytest.mark.parametrize("times", [1, 4])
-def test_a_run_survives_spikes(tmp_path, times):
+@pytest.mark.parametrize("further", [{}, {"batch": 4, "accumulate": 2, "bptt": "16:24"}])
+def test_a_run_survives_spikes(tmp_path, times, further):
     """Parameters are made useless in the middle of a run: it goes back, at half the rate, and ends well."""
     data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
-    checkpoint = start(
-        tmp_path, data, {"hidden": 16, "layers": 1}, {"batch": 8, "seq_len": 16, "steps": 200, "schedule": "constant"}
-    )
+    config = {"batch": 8, "seq_len": 16, "steps": 200, "schedule": "constant"} | further
+    checkpoint = start(tmp_path, data, {"hidden": 16, "layers": 1}, config)
     spikes = [60] + [65] * (times - 1)
 
     def spoil(trainer):
@@ -124,7 +124,7 @@ def test_small_losses_may_vary():
 def test_a_run_that_got_worse_step_by_step_goes_back_to_its_best(tmp_path):
     """Parameters drift away little by little, as with too high a rate: no loss is far above those before."""
     data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
-    config = {"batch": 8, "seq_len": 16, "steps": 600, "eval_every": 100, "schedule": "constant"}
+    config = {"batch": 8, "seq_len": 16, "steps": 600, "eval_every": 100, "schedule": "constant", "keep": 9}
 
     def drift(trainer):
         if trainer.progress.step > 200 and trainer.progress.lr_scale == 1:
@@ -140,3 +140,6 @@ def test_a_run_that_got_worse_step_by_step_goes_back_to_its_best(tmp_path):
     assert trainer.progress.step == 600
     assert trainer.progress.lr_scale == 0.5
     assert trainer.progress.best_loss < best[0]["loss"]
+    kept = {path.name: load_checkpoint(path).progress.lr_scale for path in (tmp_path / "run").glob("step-*.npz")}
+    assert {name: 1 if name <= "step-000000200.npz" else 0.5 for name in kept} == kept
+    assert len(kept) == 6

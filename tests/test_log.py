@@ -72,3 +72,12 @@ def test_a_folder_without_a_journal_is_named(tmp_path):
     check_failure(charrnn("log", "empty", cwd=tmp_path), "empty", "log.jsonl")
     (tmp_path / "empty" / "log.jsonl").touch()
     check_failure(charrnn("log", "empty", cwd=tmp_path), "got none")
+
+
+def test_a_validation_loss_that_was_no_number_is_shown_as_none(tmp_path):
+    (tmp_path / "run").mkdir()
+    lines = [*LINES, train_line(600, 3.0), eval_line(600, 1.0) | {"loss": None, "bpc": None}]
+    (tmp_path / "run" / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = charrnn("log", "run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "none" in result.stdout

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,7 +33,9 @@ from charrnn.cli.options import (
     WeightDrop,
     Zoneout,
     ZoneoutCell,
+    explicit,
     print_json,
+    refuse_both_lengths,
     say,
     settings_of,
     start_engine,
@@ -86,6 +89,7 @@ def gradcheck(
 ) -> None:
     """Compare every gradient with finite differences, in float64; exit with 1 if one is wrong."""
     start_engine(threads)
+    refuse_both_lengths(context)
     if (source is None) != (data is None):
         raise ConfigError(
             "expected a checkpoint together with --data, got one alone; try charrnn gradcheck RUN --data DATA"
@@ -94,7 +98,7 @@ def gradcheck(
     if source is None or data is None:
         check = _synthetic(ModelConfig(**settings_of(context, ModelConfig)), sizes)
     else:
-        check = _trained(source, data, sizes)
+        check = _trained(source, data, sizes, explicit(context, [field.name for field in fields(ModelConfig)]))
     results = check.run(lambda block: say(f"checking {block} ...") if sys.stderr.isatty() else None)
     _show(results, as_json)
     if not all(result.passed for result in results):
@@ -113,8 +117,8 @@ def _synthetic(model: ModelConfig, sizes: TrainConfig) -> GradientCheck:
     return GradientCheck(network, symbols[:-1], symbols[1:], state, sizes, sizes.seed)
 
 
-def _trained(source: Path, data: Path, sizes: TrainConfig) -> GradientCheck:
-    """A trained model on the beginning of its data, from a random state."""
+def _trained(source: Path, data: Path, sizes: TrainConfig, asked: dict[str, Any]) -> GradientCheck:
+    """A trained model on the beginning of its data, from a random state; `asked` of its settings must be its own."""
     import numpy as np
 
     from charrnn.errors import CheckpointError
@@ -122,8 +126,10 @@ def _trained(source: Path, data: Path, sizes: TrainConfig) -> GradientCheck:
     from charrnn.text.data import open_data
     from charrnn.text.streams import Streams
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.training.run import refuse_changes
 
     checkpoint, text = load_checkpoint(find_checkpoint(source)), open_data(data)
+    refuse_changes(checkpoint.model.as_dict(), asked, f"{source} has it")
     if checkpoint.vocabulary != text.vocabulary:
         raise CheckpointError(
             f"expected data with the model's vocabulary ({len(checkpoint.vocabulary)} symbols), got {data} with "

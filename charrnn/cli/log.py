@@ -66,7 +66,7 @@ def _print_table(rows: list[tuple[Line, Line | None]]) -> None:
     for name in ("step", "epoch", "chars", "minutes", "train nats", "val nats", "val bpc", "rate"):
         table.add_column(name, justify="right")
     for train, evaluation in rows:
-        validation = ("", "") if evaluation is None else (f"{evaluation['loss']:.4f}", f"{evaluation['bpc']:.4f}")
+        validation = ("", "") if evaluation is None else (_figure(evaluation["loss"]), _figure(evaluation["bpc"]))
         table.add_row(
             f"{train['step']:,}",
             f"{train['epoch']:.2f}",
@@ -79,11 +79,16 @@ def _print_table(rows: list[tuple[Line, Line | None]]) -> None:
     Console().print(table)
 
 
+def _figure(number: float | None) -> str:
+    return "none" if number is None else f"{number:.4f}"
+
+
 def chart(train: list[Line], evaluations: list[Line], lines: list[Line]) -> list[str]:
     """Losses (nats) against characters trained on, drawn with characters."""
     chars = {line["step"]: line["chars"] for line in lines if line["kind"] == "train"}
     points = [(line["chars"], line["loss"], TRAINING) for line in train]
     points += [(chars[e["step"]], e["loss"], VALIDATION) for e in evaluations if e["step"] in chars]
+    points = [point for point in points if point[1] is not None]
     if len(points) < 2:
         return []
     right, low, high = max(p[0] for p in points), min(p[1] for p in points), max(p[1] for p in points)

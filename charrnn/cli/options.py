@@ -37,8 +37,10 @@ DropoutInput = Annotated[float, typer.Option(help="Share of characters dropped a
 DropoutOutput = Annotated[float, typer.Option(help="Share of units dropped before the softmax.")]
 WeightDrop = Annotated[float, typer.Option(help="Share of recurrent weights dropped, a mask a chunk.")]
 LabelSmoothing = Annotated[float, typer.Option(help="Share of the wanted distribution that is uniform.")]
-ActivationPenalty = Annotated[float, typer.Option(help="Factor of the mean square of the top layer's output.")]
-TemporalPenalty = Annotated[float, typer.Option(help="Factor of the mean square of its change from step to step.")]
+ActivationPenalty = Annotated[float, typer.Option(help="Factor of the mean square of what the output layer sees.")]
+TemporalPenalty = Annotated[
+    float, typer.Option(help="Factor of the mean square of the top layer's change from step to step.")
+]
 Bptt = Annotated[
     str,
     typer.Option(metavar="K1:K2", help="Move on K1 steps, propagate back over K2.", show_default="both are --seq-len"),
@@ -83,6 +85,12 @@ def explicit(context: typer.Context, names: list[str]) -> dict[str, Any]:
 def settings_of(context: typer.Context, config: type) -> dict[str, Any]:
     """The parameters of the command line that are fields of a configuration."""
     return {field.name: context.params[field.name] for field in fields(config) if field.name in context.params}
+
+
+def refuse_both_lengths(context: typer.Context) -> None:
+    """Raise ConfigError when --bptt, which says how long a chunk is, is given beside --seq-len."""
+    if context.params["bptt"] and explicit(context, ["seq_len"]):
+        raise ConfigError("expected --bptt or --seq-len, got both; try --bptt alone: its K1 is the --seq-len")
 
 
 def say_skipped(count: int, where: str) -> None:

@@ -142,9 +142,8 @@ class Display:
             say(text)
 
 
-def summary(run: Path, checkpoint: Checkpoint) -> None:
+def summary(run: Path, p: Progress) -> None:
     """The table at the end of a run."""
-    p = checkpoint.progress
     rate = p.chars / p.seconds if p.seconds else 0.0
     names = [str(run / name) for name in ("best.npz", "last.npz") if (run / name).is_file()]
     rows = {"steps": f"{p.step:,}"}

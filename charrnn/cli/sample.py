@@ -54,7 +54,9 @@ def sample(
     start = vocabulary.encode(codes, "the prompt", unknown)
     say_skipped(len(codes) - len(start), "the prompt")
     sampler = Sampler(checkpoint.network(), count, temperature, seed)
-    sampler.feed(start if len(start) else vocabulary.beginning)
+    # Lines that are independent begin after a line break, so a prompt does too.
+    before = vocabulary.beginning if checkpoint.model.stateless or not len(start) else start[:0]
+    sampler.feed(np.concatenate([before, start]))
     pieces = []
     shown = Writer(live=count == 1 and not as_json)
     shown.write(vocabulary.decode(start))

@@ -39,6 +39,7 @@ from charrnn.cli.options import (
     ZoneoutCell,
     explicit,
     print_json,
+    refuse_both_lengths,
     say,
     start_engine,
 )
@@ -188,18 +189,19 @@ def train(
             say(f"{out} is finished already; try more --epochs, --steps or --minutes")
             return
         trainer.run(interrupt)
-    summary(out, checkpoint)
+    p = trainer.progress
+    summary(out, p)
     if as_json:
-        best = checkpoint.progress.best_loss
+        best = p.best_loss
         print_json(
             {
                 "run": str(out),
-                "step": checkpoint.progress.step,
-                "chars": checkpoint.progress.chars,
-                "seconds": checkpoint.progress.seconds,
+                "step": p.step,
+                "chars": p.chars,
+                "seconds": p.seconds,
                 "best_val_loss": best,
                 "best_val_bpc": None if best is None else best / math.log(2),
-                "best_step": checkpoint.progress.best_step,
+                "best_step": p.best_step,
                 "interrupted": bool(interrupt.asked),
             }
         )
@@ -210,8 +212,7 @@ def train(
 
 def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
     """All settings: those of the command line, then those of the preset, then the usual ones."""
-    if context.params["bptt"] and "seq_len" in explicit(context, ["seq_len"]):
-        raise ConfigError("expected --bptt or --seq-len, got both; try --bptt alone: its K1 is the --seq-len")
+    refuse_both_lengths(context)
     if preset is None:
         return context.params
     if preset not in PRESETS:

@@ -20,7 +20,7 @@ LEVELS = 1 << 16
 
 def threshold_and_scale(rate: float) -> tuple[np.uint64, float]:
     """The 16-bit number below which a unit is dropped, and the factor of those that are kept."""
-    threshold = round(rate * LEVELS)
+    threshold = min(round(rate * LEVELS), LEVELS - 1)
     return np.uint64(threshold), LEVELS / (LEVELS - threshold)
 
 

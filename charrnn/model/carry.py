@@ -135,11 +135,12 @@ class Carry:
     Args:
         layer: the layer.
         cell: its arrays.
+        carried: [P, B, W], what the cell itself carries back.
         batch, steps: B and T.
         rates: k for each state.
     """
 
-    def __init__(self, layer: Any, cell: Any, batch: int, steps: int, rates: dict[str, float]) -> None:
+    def __init__(self, layer: Any, cell: Any, carried: Array, batch: int, steps: int, rates: dict[str, float]) -> None:
         n, has_c = batch * steps, "c" in layer.states
         nothing = cell.h[:0]
         self.batch, self.rates, self.masked = batch, rates, False
@@ -151,7 +152,7 @@ class Carry:
             keep_h=layer.rows(n),
             keep_c=layer.rows(n) if has_c else nothing,
             ends=np.zeros(n, np.bool_),
-            d_state=layer.carried_gradient(cell, batch),
+            d_state=carried,
             kept_h=layer.rows(batch),
             kept_c=layer.rows(batch) if has_c else nothing,
             saved=layer.rows(batch),

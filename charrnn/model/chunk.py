@@ -65,7 +65,9 @@ class Chunk:
         self.advance = 0
         for name, plain in state.items():
             for layer, values in zip(self.layers, plain, strict=True):
-                set_rows(layer.states[name][:, : self.batch], values)
+                buffer = layer.states[name][:, : self.batch]
+                buffer[:] = 0  # the padding too, where a broken update may have left what is no number
+                set_rows(buffer, values)
 
     def reset_state(self) -> None:
         """Begin the next chunk from a state of zeros."""
@@ -118,7 +120,7 @@ class Chunk:
         return float(self.losses[first : wanted.size].sum(dtype=np.float64)) / count
 
     def backward(self) -> None:
-        """Write the gradients of the mean loss into network.gradients; gradients stop at the chunk's start."""
+        """Write the gradients of the objective into network.gradients; gradients stop at the chunk's start."""
         rows = self.steps * self.batch
         self.output_gradient(rows)
         self.output_backward(rows)
@@ -131,7 +133,7 @@ class Chunk:
                 self.input_backward(index, rows)
         if self.network.config.tied:
             d_embed = self.network.gradients["embed"]
-            d_embed += self.d_output_weights.T
+            d_embed += self.network.d_output_weights.T
 
     def given_by_top(self) -> tuple[Array, int]:
         """What the output layer sees, after `forward`: a buffer, and the row where it begins."""
@@ -194,7 +196,7 @@ class Chunk:
 
     def _add_temporal_penalty(self, dh: Array, rows: int) -> None:
         """To the gradient of the top layer's output; see `Objective`."""
-        first = self.past * self.batch
+        first = max(0, self.past - 1) * self.batch
         count = rows - first - self.batch
         if self.objective.temporal and count > 0:
             output, row = self.layers[-1].output
@@ -247,11 +249,7 @@ class Chunk:
         zero = network.layers[-1].zero
         top, row = self.given_by_top()
         gradient_product(top, row, self.logits, rows, zero, output.d_w_y, threads)
-        config = network.config
-        self.d_output_weights = (
-            np.empty((config.hidden, config.symbols), network.dtype) if config.tied else network.gradients["W_y"]
-        )
-        unpack(output.d_w_y, 1, ONE_GATE, self.d_output_weights)
+        unpack(output.d_w_y, 1, ONE_GATE, network.d_output_weights)
         column_sums(self.logits, rows, self.ones, zero, output.d_b_y, threads)
         network.gradients["b_y"][:] = output.d_b_y[: output.symbols]
 

@@ -81,7 +81,7 @@ class AfterArrays(NamedTuple):
 
     w_h: Array  # [3P, P * W, W] of r, z, n
     w_h_t: Array  # [P, 3P * W, W]
-    b_hn: Array  # (P * W,)
+    m_start: Array  # (P * W,): what m begins with, b_hn unless it is normalised
     gates: Array  # [4P, N, W]: n, r, z, m
     recurrent: Array  # [3P, N, W]: r, z, m, a view of gates
     h: Array  # [P, B + N, W]
@@ -109,7 +109,7 @@ def _after_forward_products(arrays, stage, row, batch, rows, j):  # type: ignore
     s = arrays
     panels = s.h.shape[0]
     add_products(s.h, row, rows, s.w_h, j, panels, 2, s.recurrent, row)
-    panel_product(s.h, row, rows, s.w_h, 2 * panels + j, s.recurrent, 2 * panels + j, row, s.b_hn, j * W, 0)
+    panel_product(s.h, row, rows, s.w_h, 2 * panels + j, s.recurrent, 2 * panels + j, row, s.m_start, j * W, 0)
 
 
 def _after_forward_equations(arrays, stage, row, batch, rows, j):  # type: ignore[no-untyped-def]

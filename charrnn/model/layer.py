@@ -151,7 +151,7 @@ class Layer(ABC):
         """What reaches the state before the chunk through the cell, after the backward pass: each plain (B, H)."""
 
     def carried_gradient(self, cell: Any, batch: int) -> Array:
-        """The buffer [P, B, W] in which the gradient goes back that does not pass through the weights."""
+        """The buffer [P, B, W] in which the cell takes gradients back past the weights; of most cells nothing."""
         return self.rows(batch)
 
     def _packed_gradient(self, a: Array, d: Array, rows: int, first: int = 0) -> None:
@@ -176,7 +176,9 @@ class LayerBuffers:
 
     Attributes:
         cell: the cell's arrays.
-        arrays: what runs through time: the cell's arrays, or what wraps them.
+        arrays: what runs through time: the cell's arrays, perhaps extended.
+        carry, norm: what they are extended with.
+        carried: see `Layer.carried_gradient`.
     """
 
     def __init__(self, layer: Layer, batch: int, steps: int) -> None:
@@ -184,13 +186,13 @@ class LayerBuffers:
         self.layer, self.batch = layer, batch
         self.cell = self.arrays = layer.cell_arrays(batch, steps)
         self.carry = self.norm = None
+        self.carried = layer.carried_gradient(self.cell, batch)
         if config.zoneout or config.zoneout_cell or config.stateless:
             rates = {"h": config.zoneout, "c": config.zoneout_cell}
-            self.carry = Carry(layer, self.cell, batch, steps, rates)
+            self.carry = Carry(layer, self.cell, self.carried, batch, steps, rates)
             self.arrays = self.carry.arrays
         if config.layer_norm:
             self.norm = self.arrays = normalised_arrays(layer, self.arrays, batch * steps, layer.dtype)
-        self._forgotten = layer.carried_gradient(self.cell, batch)
 
     @property
     def states(self) -> dict[str, Array]:
@@ -217,7 +219,7 @@ class LayerBuffers:
 
         What flows back from beyond the chunk's end is zero: the truncation of TBPTT.
         """
-        self._forgotten[:] = 0
+        self.carried[:] = 0
         if self.carry is not None:
             self.carry.forget_future()
         recurrence.backward(self.cell, self.arrays, self.layer.phases, steps, self.batch)

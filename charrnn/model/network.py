@@ -76,6 +76,9 @@ class Network:
         )
         self.upper_inputs = [UpperInput(layer) for layer in self.layers[1:]]
         self.output = Output(config.hidden, config.symbols, dtype)
+        self.d_output_weights: Array = (  # (H, V); with a tied embedding its transpose is added to that of the input
+            np.empty((config.hidden, config.symbols), dtype) if config.tied else self.gradients["W_y"]
+        )
 
     def of_layer(self, index: int, parameters: Parameters) -> dict[str, Array]:
         """The parameters, or their gradients, of one layer, under their names without the layer's."""

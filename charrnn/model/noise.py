@@ -19,7 +19,7 @@ def site(kind: str, layer: int = 0) -> np.uint64:
 
 @dataclass(frozen=True)
 class Noise:
-    """Rates of dropout.
+    """Rates of dropout, and the masks of dropout and zoneout.
 
     Args:
         between: on the output of each layer that feeds another one.
@@ -74,7 +74,7 @@ class Objective:
 
     Args:
         smoothing: share of the wanted distribution that is uniform (Szegedy et al. 2016).
-        activation: factor of the mean square of what the output layer sees of the top layer, after dropout.
+        activation: factor of the mean square of what the output layer sees, after dropout.
         temporal: factor of the mean square of the top layer's change from one time step to the next, before dropout
             (both Merity, McCann & Socher 2017, "Revisiting Activation Regularization for Language RNNs").
     """

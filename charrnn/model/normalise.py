@@ -48,7 +48,9 @@ def through_gain(d: Vector, gain: Vector) -> tuple[Vector, ...]:
     return d, d * gain
 
 
-def backward(dx: Vector, x: Vector, inside: Vector, *, mean: Vector, slope: Vector, scale: Vector) -> Vector:
+def through_normalisation(
+    dx: Vector, x: Vector, inside: Vector, *, mean: Vector, slope: Vector, scale: Vector
+) -> Vector:
     """The gradient of a, given that of x, its mean, and the mean of its product with x."""
     return (dx - mean * inside - x * slope) * scale
 
@@ -56,7 +58,7 @@ def backward(dx: Vector, x: Vector, inside: Vector, *, mean: Vector, slope: Vect
 centre_kernel = pointwise(centre)
 scale_and_shift_kernel = pointwise(scale_and_shift)
 through_gain_kernel = pointwise(through_gain)
-backward_kernel = pointwise(backward)
+through_normalisation_kernel = pointwise(through_normalisation)
 
 
 NORMALISED = "Normalised"
@@ -130,7 +132,7 @@ def _backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ig
                 for r in range(row, row + rows):
                     at = ((slot * panels + j) * n + r) * W
                     scalars = (s.mean[slot, r], s.slope[slot, r], s.scale[slot, r])
-                    backward_kernel((s.gates, s.x, s.inside, s.gates), (at, at, j * W, at), scalars, W)
+                    through_normalisation_kernel((s.gates, s.x, s.inside, s.gates), (at, at, j * W, at), scalars, W)
 
 
 def implement_normalised(arrays_class: type) -> type:

@@ -16,7 +16,7 @@ class Streams:
     Args:
         symbols: (n,) the text, which may be memory-mapped.
         batch: B, how many streams.
-        seq_len: the most time steps of a chunk.
+        seq_len: time steps of a chunk, unless others are asked for.
 
     Attributes:
         steps: time steps in one stream; each step predicts one character of every stream.
@@ -34,11 +34,6 @@ class Streams:
             )
         size = symbols.itemsize
         self._view = as_strided(symbols, (batch, self.steps + 1), (self.steps * size, size), writeable=False)
-
-    @property
-    def chunks(self) -> int:
-        """How many chunks make one epoch; the last may be shorter."""
-        return -(-self.steps // self.seq_len)
 
     def chunk(
         self, position: int, steps: int | None = None, past: int = 0

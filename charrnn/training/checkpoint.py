@@ -11,7 +11,7 @@ Arrays under plain names:
     parameters/NAME             float32, unpacked
     optimiser/m/NAME, .../v/... moments, as far as the optimiser has them
     average/NAME                moving average of the parameters, if the run has one
-    state/h, state/c            (L, B, H) hidden state before the next chunk, of all B streams
+    state/h, state/c            (L, B, H) hidden state before the next chunk and its history, of all B streams
 """
 
 from __future__ import annotations

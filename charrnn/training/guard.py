@@ -13,10 +13,8 @@ MEMORY = 0.99  # of the running mean and variance of the loss
 PATIENCE = 3  # updates skipped in a row before something is done
 TIMES_MEAN, DEVIATIONS = 3.0, 8.0  # a loss is far above its mean when it is above both bounds
 FIRST_STEPS = 50  # during which the mean means little
-RISE, RISE_OF_GUESSING = (
-    1.25,
-    0.1,
-)  # a loss has risen far when it is above so many times its best, and by so much of ln V
+RISE = 1.25  # a loss has risen far when it is above so many times its best ...
+RISE_OF_GUESSING = 0.1  # ... and by so much of ln V
 
 
 class Verdict(Enum):

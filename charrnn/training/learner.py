@@ -33,6 +33,11 @@ def streams_of(symbols: Symbols, config: TrainConfig) -> Streams:
         DataError: the text is too short for them.
     """
     streams = config.batch * config.accumulate
+    if config.history and len(symbols) <= streams * config.seq_len:
+        raise DataError(
+            f"expected a training text of more than batch x K1 of --bptt = {streams * config.seq_len} characters, "
+            f"got {len(symbols)}; try a smaller --batch or K1"
+        )
     if config.accumulate > 1 and len(symbols) <= streams * config.seq_len:
         raise DataError(
             f"expected a training text of more than batch x accumulate x seq-len = {streams * config.seq_len} "
@@ -47,7 +52,7 @@ class Learner:
     Args:
         network: its gradients are written.
         symbols: (n,) the training text.
-        config: batch, accumulate, seq_len and noise.
+        config: batch, accumulate, lengths of chunks, noise and objective.
     """
 
     def __init__(self, network: Network, symbols: Symbols, config: TrainConfig) -> None:
@@ -78,7 +83,7 @@ class Learner:
         self.set_state({name: np.zeros_like(values) for name, values in self.state().items()})
 
     def learn(self, position: int, step: int) -> tuple[float, int, int]:
-        """Gradient of the mean loss of the next chunk; the state moves on when it is accepted.
+        """Gradient of the objective of the next chunk; the state moves on when it is accepted.
 
         Args:
             position: time step in the streams.
@@ -139,6 +144,6 @@ class Learner:
         """Have the kernels compiled; nothing changes but the gradients."""
         state = self.state()
         inputs, targets = self.streams.chunk(0)
-        self._pass(inputs[:1, : self.config.batch], targets[:1, : self.config.batch], past=0, draw=0)
+        self._pass(inputs[:2, : self.config.batch], targets[:2, : self.config.batch], past=0, draw=0)
         self.network.pack()
         self.set_state(state)

@@ -126,13 +126,14 @@ class Trainer:
             if now - logged >= LOG_SECONDS or self.finished() or interrupt.asked:
                 self.log(journal, since)
                 since, logged = Interval(), now
-            evaluation_due = self.progress.step % self.eval_every == 0 and not interrupt.asked
+            at_its_time = self.progress.step % self.eval_every == 0
+            evaluation_due = (at_its_time or self.finished()) and not interrupt.asked
             save_due = evaluation_due or now - saved >= SAVE_SECONDS
             if (save_due or self.finished() or interrupt.asked) and self._broken():
-                self.roll_back(journal, loss, math.nan)
+                self.roll_back(journal, "parameters that are no numbers")
                 continue
             if evaluation_due and self.evaluate(journal, interrupt):
-                self.roll_back(journal, loss, math.nan, "best.npz")
+                self.roll_back(journal, "validation and training loss far above the best evaluation's", "best.npz")
                 continue
             if save_due:
                 self.save()
@@ -160,7 +161,14 @@ class Trainer:
 
     def warm_up(self) -> None:
         """Have every kernel compiled or loaded before time is taken; no parameter changes."""
-        kernels = f"{type(self.network.layers[0]).__name__} {self.network.dtype} {self.config.optimiser}"
+        config = self.config
+        extras = {
+            "dropout": config.dropout or config.dropout_input or config.dropout_output or config.weight_drop,
+            "averages": config.ema,
+            "sums": self.network.config.residual or config.activation_penalty or config.temporal_penalty,
+        }
+        arrays = type(self.learner.chunk.layers[0].arrays).__name__
+        kernels = ", ".join([f"{arrays} {self.network.dtype} {config.optimiser}", *(k for k, v in extras.items() if v)])
         if not runtime.compiled_before(kernels):
             self.watcher.compiling(kernels)
         self.learner.warm_up()
@@ -184,7 +192,7 @@ class Trainer:
         norm = self.optimiser.norm(self.network.gradients)
         verdict = judge(p, loss, norm, self.checkpoint.model.symbols)
         if verdict is Verdict.ROLL_BACK:
-            self.roll_back(journal, loss, norm)
+            self.roll_back(journal, f"loss {loss:.4g} nats, gradient norm {norm:.4g}")
             return 0.0, 0, 0.0
         if verdict is Verdict.SKIP:
             self.learner.reject()
@@ -215,24 +223,28 @@ class Trainer:
             p.epoch, p.position = p.epoch + 1, 0
             self.learner.reset_state()
 
-    def roll_back(self, journal: Journal, loss: float, norm: float, name: str = "last.npz") -> None:
+    def roll_back(self, journal: Journal, reason: str, name: str = "last.npz") -> None:
         """Go back to a checkpoint, with half the learning rate.
 
         Raises:
             TrainingError: it happened too often since the loss was last at its best.
         """
         last, failed = load_checkpoint(self.path / name), self.progress
-        what = f"loss {loss:.4g} nats, gradient norm {norm:.4g} at step {failed.step:,}"
-        journal.write("event", name="rollback", step=last.progress.step, loss=finite(loss), grad_norm=finite(norm))
+        what = f"{reason} at step {failed.step:,}"
+        journal.write("event", name="rollback", step=last.progress.step, checkpoint=name, reason=what)
         if failed.rollbacks >= MOST_ROLLBACKS:
             raise TrainingError(
-                f"expected a finite loss, got {what}, after going back {failed.rollbacks} times to ever lower rates; "
+                f"expected a run that gets better, got {what}, after going back {failed.rollbacks} times to ever "
+                "lower rates; "
                 f"try a lower --lr than {self.config.lr}, or --clip-norm; {self.path / name} is intact"
             )
         last.progress.rollbacks, last.progress.lr_scale = failed.rollbacks + 1, 0.5 * failed.lr_scale
         last.progress.elapsed = failed.elapsed
         self._take_over(last)
         self.save()
+        for step, path in self._older():
+            if step > last.progress.step:
+                path.unlink(missing_ok=True)
         self.watcher.warned(
             f"{what}: going back to step {last.progress.step:,} with {last.progress.lr_scale:g} of the learning rate"
         )
@@ -265,10 +277,13 @@ class Trainer:
                 return False
             p = self.progress
             best = math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss)
+            worse = diverged(p, loss, self.checkpoint.model.symbols)
             p.evaluations_since_best = 0 if best else p.evaluations_since_best + 1
             if best:
                 p.best_loss, p.best_step, p.best_loss_mean, p.rollbacks = loss, p.step, p.loss_mean, 0
-            elif self.config.schedule == "plateau" and p.evaluations_since_best % self.config.plateau == 0:
+            elif (
+                not worse and self.config.schedule == "plateau" and p.evaluations_since_best % self.config.plateau == 0
+            ):
                 p.lr_scale *= self.config.decay
             if best:
                 self.save("best.npz")
@@ -286,7 +301,7 @@ class Trainer:
         )
         self.watcher.evaluated(p, loss, best, preview)
         self._keep_older()
-        return diverged(p, loss, self.checkpoint.model.symbols)
+        return worse
 
     def _validation_loss(self, interrupt: Interrupt) -> float | None:
         assert self.evaluator is not None
@@ -318,8 +333,12 @@ class Trainer:
         if not self.config.keep:
             return
         self.save(f"step-{self.progress.step:09d}.npz")
-        for path in sorted(self.path.glob("step-*.npz"))[: -self.config.keep]:
+        for _, path in self._older()[: -self.config.keep]:
             path.unlink(missing_ok=True)
+
+    def _older(self) -> list[tuple[int, Path]]:
+        """The checkpoints of earlier evaluations, each after its step."""
+        return sorted((int(path.stem.removeprefix("step-")), path) for path in self.path.glob("step-*.npz"))
 
     def _broken(self) -> bool:
         """Whether there are numbers in the model or the optimiser that are not finite."""

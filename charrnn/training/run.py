@@ -22,15 +22,8 @@ from charrnn.training.optimiser import Optimiser
 
 FORMAT, FORMAT_VERSION = "charrnn-run", 1
 MARKER = "config.json"
-RESUMABLE = {
-    "epochs",
-    "steps",
-    "minutes",
-    "patience",
-    "eval_every",
-    "keep",
-    "preview",
-}  # what may change when a run goes on
+# What may change when a run goes on.
+RESUMABLE = {"epochs", "steps", "minutes", "patience", "eval_every", "keep", "preview"}
 
 
 def _describe(checkpoint: Checkpoint, data: Data) -> bytes:
@@ -60,7 +53,7 @@ def first_checkpoint(
     streams = streams_of(data.split("train"), training)  # says so when the text is too short
     if model.stateless and data.vocabulary.line_break < 0:
         raise DataError(
-            f"expected a text of lines for --stateless, got {data.path} without a line break; try without it"
+            f"expected a text of lines for --stateless, got {data.path} without a line break; try a text with some"
         )
     network = Network(model)
     initialise(network.parameters, model, training.seed)
