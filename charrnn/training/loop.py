@@ -161,14 +161,7 @@ class Trainer:
 
     def warm_up(self) -> None:
         """Have every kernel compiled or loaded before time is taken; no parameter changes."""
-        config = self.config
-        extras = {
-            "dropout": config.dropout or config.dropout_input or config.dropout_output or config.weight_drop,
-            "averages": config.ema,
-            "sums": self.network.config.residual or config.activation_penalty or config.temporal_penalty,
-        }
-        arrays = type(self.learner.chunk.layers[0].arrays).__name__
-        kernels = ", ".join([f"{arrays} {self.network.dtype} {config.optimiser}", *(k for k, v in extras.items() if v)])
+        kernels = self._kernels()
         if not runtime.compiled_before(kernels):
             self.watcher.compiling(kernels)
         self.learner.warm_up()
@@ -180,6 +173,19 @@ class Trainer:
         if self.evaluator is not None:
             self.evaluator.chunk.forward(np.zeros((1, 1), np.int32))
         runtime.mark_compiled(kernels)
+
+    def _kernels(self) -> str:
+        """What has to be compiled for this run, by which it is known whether it has been."""
+        model, config = self.network.config, self.config
+        extras = {
+            "layer norm": model.layer_norm,
+            "zoneout": model.zoneout or model.zoneout_cell or model.stateless,
+            "dropout": config.dropout or config.dropout_input or config.dropout_output or config.weight_drop,
+            "average": config.ema,
+            "sums": model.residual or config.activation_penalty or config.temporal_penalty,
+        }
+        cell = type(self.network.layers[0]).__name__
+        return ", ".join([f"{cell} {self.network.dtype} {config.optimiser}", *(k for k, v in extras.items() if v)])
 
     def step(self, journal: Journal) -> tuple[float, int, float]:
         """One chunk forwards and backwards and one update; returns loss (nats), characters, seconds.
