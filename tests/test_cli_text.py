@@ -97,6 +97,12 @@ def test_a_hundred_thousand_symbols_train_and_sample(tmp_path):
     assert len(result.stdout.removesuffix("\n")) >= 23
 
 
+def heed_signals():
+    """Whatever the shell that runs the tests ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_prepare_without_a_trace(tmp_path, number):
     """Entropies and xz take seconds on this text: the signal comes while the folder is half made."""
@@ -108,7 +114,7 @@ def test_a_signal_ends_prepare_without_a_trace(tmp_path, number):
         env=environment(),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        preexec_fn=heed_signals,  # noqa: PLW1509
     )
     while not list(tmp_path.glob(".data.*")):
         assert process.poll() is None
