@@ -1,13 +1,17 @@
 """A loss that is no number or far above its mean: skipped, rolled back, or taken as the text's own."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 from test_training import CORPORA, journal_of, prepared, start, train
+from typer.testing import CliRunner
 
+from charrnn.cli.app import app
 from charrnn.training.checkpoint import Progress, load_checkpoint
 from charrnn.training.guard import Verdict, diverged, judge
+from charrnn.training.loop import Trainer
 
 APPLY, SKIP, ROLL_BACK = Verdict.APPLY, Verdict.SKIP, Verdict.ROLL_BACK
 
@@ -143,3 +147,23 @@ def test_a_run_that_got_worse_step_by_step_goes_back_to_its_best(tmp_path):
     kept = {path.name: load_checkpoint(path).progress.lr_scale for path in (tmp_path / "run").glob("step-*.npz")}
     assert {name: 1 if name <= "step-000000400.npz" else 0.5 for name in kept} == kept
     assert len(kept) == 6
+
+
+def test_the_summary_of_a_run_that_went_back_is_of_its_end(tmp_path, monkeypatch):
+    prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
+    step = Trainer.step
+
+    def spoiled_step(trainer, journal):
+        result = step(trainer, journal)
+        if trainer.progress.step == 5 and trainer.progress.lr_scale == 1:
+            trainer.network.parameters.flat[:100] = np.nan
+            trainer.network.pack()
+        return result
+
+    monkeypatch.setattr(Trainer, "step", spoiled_step)
+    words = ["train", tmp_path / "data", "--out", tmp_path / "run", "--hidden", "8", "--steps", "12", "--json"]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    assert "going back to step 0" in result.stderr
+    assert json.loads(result.stdout)["step"] == 12
+    assert "12 of 12" in result.stderr
