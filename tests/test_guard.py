@@ -87,6 +87,26 @@ def test_a_run_survives_spikes(tmp_path, times, further):
     assert np.isfinite(trainer.network.parameters.flat).all()
 
 
+def test_a_long_run_is_not_given_up_for_rare_spikes(tmp_path, monkeypatch):
+    """Nine of them, and a validation loss that never gets better; had they come at once, the sixth would end it."""
+    monkeypatch.setattr("charrnn.training.loop.STEPS_OF_PEACE", 10)
+    data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
+    config = {"batch": 8, "seq_len": 16, "steps": 200, "eval_every": 20, "lr": 1e-12}
+    spikes = list(range(25, 186, 20))
+
+    def spoil(trainer):
+        trainer.progress.best_loss = 0.0
+        if spikes and trainer.progress.step == spikes[0]:
+            del spikes[0]
+            trainer.network.parameters.flat[:100] = np.nan
+            trainer.network.pack()
+
+    trainer = train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 16, "layers": 1}, config), each_step=spoil)
+    assert not spikes
+    assert trainer.progress.step == 200
+    assert trainer.progress.lr_scale == 0.5**9
+
+
 def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path):
     """It breaks in the very step after which a checkpoint is due."""
     data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])

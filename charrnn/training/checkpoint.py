@@ -57,7 +57,8 @@ class Progress:
         loss_mean, loss_variance: running, of the training loss; None at the beginning.
         best_loss_mean: the running mean when the validation loss was lowest.
         skipped: updates skipped in a row.
-        rollbacks: since the loss was last at its best.
+        rollbacks: soon after one another, since the loss was last at its best.
+        rolled_back_from: the step at which the last of them came.
     """
 
     step: int = 0
@@ -75,6 +76,7 @@ class Progress:
     best_loss_mean: float | None = None
     skipped: int = 0
     rollbacks: int = 0
+    rolled_back_from: int = 0
 
 
 @dataclass

@@ -30,7 +30,8 @@ from charrnn.training.schedule import learning_rate, share_done
 LOG_SECONDS = 0.5  # between lines of the journal
 SAVE_SECONDS = 60.0  # between checkpoints, at the most
 EVALUATION_SHARE = 20  # by default, training reads this many times the validation text between evaluations
-MOST_ROLLBACKS = 5  # since the loss was last at its best
+MOST_ROLLBACKS = 5  # before the run is given up
+STEPS_OF_PEACE = 1000  # after which earlier rollbacks no longer count
 
 
 class Watcher(Protocol):
@@ -233,11 +234,13 @@ class Trainer:
         """Go back to a checkpoint, with half the learning rate.
 
         Raises:
-            TrainingError: it happened too often since the loss was last at its best.
+            TrainingError: it happened too often, each time soon after the last, since the loss was last at its best.
         """
         last, failed = load_checkpoint(self.path / name), self.progress
         what = f"{reason} at step {failed.step:,}"
         journal.write("event", name="rollback", step=last.progress.step, checkpoint=name, reason=what)
+        if failed.step > failed.rolled_back_from + STEPS_OF_PEACE:
+            failed.rollbacks = 0
         if failed.rollbacks >= MOST_ROLLBACKS:
             raise TrainingError(
                 f"expected a run that gets better, got {what}, after going back {failed.rollbacks} times to ever "
@@ -245,7 +248,7 @@ class Trainer:
                 f"try a lower --lr than {self.config.lr}, or --clip-norm; {self.path / name} is intact"
             )
         last.progress.rollbacks, last.progress.lr_scale = failed.rollbacks + 1, 0.5 * failed.lr_scale
-        last.progress.elapsed = failed.elapsed
+        last.progress.rolled_back_from, last.progress.elapsed = failed.step, failed.elapsed
         self._take_over(last)
         self.save()
         for step, path in self._older():
