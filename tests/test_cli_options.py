@@ -102,3 +102,39 @@ def test_a_resumed_run_keeps_its_model(names):
     assert charrnn("train", "data", "--out", "run", *SIZES, "--steps", "2", cwd=names).returncode == 0
     result = charrnn("train", "data", "--out", "run", "--resume", "--steps", "4", "--layer-norm", cwd=names)
     check_failure(result, "--layer-norm")
+
+
+def test_fine_tuning_may_change_the_rates_of_zoneout_and_nothing_else_of_the_model(names):
+    assert charrnn("train", "data", "--out", "run", *SIZES, "--steps", "2", cwd=names).returncode == 0
+    begin = ("train", "data", "--init-from", "run", "--batch", "2", "--seq-len", "8", "--steps", "2")
+    tuned = charrnn(*begin, "--out", "tuned", "--zoneout", "0.2", cwd=names)
+    assert tuned.returncode == 0, tuned.stderr
+    assert json.loads((names / "tuned" / "config.json").read_text())["model"]["zoneout"] == 0.2
+    check_failure(
+        charrnn(*begin, "--out", "x", "--stateless", cwd=names), "expected no --stateless, as run has it, got"
+    )
+
+
+def test_a_diverging_run_is_warned_of_and_its_losses_are_shown(names):
+    """Adam at such a rate keeps the loss finite, but far above guessing."""
+    wild = ("--lr", "1000", "--schedule", "constant", "--warmup", "0", "--steps", "6", "--eval-every", "2")
+    trained = charrnn("train", "data", "--out", "run", *SIZES, *wild, cwd=names)
+    assert trained.returncode == 0, trained.stderr
+    assert "far above that of guessing" in trained.stderr
+    evaluated = charrnn("eval", "run/last.npz", "--json", cwd=names)
+    assert evaluated.returncode == 0, evaluated.stderr
+    answer = json.loads(evaluated.stdout)
+    assert answer["loss"] > 700
+    assert answer["perplexity"] is None
+    assert "perplexity inf" in charrnn("eval", "run", cwd=names).stdout
+    lines = [json.loads(line) for line in (names / "run" / "log.jsonl").read_text().splitlines()]
+    logged = {line["step"] for line in lines if line["kind"] == "train"}
+    assert {line["step"] for line in lines if line["kind"] == "eval"} == {2, 4, 6} <= logged
+
+
+def test_a_run_out_of_patience_says_so(names):
+    patient = ("--lr", "1e-12", "--steps", "90", "--eval-every", "1", "--patience", "2")
+    trained = charrnn("train", "data", "--out", "run", *SIZES, *patient, cwd=names)
+    assert "stopped by --patience 2" in trained.stderr
+    again = charrnn("train", "data", "--out", "run", "--resume", "--steps", "99", cwd=names)
+    assert "try a larger --patience" in again.stderr

@@ -23,6 +23,8 @@ from charrnn.cli.options import (
 )
 from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptError, TrainingError
 
+LARGEST_LOGARITHM = 700.0  # of a number that a double holds
+
 
 def evaluate(
     source: CheckpointOrRun,
@@ -90,11 +92,17 @@ def evaluate(
     bits = loss / math.log(2)
     chars = len(symbols) - 1
     per_byte = bits * chars / vocabulary.bytes_of(symbols[1:])
+    perplexity = math.exp(loss) if loss < LARGEST_LOGARITHM else None
     if as_json:
-        figures = {"loss": loss, "bpc": bits, "perplexity": math.exp(loss), "bits_per_byte": per_byte}
+        figures = {
+            "loss": loss,
+            "bpc": bits,
+            "perplexity": perplexity,
+            "bits_per_byte": per_byte,
+        }
         print_json({"text": what, "chars": chars} | figures | {"seconds": seconds})
     else:
         print(
-            f"{what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {math.exp(loss):.3f} per character, "
+            f"{what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {perplexity or math.inf:.3f} per character, "
             f"{per_byte:.4f} bits per byte; {chars:,} characters"
         )

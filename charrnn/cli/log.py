@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,8 @@ def log(
     for text in chart(kinds["train"], kinds["eval"], lines):
         print(text)
     for event in kinds["event"]:
-        details = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("kind", "name", "step"))
+        figures = {k: v for k, v in event.items() if k not in ("kind", "name", "step")}
+        details = ", ".join(f"{k} {'not finite' if v is None else v}" for k, v in figures.items())
         print(f"  {event['name']} at step {event.get('step', 0):,}{': ' + details if details else ''}")
     if kinds["eval"] and "preview" in kinds["eval"][-1]:
         print(f"\n{kinds['eval'][-1]['preview']}")
@@ -71,12 +73,12 @@ def _print_table(rows: list[tuple[Line, Line | None]]) -> None:
             f"{train['step']:,}",
             f"{train['epoch']:.2f}",
             f"{train['chars']:,}",
-            f"{train['seconds'] / 60:.1f}",
+            f"{train['seconds'] / 60:.2f}",
             f"{train['loss']:.4f}",
             *validation,
             f"{train['lr']:.2g}",
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _figure(number: float | None) -> str:

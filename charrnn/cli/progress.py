@@ -87,7 +87,7 @@ class Display:
 
     def compiling(self, kernels: str) -> None:
         """Say why nothing moves."""
-        say(f"compiling kernels for this CPU ({kernels}), on the first run only, 10 to 40 s ...")
+        say(f"compiling kernels for this CPU ({kernels}), on the first run of such a model, up to 40 s ...")
         self.compile_start = time.perf_counter()
 
     def _begin(self, trainer: Trainer, rate: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -186,10 +186,13 @@ def train(
         previewer = Previewer(checkpoint) if checkpoint.training.preview else None
         trainer = Trainer(out, text, checkpoint, display, previewer)
         if trainer.finished():
-            say(f"{out} is finished already; try more --epochs, --steps or --minutes")
+            more = "a larger --patience" if trainer.out_of_patience() else "more --epochs, --steps or --minutes"
+            say(f"{out} is finished already; try {more}")
             return
         trainer.run(interrupt)
     p = trainer.progress
+    if trainer.out_of_patience():
+        say(f"stopped by --patience {trainer.config.patience}: so many evaluations brought no lower loss")
     summary(out, p)
     if as_json:
         best = p.best_loss
@@ -236,8 +239,9 @@ def _begin(
     if source is None:
         model = ModelConfig(len(text.vocabulary), **{name: settings[name] for name in MODEL})
     else:
-        model = model_for(source, text.vocabulary)
-        refuse_changes(source.model.as_dict(), asked, f"{init_from} has it")
+        rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
+        model = replace(model_for(source, text.vocabulary), **rates)
+        refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
     refuse_too_large(model, training)
     checkpoint, carried = first_checkpoint(model, training, text, source)
     create_run(out, checkpoint, text, force)

@@ -101,8 +101,9 @@ class TrainConfig:
                     f"try {names[0]}"
                 )
         for name in ("batch", "seq_len", "accumulate", "plateau"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"expected --{_flag(name)} of at least 1, got {getattr(self, name)}; try 32")
+            if (value := getattr(self, name)) < 1:
+                usual = TrainConfig.__dataclass_fields__[name].default
+                raise ConfigError(f"expected --{_flag(name)} of at least 1, got {value}; try {usual}")
         for name in NOT_NEGATIVE:
             value = getattr(self, name)
             if not 0 <= value < math.inf:

@@ -124,11 +124,11 @@ class Trainer:
             since.add(loss, chars, seconds)
             now = time.perf_counter()
             self.progress.elapsed = now - began
-            if now - logged >= LOG_SECONDS or self.finished() or interrupt.asked:
-                self.log(journal, since)
-                since, logged = Interval(), now
             at_its_time = self.progress.step % self.eval_every == 0
             evaluation_due = (at_its_time or self.finished()) and not interrupt.asked
+            if evaluation_due or interrupt.asked or now - logged >= LOG_SECONDS:
+                self.log(journal, since)
+                since, logged = Interval(), now
             save_due = evaluation_due or now - saved >= SAVE_SECONDS
             if (save_due or self.finished() or interrupt.asked) and self._broken():
                 self.roll_back(journal, "parameters that are no numbers")
@@ -149,7 +149,11 @@ class Trainer:
 
     def finished(self) -> bool:
         """Whether one of the stopping rules holds."""
-        return self.done() >= 1.0 or 0 < self.config.patience <= self.progress.evaluations_since_best
+        return self.done() >= 1.0 or self.out_of_patience()
+
+    def out_of_patience(self) -> bool:
+        """Whether too many evaluations brought no lower loss."""
+        return 0 < self.config.patience <= self.progress.evaluations_since_best
 
     def done(self) -> float:
         """How much of the run is done, from 0 to 1."""
@@ -238,15 +242,16 @@ class Trainer:
         """
         last, failed = load_checkpoint(self.path / name), self.progress
         what = f"{reason} at step {failed.step:,}"
-        journal.write("event", name="rollback", step=last.progress.step, checkpoint=name, reason=what)
         if failed.step > failed.rolled_back_from + STEPS_OF_PEACE:
             failed.rollbacks = 0
         if failed.rollbacks >= MOST_ROLLBACKS:
+            journal.write("event", name="give-up", step=failed.step, reason=what)
             raise TrainingError(
                 f"expected a run that gets better, got {what}, after going back {failed.rollbacks} times to ever "
                 "lower rates; "
                 f"try a lower --lr than {self.config.lr}, or --clip-norm; {self.path / name} is intact"
             )
+        journal.write("event", name="rollback", step=last.progress.step, checkpoint=name, reason=what)
         last.progress.rollbacks, last.progress.lr_scale = failed.rollbacks + 1, 0.5 * failed.lr_scale
         last.progress.rolled_back_from, last.progress.elapsed = failed.step, failed.elapsed
         self._take_over(last)
@@ -309,6 +314,11 @@ class Trainer:
             **extra,
         )
         self.watcher.evaluated(p, loss, best, preview)
+        guessing = math.log(max(self.checkpoint.model.symbols, 2))
+        if not loss < 2 * guessing:
+            self.watcher.warned(
+                f"the validation loss is far above that of guessing, {guessing:.2f} nats; try a lower --lr"
+            )
         self._keep_older()
         return worse
 

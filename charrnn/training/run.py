@@ -124,16 +124,19 @@ def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str) 
     for name, value in asked.items():
         if settings[name] != value:
             flag = name.replace("_", "-")
+            if value is True:
+                raise ConfigError(f"expected no --{flag}, as {whose}, got it; try without --{flag}, or a new --out")
             raise ConfigError(
                 f"expected --{flag} {settings[name]} as {whose}, got {value}; try without --{flag}, or a new --out"
             )
 
 
 def data_of_run(path: Path) -> Path:
-    """The DATA folder that a run was trained on, as its config.json names it."""
+    """The DATA folder that a run, or the run of a checkpoint, was trained on, as its config.json names it."""
+    folder = path if path.is_dir() else path.parent
     try:
-        return Path(json.loads((path / MARKER).read_text())["data"]["path"])
+        return Path(json.loads((folder / MARKER).read_text())["data"]["path"])
     except (OSError, ValueError, KeyError, TypeError):
         raise CheckpointError(
-            f"expected a RUN folder, which knows its data, got {path}; try naming DATA or a file"
+            f"expected a RUN folder, or a checkpoint in it, which knows its data, got {path}; try naming DATA or a file"
         ) from None
