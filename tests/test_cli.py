@@ -265,7 +265,6 @@ BAD_EVAL = [
     (["data-run", "one.txt"], "at least 2 characters"),
     (["data-run", "none"], "got none: nothing there"),
     (["data-run", "data", "--split", "test"], "(train, val), got 'test'"),
-    (["data-run/last.npz"], "data-run/last.npz"),
 ]
 FULL = {
     "prepare": ["--out", "new"],
