@@ -41,7 +41,7 @@ def test_the_forward_pass_is_that_of_plain_numpy(name, kind):
     assert np.abs(logits_of(m) - want).max() < 1e-12
 
 
-CHECKED = [("everything", kind, 4) for kind in KINDS] + [
+CHECKED = [("everything", kind, 4) for kind in ("relu", "lstm", "gru", "gru-before")] + [
     ("everything", "lstm", 35),
     ("everything", "gru-before", 35),
     ("layer norm", "gru", 4),
