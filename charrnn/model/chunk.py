@@ -15,6 +15,8 @@ from charrnn.model.layer import LayerBuffers
 from charrnn.model.network import Network, State
 from charrnn.model.noise import Noise, Objective
 
+NO_NOISE = Noise()
+
 
 class Chunk:
     """The activations of one chunk: B streams of up to T time steps, with the state carried between chunks.
@@ -38,8 +40,8 @@ class Chunk:
         objective: Objective | None = None,
     ) -> None:
         self.network, self.batch = network, batch
-        self.noise, self.objective = noise or Noise(), objective or Objective()
-        self.draw: int | None = None
+        self.noise, self.objective = noise or NO_NOISE, objective or Objective()
+        self.present, self.draw = self.noise, 0  # the noise of the present pass, and the number of its draw
         config, dtype, rows = network.config, network.dtype, batch * steps
         self.layers = [LayerBuffers(layer, batch, steps) for layer in network.layers]
         self.logits = activations(config.symbols, rows, dtype)
@@ -95,10 +97,10 @@ class Chunk:
             draw: the number of the noise's draw; None for none.
         """
         self.make_room()
-        self.draw = draw
+        self.present, self.draw = (NO_NOISE, 0) if draw is None else (self.noise, draw)
         self.steps = self.advance = inputs.shape[0]
         self.symbols = np.ascontiguousarray(inputs, np.int32).reshape(-1)
-        self._prepare_layers()
+        self._prepare_layers(draw)
         for index, layer in enumerate(self.layers):
             self.input_forward(index, inputs.size)
             self.recurrence_forward(layer)
@@ -146,27 +148,26 @@ class Chunk:
     # What lies between a layer and the one above it: dropout, and with residual connections the layers below.
 
     def _rate(self, index: int) -> float:
-        return self.noise.rate(index, len(self.layers))
+        return self.present.rate(index, len(self.network.layers))
 
     def _has_residual(self, index: int) -> bool:
         return self.network.config.residual and index > 0
 
     def _is_changed(self, index: int) -> bool:
-        """Whether what a layer gives to the one above can be other than its output."""
+        """Whether what a layer gives to the one above is other than its output."""
         return self._rate(index) > 0 or self._has_residual(index)
 
     def _given(self, index: int) -> tuple[Array, int]:
         """What a layer gives to what is above it: a buffer, and the row where it begins."""
-        noisy = self.draw is not None and self._rate(index) > 0
-        return (self.given[index], 0) if noisy or self._has_residual(index) else self.layers[index].output
+        return (self.given[index], 0) if self._is_changed(index) else self.layers[index].output
 
     def _give(self, index: int, rows: int) -> None:
         """Make what `_given` returns of a layer's output."""
+        if not self._is_changed(index):
+            return
         given, _ = self._given(index)
         output, row = self.layers[index].output
-        if given is output:
-            return
-        if self.draw is not None and self._rate(index):
+        if self._rate(index):
             self.noise.drop(self._rate(index), index, self.draw, output, row, given, rows, self.batch)
         else:
             given[:, :rows] = output[:, row : row + rows]
@@ -181,7 +182,7 @@ class Chunk:
                 add_rows(self.d_above, 0, dh, 0, rows, 1.0)
             if index > 0:
                 self.d_above[:, :rows] = dh[:, :rows]
-        if self.draw is not None and self._rate(index):
+        if self._rate(index):
             self.noise.drop(self._rate(index), index, self.draw, dh, 0, dh, rows, self.batch)
         if top:
             self._add_temporal_penalty(dh, rows)
@@ -203,17 +204,17 @@ class Chunk:
             factor = 2.0 * self.objective.temporal / (count * self.network.config.hidden)
             add_differences(output, row + first, dh, first, rows - first, self.batch, factor)
 
-    def _prepare_layers(self) -> None:
+    def _prepare_layers(self, draw: int | None) -> None:
         """What is done before time runs: dropping recurrent weights, zoneout's masks, finding where lines begin."""
         network = self.network
         for index, layer in enumerate(self.layers):
-            if self.draw is not None and self.noise.weights:
-                w_h = network.parameters[f"layer{index}.W_h"]
+            if self.present.weights:
+                w_h = network.layer_parameters[index]["W_h"]
                 dropped = np.empty_like(w_h)
                 self.noise.drop_weights(index, self.draw, w_h, dropped)
                 layer.layer.pack(dropped)
             if layer.carry is not None:
-                layer.carry.begin(index, self.noise, self.draw, self.steps)
+                layer.carry.begin(index, self.noise, draw, self.steps)
                 layer.carry.begin_lines(self.symbols.reshape(self.steps, self.batch) == network.line_break)
 
     # The phases of a chunk, which `charrnn bench` measures one by one.
@@ -223,7 +224,7 @@ class Chunk:
         network, threads = self.network, numba.get_num_threads()
         slots, bias = self.layers[index].input_slots, network.layers[index].input_bias
         if index == 0:
-            if self.draw is not None and self.noise.input:
+            if self.present.input:
                 self.noise.input_weights(self.draw, self.input_weights, rows, self.batch)
             lookup(network.input.table, bias, self.symbols, self._weights_of_input(), slots)
         else:
@@ -231,7 +232,7 @@ class Chunk:
             product(below, row, rows, network.upper_inputs[index - 1].w_x, bias, slots, threads)
 
     def _weights_of_input(self) -> Array:
-        return self.input_weights if self.draw is not None and self.noise.input else self.ones
+        return self.input_weights if self.present.input else self.ones
 
     def recurrence_forward(self, layer: LayerBuffers) -> None:
         """A layer through time."""
@@ -267,9 +268,9 @@ class Chunk:
     def layer_gradient(self, index: int, layer: LayerBuffers, rows: int) -> None:
         """Gradients of a layer's weights, biases and gains, and for the first layer of what makes its table."""
         network, threads = self.network, numba.get_num_threads()
-        gradients = network.of_layer(index, network.gradients)
+        gradients = network.layer_gradients[index]
         layer.gradients(rows, self.ones, gradients)
-        if self.draw is not None and self.noise.weights:
+        if self.present.weights:
             self.noise.drop_weights(index, self.draw, gradients["W_h"], gradients["W_h"])
         if index == 0:
             network.input.backward(layer.input_slots, self.symbols, self._weights_of_input(), network.gradients)

@@ -51,6 +51,12 @@ def symbol_axes(config: ModelConfig) -> dict[str, int]:
     return axes if config.tied else axes | {"W_y": 1}
 
 
+def _of_layer(index: int, parameters: Parameters) -> dict[str, Array]:
+    """The parameters, or their gradients, of one layer, under their names without the layer's."""
+    prefix = f"layer{index}."
+    return {name.removeprefix(prefix): view for name, view in parameters.items() if name.startswith(prefix)}
+
+
 class Network:
     """Parameters, their gradients, and the packed copies that the kernels read.
 
@@ -65,6 +71,8 @@ class Network:
         self.line_break = line_break if config.stateless else NO_SYMBOL
         self.parameters = Parameters(parameter_shapes(config), dtype)
         self.gradients = self.parameters.like()
+        self.layer_parameters = [_of_layer(index, self.parameters) for index in range(config.layers)]
+        self.layer_gradients = [_of_layer(index, self.gradients) for index in range(config.layers)]
         kind = layer_type(config)
         self.layers = [kind(config, dtype) for _ in range(config.layers)]
         gates, order = len(kind.gates), order_of(*kind.input_order)
@@ -80,11 +88,6 @@ class Network:
             np.empty((config.hidden, config.symbols), dtype) if config.tied else self.gradients["W_y"]
         )
 
-    def of_layer(self, index: int, parameters: Parameters) -> dict[str, Array]:
-        """The parameters, or their gradients, of one layer, under their names without the layer's."""
-        prefix = f"layer{index}."
-        return {name.removeprefix(prefix): view for name, view in parameters.items() if name.startswith(prefix)}
-
     def output_weights(self) -> Array:
         """W_y (H, V)."""
         return np.ascontiguousarray(self.parameters["embed"].T) if self.config.tied else self.parameters["W_y"]
@@ -93,7 +96,7 @@ class Network:
         """Take over the parameters into the packed copies; needed after every change of them."""
         self.input.pack(self.parameters)
         for index, layer in enumerate(self.layers):
-            parameters = self.of_layer(index, self.parameters)
+            parameters = self.layer_parameters[index]
             if index > 0:
                 self.upper_inputs[index - 1].pack(parameters["W_x"])
             layer.pack(parameters["W_h"])

@@ -135,11 +135,9 @@ def _backward(arrays, phase, row, batch, rows, first, last, latest):  # type: ig
                     through_normalisation_kernel((s.gates, s.x, s.inside, s.gates), (at, at, j * W, at), scalars, W)
 
 
-def implement_normalised(arrays_class: type) -> type:
-    """Let there be a NamedTuple of a cell's arrays, perhaps extended already, and those of FIELDS; returns it."""
-    new = extend(arrays_class, NORMALISED, FIELDS)
-    implement(new, steps_of(arrays_class), (_forward, _backward))
-    return new
+def implement_normalised(arrays_class: type) -> None:
+    """Let there be a NamedTuple of a cell's arrays, perhaps extended already, and those of FIELDS."""
+    implement(extend(arrays_class, NORMALISED, FIELDS), steps_of(arrays_class), (_forward, _backward))
 
 
 def normalised_arrays(layer: Any, arrays: Any, count: int, dtype: DTypeLike) -> Any:
