@@ -19,7 +19,7 @@ from charrnn.engine.panels import Array
 from charrnn.engine.peak import FLOPS, multiply_adds
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.initialise import initialise
+from charrnn.model.initialise import Initialiser
 from charrnn.model.layer import LayerBuffers
 from charrnn.model.network import Network
 from charrnn.model.size import multiply_adds_per_char
@@ -92,7 +92,7 @@ class Bench:
     def __init__(self, config: ModelConfig, training: TrainConfig, streams: int) -> None:
         self.config, self.training, self.streams = config, training, streams
         self.network = Network(config)
-        initialise(self.network.parameters, config, training.seed)
+        Initialiser(config, training.seed).fill(self.network.parameters)
         self.network.pack()
         self.chunk = TimedChunk(self.network, training.batch, training.seq_len)
         self.optimiser = Optimiser(training, self.network.parameters)

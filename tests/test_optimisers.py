@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.engine.optimisers import BLOCK
+from charrnn.engine.orthogonal import COEFFICIENTS
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import Optimiser
@@ -45,11 +46,39 @@ def nesterov(p, g, memory, t, lr):
     return p - lr * (g + 0.8 * m)
 
 
+def muon(p, g, memory, t, lr):
+    """For a matrix of H x H gates; the rates of the test are lr for vectors and 3 lr for matrices."""
+    m = memory.get("m", 0) * 0.8 + g
+    memory.update(m=m)
+    look_ahead = g + 0.8 * m
+    height = p.shape[0]
+    gates = [look_ahead[:, k : k + height] for k in range(0, p.shape[1], height)]
+    return p - 3 * lr * np.hstack([near_orthogonal(gate) for gate in gates])
+
+
+def near_orthogonal(matrix):
+    u, s, vt = np.linalg.svd(matrix)
+    s = s / (s**4).sum() ** 0.25
+    for a, b, c in COEFFICIENTS:
+        s = a * s + b * s**3 + c * s**5
+    return u * s @ vt
+
+
 def clip(g, norm, value):
     length = np.linalg.norm(g)
     if norm and length > norm:
         g = g * norm / length
     return np.clip(g, -value, value) if value else g
+
+
+def fill(parameters, rng):
+    for _, view in parameters.items():
+        view[:] = rng.normal(size=view.shape)
+
+
+def joined(parameters):
+    """All numbers but the padding, in float64."""
+    return np.concatenate([view.reshape(-1) for _, view in parameters.items()]).astype(float)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -67,18 +96,48 @@ def test_updates_follow_the_formula(formula, weight_decay, clipping, dtype):
         clip_value=clipping[1],
     )
     p, g = Parameters(SHAPES, dtype), Parameters(SHAPES, dtype)
-    p.flat[: p.count] = rng.normal(size=p.count)
+    fill(p, rng)
     optimiser, memory = Optimiser(config, p), {}
-    want = p.flat[: p.count].astype(float)
+    want = joined(p)
     for t in range(1, 6):
-        g.flat[: g.count] = rng.normal(size=g.count)
+        fill(g, rng)
         want = want * (1 - 0.01 * weight_decay)
-        want = formula(want, clip(g.flat[: g.count].astype(float), *clipping), memory, t, 0.01)
+        want = formula(want, clip(joined(g), *clipping), memory, t, 0.01)
         optimiser.update(p, g, optimiser.norm(g), lr=0.01)
-        np.testing.assert_allclose(p.flat[: p.count], want, atol=30 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(joined(p), want, atol=30 * np.finfo(dtype).eps)
     for name, moment in optimiser.moments.items():
-        np.testing.assert_allclose(moment.flat[: p.count], memory[name], rtol=1e-5, atol=1e-6)
-    assert not p.flat[p.count :].any()
+        np.testing.assert_allclose(joined(moment), memory[name], rtol=1e-5, atol=1e-6)
+    assert np.count_nonzero(p.flat) == p.count  # nothing but the padding is zero
+
+
+@pytest.mark.parametrize("clipping", [(0.0, 0.0), (1.0, 0.0), (0.0, 0.5)])
+def test_muon_moves_hidden_matrices_along_orthogonal_ones_and_the_rest_as_adam(clipping):
+    shapes = {"layer0.W_x": (5, 40), "layer0.W_h": (40, 120), "b": (7,), "layer1.W_x": (40, 80), "W_y": (40, 5)}
+    of_muon = {"layer0.W_h", "layer1.W_x"}
+    config = TrainConfig(
+        optimiser="muon", lr=0.01, matrix_lr=0.03, momentum=0.8, weight_decay=0.3,
+        clip_norm=clipping[0], clip_value=clipping[1],
+    )  # fmt: skip
+    p, g = Parameters(shapes, np.float64), Parameters(shapes, np.float64)
+    rng = np.random.default_rng(0)
+    fill(p, rng)
+    want, memories = {name: view.copy() for name, view in p.items()}, {name: {} for name in shapes}
+    optimiser = Optimiser(config, p)
+    for t in range(1, 4):
+        fill(g, rng)
+        norm = math.sqrt(sum((view**2).sum() for _, view in g.items()))
+        scale = clipping[0] / norm if clipping[0] else 1.0
+        optimiser.update(p, g, norm, lr=0.005)  # half way down the schedule
+        for name, view in g.items():
+            formula, rate = (muon, 0.015) if name in of_muon else (adam, 0.005)
+            clipped = clip(view * scale, 0, clipping[1])
+            want[name] = formula(want[name] * (1 - 0.3 * rate), clipped, memories[name], t, 0.005)
+            np.testing.assert_allclose(p[name], want[name], rtol=1e-9, atol=1e-11)
+
+
+def test_muon_has_a_momentum_of_its_own_unless_told():
+    assert [TrainConfig(optimiser=name).momentum for name in ("muon", "sgd")] == [0.95, 0.9]
+    assert TrainConfig(optimiser="muon", momentum=0.5).momentum == 0.5
 
 
 def test_the_betas_and_epsilon_asked_for_are_used():

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from charrnn.training.checkpoint import Checkpoint
 
 MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
+CHOSEN: Any = None  # for the text and the length of the run, see training/choose.py
 TRAINING = [f.name for f in fields(TrainConfig)]
 DEFAULT = TrainConfig()
 
@@ -61,10 +62,10 @@ def train(
     context: typer.Context,
     data: DataFolder,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run.", show_default=False)],
-    cell: Cell = ModelConfig.cell,
-    layers: Layers = ModelConfig.layers,
-    hidden: Hidden = ModelConfig.hidden,
-    embed: Embed = ModelConfig.embed,
+    cell: Cell = CHOSEN,
+    layers: Layers = CHOSEN,
+    hidden: Hidden = CHOSEN,
+    embed: Embed = CHOSEN,
     nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
     reset: Reset = ModelConfig.reset,
     layer_norm: LayerNorm = False,
@@ -73,14 +74,15 @@ def train(
     zoneout: Zoneout = ModelConfig.zoneout,
     zoneout_cell: ZoneoutCell = ModelConfig.zoneout_cell,
     stateless: Stateless = False,
-    batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = DEFAULT.batch,
-    seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = DEFAULT.seq_len,
+    batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = CHOSEN,
+    seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = CHOSEN,
     bptt: Bptt = "",
     random_lengths: Annotated[
         bool, typer.Option("--random-lengths", help="Chunks of random lengths around --seq-len.")
     ] = False,
     accumulate: Annotated[int, typer.Option(help="Batches that make one update.")] = DEFAULT.accumulate,
-    lr: Annotated[float, typer.Option(help="Learning rate.")] = DEFAULT.lr,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = CHOSEN,
+    matrix_lr: Annotated[float, typer.Option(help="Of muon, for the weights between hidden units.")] = CHOSEN,
     schedule: Annotated[
         str,
         typer.Option(help="Of the learning rate: constant, linear or cosine (down to 0 at the end), step, plateau."),
@@ -96,27 +98,36 @@ def train(
         int, typer.Option(help="Evaluations without a better loss after which plateau decays.")
     ] = DEFAULT.plateau,
     optimiser: Annotated[
-        str, typer.Option("--optimiser", "--optimizer", help="adam, adamw, rmsprop, sgd or adagrad.")
-    ] = DEFAULT.optimiser,
+        str, typer.Option("--optimiser", "--optimizer", help="muon, adam, adamw, rmsprop, sgd or adagrad.")
+    ] = CHOSEN,
     beta1: Annotated[float, typer.Option(help="Memory of Adam's first moment.")] = DEFAULT.beta1,
     beta2: Annotated[
         float | None, typer.Option(help="Memory of squared gradients.", show_default="0.999, rmsprop 0.95")
     ] = None,
     epsilon: Annotated[float, typer.Option(help="Added to the root of squared gradients.")] = DEFAULT.epsilon,
-    momentum: Annotated[float, typer.Option(help="Momentum of sgd.")] = DEFAULT.momentum,
+    momentum: Annotated[
+        float | None, typer.Option(help="Momentum of sgd and muon.", show_default="0.9, muon 0.95")
+    ] = None,
     nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's momentum for sgd.")] = False,
     weight_decay: Annotated[
         float | None, typer.Option(help="Decoupled weight decay.", show_default="0, adamw 0.01")
     ] = None,
+    init: Annotated[str, typer.Option(help="How recurrent weights begin: uniform or orthogonal.")] = DEFAULT.init,
+    forget_bias: Annotated[
+        str, typer.Option(metavar="X|chrono", help="What the bias of an LSTM's forget gates begins with.")
+    ] = DEFAULT.forget_bias,
+    reset_every: Annotated[
+        int, typer.Option(help="Chunks after which, on average, a stream goes back to a state of zeros; 0 for never.")
+    ] = DEFAULT.reset_every,
     clip_norm: Annotated[
         float, typer.Option(help="Largest global norm of the gradient; 0 for no limit.")
     ] = DEFAULT.clip_norm,
     clip_value: Annotated[
         float, typer.Option(help="Largest size of a gradient's element; 0 for no limit.")
     ] = DEFAULT.clip_value,
-    dropout: Dropout = DEFAULT.dropout,
+    dropout: Dropout = CHOSEN,
     dropout_input: DropoutInput = DEFAULT.dropout_input,
-    dropout_output: DropoutOutput = DEFAULT.dropout_output,
+    dropout_output: DropoutOutput = CHOSEN,
     dropout_kind: DropoutKind = DEFAULT.dropout_kind,
     weight_drop: WeightDrop = DEFAULT.weight_drop,
     label_smoothing: LabelSmoothing = DEFAULT.label_smoothing,

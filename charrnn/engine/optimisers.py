@@ -87,6 +87,17 @@ def _momentum(
     return p * shrink - rate * (of_m * m + of_g * g), m
 
 
+def _look_ahead(m: Vector, g: Vector, *, scale: Vector, bound: Vector, beta: Vector) -> tuple[Vector, ...]:
+    """m = beta m + g, and where it will be after the same gradient once more."""
+    g = _clipped(g, scale, bound)
+    m = beta * m + g
+    return m, beta * m + g
+
+
+def _along(p: Vector, direction: Vector, *, shrink: Vector, rate: Vector) -> Vector:
+    return p * shrink - rate * direction
+
+
 def _towards(average: Vector, p: Vector, *, share: Vector) -> Vector:
     return average + share * (p - average)
 
@@ -94,6 +105,8 @@ def _towards(average: Vector, p: Vector, *, share: Vector) -> Vector:
 _adam_kernel = pointwise(_adam)
 _root_of_squares_kernel = pointwise(_by_root_of_squares)
 _momentum_kernel = pointwise(_momentum)
+_look_ahead_kernel = pointwise(_look_ahead)
+_along_kernel = pointwise(_along)
 _towards_kernel = pointwise(_towards)
 
 
@@ -125,6 +138,29 @@ def momentum(p, g, m, scalars):  # type: ignore[no-untyped-def]
         mode = flush_subnormals()
         at = block * BLOCK
         _momentum_kernel((p, g, m, p, m), (at, at, at, at, at), scalars, min(BLOCK, p.size - at))
+        restore_mode(mode)
+
+
+@njit(cache=True, parallel=True)
+def look_ahead(m, g, direction, scalars):  # type: ignore[no-untyped-def]
+    """m = beta m + g in place, and direction = beta m + g with the new m (Nesterov), for flat vectors.
+
+    Scalars are in the order of `_look_ahead`.
+    """
+    for block in prange((m.size + BLOCK - 1) // BLOCK):
+        mode = flush_subnormals()
+        at = block * BLOCK
+        _look_ahead_kernel((m, g, m, direction), (at, at, at, at), scalars, min(BLOCK, m.size - at))
+        restore_mode(mode)
+
+
+@njit(cache=True, parallel=True)
+def move_along(p, direction, scalars):  # type: ignore[no-untyped-def]
+    """p = shrink p - rate direction for flat vectors, in place; scalars are (shrink, rate)."""
+    for block in prange((p.size + BLOCK - 1) // BLOCK):
+        mode = flush_subnormals()
+        at = block * BLOCK
+        _along_kernel((p, direction, p), (at, at, at), scalars, min(BLOCK, p.size - at))
         restore_mode(mode)
 
 

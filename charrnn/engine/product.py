@@ -128,12 +128,12 @@ def gradient_product(a, a_row, d, rows, zero, dw, tasks):  # type: ignore[no-unt
             for panel in range(low, high):
                 for row in range(visit, end, GRADIENT_ROWS):
                     for k in range(a.shape[0]):
-                        _gradient_panel(a, a_row, k, d, panel, row, min(GRADIENT_ROWS, end - row), zero, dw)
+                        add_gradient_block(a, a_row, k, d, panel, row, min(GRADIENT_ROWS, end - row), zero, dw)
         restore_mode(mode)
 
 
 @njit
-def _gradient_panel(a, a_row, k, d, panel, row, count, zero, dw):  # type: ignore[no-untyped-def]
+def add_gradient_block(a, a_row, k, d, panel, row, count, zero, dw):  # type: ignore[no-untyped-def]
     """Add the share of `count` rows from `row` on to the W x W block (k, panel) of dw; row 0 begins it."""
     d_at = (panel * d.shape[1] + row) * W
     for tile in range(COLUMN_TILES):

@@ -11,7 +11,10 @@ import numpy as np
 from numba import njit, prange
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-PURPOSES = {"initialise": np.uint64(1), "sample": np.uint64(2), "dropout": np.uint64(3), "length": np.uint64(4)}
+PURPOSES = {
+    **{"initialise": np.uint64(1), "sample": np.uint64(2), "dropout": np.uint64(3)},
+    **{"length": np.uint64(4), "reset": np.uint64(5)},
+}
 
 
 @njit

@@ -78,6 +78,17 @@ class Chunk:
             for buffer in layer.states.values():
                 buffer[:, : self.batch] = 0
 
+    def reset_streams(self, which: Array) -> None:
+        """Begin the next chunk of some streams from a state of zeros.
+
+        Args:
+            which: (B,) bool.
+        """
+        self.make_room()
+        for layer in self.layers:
+            for buffer in layer.states.values():
+                buffer[:, : self.batch][:, which] = 0
+
     def make_room(self) -> None:
         """Carry the state to the front of the buffers, from where the next chunk begins."""
         end = self.advance * self.batch

@@ -19,19 +19,23 @@ class Parameters:
         dtype: float32 or float64.
 
     Attributes:
-        flat: (n,) the vector; n is a multiple of ALIGNMENT, the end is padding.
+        flat: (n,) the vector. Each array begins at a multiple of ALIGNMENT; what lies between them is padding.
+        count: how many numbers the arrays hold.
     """
 
     def __init__(self, shapes: Shapes, dtype: DTypeLike) -> None:
         self.shapes = shapes
         self.count = sum(int(np.prod(shape)) for shape in shapes.values())
-        self.flat: Array = zeros((-(-self.count // ALIGNMENT) * ALIGNMENT,), dtype)
-        self._views: dict[str, Array] = {}
+        self._slices: dict[str, slice] = {}
         start = 0
         for name, shape in shapes.items():
-            size = int(np.prod(shape))
-            self._views[name] = self.flat[start : start + size].reshape(shape)
-            start += size
+            stop = start + -(-int(np.prod(shape)) // ALIGNMENT) * ALIGNMENT
+            self._slices[name] = slice(start, stop)
+            start = stop
+        self.flat: Array = zeros((start,), dtype)
+        self._views = {
+            name: self.flat[self._slices[name]][: int(np.prod(shape))].reshape(shape) for name, shape in shapes.items()
+        }
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
@@ -39,6 +43,10 @@ class Parameters:
     def items(self) -> list[tuple[str, Array]]:
         """Names and views, in the order of storage."""
         return list(self._views.items())
+
+    def place(self, name: str) -> slice:
+        """Where an array stands in `flat`, with the padding after it."""
+        return self._slices[name]
 
     def like(self) -> Parameters:
         """Zeros of the same names, shapes and dtype."""

@@ -63,6 +63,14 @@ class Data:
             raise DataError(f"expected a split of {self.path} ({there}), got {name!r}; try one of these")
         return self.splits[name]
 
+    def counts(self, name: str) -> NDArray[np.int64]:
+        """How often each symbol occurs in a split: (V,)."""
+        symbols = self.split(name)
+        counts = np.zeros(len(self.vocabulary), np.int64)
+        for start in range(0, len(symbols), BLOCK):
+            counts += np.bincount(symbols[start : start + BLOCK], minlength=len(counts))
+        return counts
+
 
 def open_data(path: Path) -> Data:
     """Open a DATA folder that `charrnn prepare` made.

@@ -38,6 +38,7 @@ from charrnn.training.optimiser import MOMENTS
 
 FORMAT = "charrnn-checkpoint"
 FORMAT_VERSION = 2
+OLDER_DEFAULTS = {"reset_every": 0}  # what runs did that were begun before there was such a setting
 
 
 @dataclass
@@ -190,7 +191,7 @@ def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
         raise ValueError(f"{model.symbols} symbols in the model, {len(vocabulary)} in the vocabulary")
     if not np.array_equal(vocabulary.codes, arrays["vocabulary"]):
         raise ValueError("vocabulary out of order")
-    training = TrainConfig(**json.loads(str(arrays["training"])))
+    training = TrainConfig(**OLDER_DEFAULTS | json.loads(str(arrays["training"])))
     shapes = parameter_shapes(model)
     state_shape = (model.layers, training.batch * training.accumulate, model.hidden)
     return Checkpoint(

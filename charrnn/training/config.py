@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from charrnn.errors import ConfigError
+from charrnn.model.config import CHRONO
 
-OPTIMISERS = ("adam", "adamw", "rmsprop", "sgd", "adagrad")
+OPTIMISERS = ("adam", "adamw", "muon", "rmsprop", "sgd", "adagrad")
 SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
 DROPOUT_KINDS = ("standard", "variational")
+INITS = ("uniform", "orthogonal")
+LARGEST_BIAS = 20
 SPREAD, FARTHEST = 1 / 14, 4.0  # of random lengths: standard deviation, 5 steps for a mean of 70, and how many of it
 USUAL_BETA2 = {"rmsprop": 0.95}  # char-rnn's setting of RMSprop; 0.999 for the others (Kingma & Ba 2015)
 
@@ -26,15 +29,19 @@ class TrainConfig:
         random_lengths: chunks are of random lengths around T, see `random_length`.
         accumulate: batches of B streams that make one update.
         lr: learning rate at its highest.
+        matrix_lr: the same for the weights between hidden units with muon.
         schedule: of the learning rate over the run, one of SCHEDULES.
         warmup: how long the rate rises from 0 to lr: a share of the run below 1, else steps.
         decay: factor of the rate at each step of "step" and "plateau".
         decay_every: how often "step" decays: a share of the run below 1, else steps.
         plateau: evaluations without a lower loss after which "plateau" decays.
+        init: of the recurrent weights, one of INITS.
+        forget_bias: what an LSTM's forget biases begin with: a number, or "chrono"; see model/initialise.py.
+        reset_every: each stream goes back to a state of zeros before one in so many chunks, at random; 0 for never.
         optimiser: one of OPTIMISERS.
         beta1, beta2: decay of Adam's first and second moments; beta2 is RMSprop's decay too. None for the usual.
         epsilon: what is added to the root of second moments.
-        momentum: of SGD.
+        momentum: of SGD, and of Muon's matrices; None for the usual.
         nesterov: whether SGD takes Nesterov's momentum.
         weight_decay: decoupled, a multiple of the learning rate; None for 0.01 with adamw and 0 else.
         clip_norm: largest global norm of the gradient; 0 for no such limit.
@@ -60,16 +67,20 @@ class TrainConfig:
     random_lengths: bool = False
     accumulate: int = 1
     lr: float = 0.003
+    matrix_lr: float = 0.03
     schedule: str = "cosine"
     warmup: float = 0.03
     decay: float = 0.5
     decay_every: float = 0.25
     plateau: int = 2
+    init: str = "uniform"
+    forget_bias: str = "0"
+    reset_every: int = 50
     optimiser: str = "adam"
     beta1: float = 0.9
     beta2: float | None = None
     epsilon: float = 1e-8
-    momentum: float = 0.9
+    momentum: float | None = None
     nesterov: bool = False
     weight_decay: float | None = None
     clip_norm: float = 1.0
@@ -94,12 +105,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self._fill_in()
-        for name, names in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("dropout_kind", DROPOUT_KINDS)):
+        for name, names in NAMES.items():
             if getattr(self, name) not in names:
                 raise ConfigError(
                     f"expected --{_flag(name)} to be one of {', '.join(names)}, got {getattr(self, name)!r}; "
                     f"try {names[0]}"
                 )
+        check_forget_bias(self.forget_bias)
         for name in ("batch", "seq_len", "accumulate", "plateau"):
             if (value := getattr(self, name)) < 1:
                 usual = TrainConfig.__dataclass_fields__[name].default
@@ -110,7 +122,7 @@ class TrainConfig:
                 raise ConfigError(f"expected --{_flag(name)} of 0 or more, got {value}; try leaving it out")
         if self.seed >= 2**63:
             raise ConfigError(f"expected --seed below 2^63, got {self.seed}; try a smaller one")
-        for name in ("lr", "epsilon", "decay_every"):
+        for name in ("lr", "matrix_lr", "epsilon", "decay_every"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"expected --{_flag(name)} above 0, got {getattr(self, name)}; try leaving it out")
         for name in SHARES:
@@ -121,6 +133,8 @@ class TrainConfig:
 
     def _fill_in(self) -> None:
         """Put the usual values where there are none."""
+        if self.momentum is None:
+            object.__setattr__(self, "momentum", 0.95 if self.optimiser == "muon" else 0.9)
         if self.beta2 is None:
             object.__setattr__(self, "beta2", USUAL_BETA2.get(self.optimiser, 0.999))
         if self.weight_decay is None:
@@ -149,8 +163,9 @@ class TrainConfig:
         return asdict(self)
 
 
+NAMES = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "dropout_kind": DROPOUT_KINDS, "init": INITS}
 NOT_NEGATIVE = (
-    *("clip_norm", "clip_value", "warmup", "weight_decay", "epochs", "steps", "minutes"),
+    *("reset_every", "clip_norm", "clip_value", "warmup", "weight_decay", "epochs", "steps", "minutes"),
     *("activation_penalty", "temporal_penalty", "patience", "eval_every", "keep", "preview", "seed"),
 )
 SHARES = (
@@ -171,6 +186,19 @@ def parse_bptt(text: str) -> tuple[int, int]:
         if 1 <= moved <= back:
             return moved, back
     raise ConfigError(f"expected --bptt K1:K2 with 1 <= K1 <= K2, got {text!r}; try --bptt 32:64")
+
+
+def check_forget_bias(text: str) -> None:
+    """Raise ConfigError unless --forget-bias is a number of moderate size, or "chrono"."""
+    try:
+        if text == CHRONO or abs(float(text)) <= LARGEST_BIAS:
+            return
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"expected --forget-bias to be a number from -{LARGEST_BIAS} to {LARGEST_BIAS} or {CHRONO}, got {text!r}; "
+        "try --forget-bias 1"
+    )
 
 
 def longest(seq_len: int) -> int:

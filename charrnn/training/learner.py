@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from charrnn.engine.random import PURPOSES, fill_uniform
 from charrnn.errors import DataError
 from charrnn.model.chunk import Chunk
 from charrnn.model.network import Network, State
@@ -96,6 +97,7 @@ class Learner:
         steps, chars = len(targets) - past, targets[past:].size
         self._advance = past + steps - self._past(position + steps)
         if not self._states:
+            self._reset_some(step, slice(None))
             loss = self._pass(inputs, targets, past, step)
             return loss, steps, chars
         total, self._after = 0.0, []
@@ -103,6 +105,7 @@ class Learner:
         sums = np.zeros_like(gradients)
         for k, part in enumerate(self._parts()):
             self.chunk.set_state(self._states[k])
+            self._reset_some(step, part)
             total += self._pass(inputs[:, part], targets[:, part], past, step * self.config.accumulate + k)
             sums += gradients
             self._after.append(self.chunk.state())
@@ -122,6 +125,20 @@ class Learner:
         """Which streams are in each batch."""
         batch = self.config.batch
         return [slice(k * batch, (k + 1) * batch) for k in range(self.config.accumulate)]
+
+    def _reset_some(self, step: int, part: slice) -> None:
+        """Streams go back to a state of zeros at random.
+
+        Evaluation and sampling begin at zeros, and a stream does so only once in an epoch, the first time with an
+        untrained model. A model that never sees zeros again may come to be lost there.
+        """
+        if not self.config.reset_every or self.network.config.stateless:
+            return
+        uniform = np.empty(self.streams.batch)
+        fill_uniform(uniform, 0.0, 1.0, np.uint64(self.config.seed), PURPOSES["reset"], np.uint64(step))
+        which = uniform[part] < 1.0 / self.config.reset_every
+        if which.any():
+            self.chunk.reset_streams(which)
 
     def _pass(self, inputs: np.ndarray, targets: np.ndarray, past: int, draw: int) -> float:
         self.chunk.forward(inputs, draw)

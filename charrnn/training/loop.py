@@ -170,7 +170,7 @@ class Trainer:
         if not runtime.compiled_before(kernels):
             self.watcher.compiling(kernels)
         self.learner.warm_up()
-        scratch = Parameters({"any": (1,)}, self.network.dtype)
+        scratch = Parameters({"any": (1,), "any.W_h": (1, 1)}, self.network.dtype)
         optimiser = Optimiser(self.config, scratch)
         optimiser.update(scratch, scratch.like(), optimiser.norm(scratch), lr=0.0)
         if self.average is not None:

@@ -1,16 +1,31 @@
-"""Optimisers: moments under the parameters' names, and one fused sweep for each update."""
+"""Optimisers: moments under the parameters' names, and fused sweeps for each update."""
 
 from __future__ import annotations
 
 import math
 
+import numba
 import numpy as np
 
-from charrnn.engine.optimisers import BLOCK, adam, by_root_of_squares, momentum, sums_of_squares
+from charrnn.engine.optimisers import (
+    BLOCK,
+    adam,
+    by_root_of_squares,
+    look_ahead,
+    momentum,
+    move_along,
+    sums_of_squares,
+)
+from charrnn.engine.orthogonal import orthogonalise
+from charrnn.engine.panels import Array, pack, panels_for, unpack, zeros
+from charrnn.engine.tile import W
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
 
-MOMENTS = {"adam": ("m", "v"), "adamw": ("m", "v"), "rmsprop": ("v",), "adagrad": ("v",), "sgd": ("m",)}
+MOMENTS = {
+    **{"adam": ("m", "v"), "adamw": ("m", "v"), "muon": ("m", "v")},
+    **{"rmsprop": ("v",), "adagrad": ("v",), "sgd": ("m",)},
+}
 
 
 class Optimiser:
@@ -30,6 +45,9 @@ class Optimiser:
         self.moments = {name: parameters.like() for name in MOMENTS[config.optimiser]}
         self.updates = 0
         self._sums = np.zeros(-(-parameters.flat.size // BLOCK))
+        of_muon = hidden_matrices(parameters) if config.optimiser == "muon" else []
+        self._matrices = [Matrix(name, parameters) for name in of_muon]
+        self._runs = runs_without(of_muon, parameters)
 
     def norm(self, gradients: Parameters) -> float:
         """Global (Euclidean) norm of all gradients."""
@@ -41,19 +59,102 @@ class Optimiser:
         config = self.config
         self.updates += 1
         scale = min(1.0, config.clip_norm / norm) if config.clip_norm and norm else 1.0
-        bound = config.clip_value or math.inf
-        assert config.beta2 is not None
         assert config.weight_decay is not None
-        sweep = (scale, bound, 1.0 - lr * config.weight_decay)
-        p, g = parameters.flat, gradients.flat
-        if config.optimiser in ("adam", "adamw"):
+        assert config.momentum is not None
+        clipping = (scale, config.clip_value or math.inf)
+        sweep = (*clipping, 1.0 - lr * config.weight_decay)
+        for run in self._runs:
+            moments = {name: moment.flat[run] for name, moment in self.moments.items()}
+            self._sweep(parameters.flat[run], gradients.flat[run], moments, sweep, lr)
+        if self._matrices:
+            rate = lr * config.matrix_lr / config.lr
+            for matrix in self._matrices:
+                moment = self.moments["m"]
+                matrix.update(parameters, gradients, moment, clipping, rate, config.momentum, config.weight_decay)
+
+    def _sweep(self, p: Array, g: Array, moments: dict[str, Array], sweep: tuple[float, ...], lr: float) -> None:
+        """One update of flat vectors by the formula that treats every number by itself."""
+        config = self.config
+        assert config.beta2 is not None
+        if config.optimiser in ("adam", "adamw", "muon"):
             rate = lr / (1.0 - config.beta1**self.updates)
             correction = 1.0 / math.sqrt(1.0 - config.beta2**self.updates)
             scalars = (*sweep, rate, config.beta1, config.beta2, config.epsilon, correction)
-            adam(p, g, self.moments["m"].flat, self.moments["v"].flat, scalars)
+            adam(p, g, moments["m"], moments["v"], scalars)
         elif config.optimiser == "sgd":
+            assert config.momentum is not None
             of_m, of_g = (config.momentum, 1.0) if config.nesterov else (1.0, 0.0)
-            momentum(p, g, self.moments["m"].flat, (*sweep, lr, config.momentum, of_m, of_g))
+            momentum(p, g, moments["m"], (*sweep, lr, config.momentum, of_m, of_g))
         else:
             decay, gain = (1.0, 1.0) if config.optimiser == "adagrad" else (config.beta2, 1.0 - config.beta2)
-            by_root_of_squares(p, g, self.moments["v"].flat, (*sweep, lr, decay, gain, config.epsilon))
+            by_root_of_squares(p, g, moments["v"], (*sweep, lr, decay, gain, config.epsilon))
+
+
+class Matrix:
+    """One weight matrix under Muon: H x H for each gate, each moved by the orthogonal matrix nearest to its momentum.
+
+    Jordan et al. (2024), "Muon: An optimizer for hidden layers in neural networks", with Nesterov's momentum: a step
+    has the same size along every pair of singular vectors, so that rare directions are learnt as fast as common ones.
+
+    Args:
+        name: of the matrix, (H, gates * H).
+        parameters: that hold it.
+    """
+
+    def __init__(self, name: str, parameters: Parameters) -> None:
+        self.name = name
+        height, width = parameters[name].shape
+        self.gates = width // height
+        self._order = np.arange(self.gates)
+        self._direction = Parameters({name: (height, width)}, parameters.flat.dtype)
+        panels = panels_for(height)
+        self._packed = [zeros((self.gates * panels, panels * W, W), parameters.flat.dtype) for _ in range(4)]
+        self._zero = zeros((W,), parameters.flat.dtype)
+
+    def update(
+        self,
+        parameters: Parameters,
+        gradients: Parameters,
+        moment: Parameters,
+        clipping: tuple[float, float],
+        rate: float,
+        beta: float,
+        decay: float,
+    ) -> None:
+        """m = beta m + g; W = (1 - rate decay) W - rate orthogonal(g + beta m)."""
+        place, flat = parameters.place(self.name), self._direction.flat
+        look_ahead(moment.flat[place], gradients.flat[place], flat, (*clipping, beta))
+        self._orthogonalise(self._direction[self.name])
+        move_along(parameters.flat[place], flat, (1.0 - rate * decay, rate))
+
+    def _orthogonalise(self, direction: Array) -> None:
+        """Put the orthogonal matrices nearest to those of the gates in their place."""
+        packed, *scratch = self._packed
+        pack(direction, self.gates, self._order, packed)
+        gram, polynomial, other = scratch
+        threads = numba.get_num_threads()
+        nearest = orthogonalise(packed, self.gates, self._zero, (gram, polynomial, other), threads)
+        unpack(nearest, self.gates, self._order, direction)
+
+
+def hidden_matrices(parameters: Parameters) -> list[str]:
+    """The weights between hidden units, H x H for each gate: all W_h, and W_x of the layers above the first."""
+    return [
+        name
+        for name, view in parameters.items()
+        if name.endswith(".W_h") or (name.endswith(".W_x") and not name.startswith("layer0."))
+        if view.shape[1] % view.shape[0] == 0
+    ]
+
+
+def runs_without(left_out: list[str], parameters: Parameters) -> list[slice]:
+    """The parts of the flat vector that lie between the arrays of these names, each as long as can be."""
+    runs: list[slice] = []
+    for name, _ in parameters.items():
+        place = parameters.place(name)
+        if name in left_out:
+            continue
+        if runs and runs[-1].stop == place.start:
+            place = slice(runs.pop().start, place.stop)
+        runs.append(place)
+    return runs

@@ -11,7 +11,7 @@ from charrnn.errors import CheckpointError, ConfigError, DataError
 from charrnn.files import building_folder, replacing
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.initialise import initialise
+from charrnn.model.initialise import Initialiser
 from charrnn.model.network import Network
 from charrnn.text.data import Data
 from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
@@ -56,7 +56,8 @@ def first_checkpoint(
             f"expected a text of lines for --stateless, got {data.path} without a line break; try a text with some"
         )
     network = Network(model)
-    initialise(network.parameters, model, training.seed)
+    initialiser = Initialiser(model, training.seed, training.init, training.forget_bias, training.seq_len)
+    initialiser.fill(network.parameters, data.counts("train"))
     carried = None if source is None else carry_over(source, data.vocabulary, network.parameters)
     checkpoint = Checkpoint(
         model,

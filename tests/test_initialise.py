@@ -1,0 +1,99 @@
+"""How parameters begin: their distributions, and what follows from them for the gates."""
+
+import numpy as np
+import pytest
+
+from charrnn.engine.panels import rows_of
+from charrnn.model.chunk import Chunk
+from charrnn.model.config import ModelConfig
+from charrnn.model.initialise import INPUT_SHARE, OUTPUT_SQUARE, Initialiser
+from charrnn.model.network import Network
+
+
+def begun(config, seed=0, counts=None, **chosen):
+    network = Network(config)
+    Initialiser(config, seed, **chosen).fill(network.parameters, counts)
+    return network
+
+
+def test_parameters_depend_on_the_seed_alone(threads):
+    config = ModelConfig(30, "lstm", 2, 64, 16)
+    made = []
+    for count, seed in ((1, 3), (2, 3), (2, 4)):
+        threads(count)
+        made.append(begun(config, seed, recurrent="orthogonal", forget_bias="chrono").parameters.flat)
+    assert np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[1], made[2])
+
+
+def test_matrices_are_uniform_within_their_bounds_and_vectors_constant():
+    config = ModelConfig(30, "lstm", 2, 64, 16)
+    parameters = begun(config, forget_bias="0.5").parameters
+    upper = INPUT_SHARE * (3 / (64 * OUTPUT_SQUARE["lstm"])) ** 0.5
+    bounds = {"embed": 3**0.5, "layer0.W_x": INPUT_SHARE * (3 / 16) ** 0.5, "layer1.W_x": upper}
+    for name, view in parameters.items():
+        if name.endswith(".b"):
+            assert set(view[64:128]) == {0.5}
+            assert not np.delete(view, slice(64, 128)).any()
+        elif name == "b_y":
+            assert not view.any()
+        else:
+            bound = bounds.get(name, 1 / 8)
+            assert 0.95 * bound < np.abs(view).max() <= bound * (1 + 1e-6)
+            assert view.std() == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
+INPUTS = {"one-hot": {}, "narrow": {"embed": 16}, "wide": {"embed": 300}, "tied": {"tied": True}}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("hidden", [64, 256])
+def test_the_input_moves_a_gate_by_the_same_share_whatever_it_is(cell, hidden, kind):
+    config = ModelConfig(90, cell, 1, hidden, **INPUTS[kind])
+    network = begun(config)
+    network.pack()
+    share = network.input.table.std()
+    padding = network.input.table.shape[0] * network.input.table.shape[2] // (len(network.layers[0].gates) * hidden)
+    assert padding == 1
+    assert share == pytest.approx(INPUT_SHARE, rel=0.1)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("hidden", [64, 256])
+def test_an_upper_layer_is_moved_by_about_the_same_share(cell, hidden):
+    """About, since the mean square of what the layer below gives is a figure measured on a text."""
+    config = ModelConfig(60, cell, 2, hidden)
+    network = begun(config)
+    network.pack()
+    chunk = Chunk(network, 8, 50)
+    chunk.forward(np.random.default_rng(0).integers(0, 60, (50, 8)))
+    below = rows_of(chunk.layers[0].cell.h[:, 8:], hidden)
+    share = (below[80:] @ network.parameters["layer1.W_x"]).std()
+    assert 0.6 * INPUT_SHARE < share < 1.6 * INPUT_SHARE
+
+
+def test_orthogonal_weights_are_orthogonal_gate_by_gate():
+    parameters = begun(ModelConfig(10, "gru", 2, 50), recurrent="orthogonal").parameters
+    gates = [parameters[f"layer{k}.W_h"][:, g : g + 50].astype(float) for k in (0, 1) for g in (0, 50, 100)]
+    for gate in gates:
+        np.testing.assert_allclose(gate.T @ gate, np.eye(50), atol=1e-5)
+    products = [abs((one * other).sum()) for one in gates for other in gates if one is not other]
+    assert max(products) < 5  # of matrices that have nothing to do with each other; of the same one it is 50
+
+
+def test_chrono_forget_gates_remember_for_times_up_to_the_longest():
+    parameters = begun(ModelConfig(10, "lstm", 1, 2000), forget_bias="chrono", longest=101).parameters
+    b = parameters["layer0.b"].astype(float)
+    assert np.array_equal(b[:2000], -b[2000:4000])
+    assert not b[4000:].any()
+    steps = np.exp(b[2000:4000])
+    assert 1 <= steps.min() < 2
+    assert 99 < steps.max() < 100
+    assert steps.mean() == pytest.approx(50.5, rel=0.05)
+
+
+def test_the_output_begins_at_the_frequencies_of_the_symbols():
+    counts = np.array([70, 20, 0, 10])
+    bias = begun(ModelConfig(4, "gru", 1, 8), counts=counts).parameters["b_y"]
+    np.testing.assert_allclose(np.exp(bias), np.array([71, 21, 1, 11]) / 104, rtol=1e-6)
