@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from charrnn.engine.panels import Array
-from charrnn.engine.peak import FLOPS, multiply_adds
+from charrnn.engine.peak import peak_flops
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import Initialiser
@@ -112,17 +112,6 @@ class Bench:
         self.optimiser.update(self.network.parameters, gradients, self.optimiser.norm(gradients), self.training.lr)
         self.network.pack()
 
-    def peak(self) -> float:
-        """Multiply-adds on registers alone: floating-point operations a second on all threads."""
-        sums = np.zeros(numba.get_num_threads(), np.float32)
-        count, seconds = 100_000, 0.0
-        while seconds < PEAK_SECONDS:
-            count *= 2
-            start = time.perf_counter()
-            multiply_adds(count, np.float32(0.5), sums)
-            seconds = time.perf_counter() - start
-        return count * FLOPS * sums.size / seconds
-
     def rate(self, work: Any, chars: int) -> float:
         """Characters a second of a piece of work, repeated for a round; the median of its repetitions."""
         times: list[float] = []
@@ -137,7 +126,7 @@ class Bench:
         """Measure peak, training and sampling in turn for about so many seconds; medians of the rounds."""
         self.step()
         self.sampler.take(PIECE)
-        self.peak()
+        peak_flops(PEAK_SECONDS)
         self.chunk.seconds.clear()
         chunk_chars, chunks = self.inputs.size, 0
         rounds: list[tuple[float, float, float]] = []
@@ -146,7 +135,7 @@ class Bench:
             before = self.optimiser.updates
             trained = self.rate(self.step, chunk_chars)
             chunks += self.optimiser.updates - before
-            peak = self.peak()
+            peak = peak_flops(PEAK_SECONDS)
             rounds.append((peak, trained, self.rate(lambda: self.sampler.take(PIECE), PIECE * self.streams)))
         peak, trained, sampled = (statistics.median(column) for column in zip(*rounds, strict=True))
         flops = 2 * multiply_adds_per_char(self.config)

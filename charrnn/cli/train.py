@@ -45,7 +45,7 @@ from charrnn.cli.options import (
 )
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
-from charrnn.training.config import TrainConfig
+from charrnn.training.config import TrainConfig, parse_bptt
 from charrnn.training.presets import PRESETS, describe
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
 CHOSEN: Any = None  # for the text and the length of the run, see training/choose.py
 TRAINING = [f.name for f in fields(TrainConfig)]
 DEFAULT = TrainConfig()
+PEAK_SECONDS = 0.1  # for which the CPU's peak is measured
 
 
 def train(
@@ -167,7 +168,10 @@ def train(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model; Ctrl-C saves and stops, --resume goes on."""
+    """Train a model; Ctrl-C saves and stops, --resume goes on.
+
+    Cell, sizes, rates, batch and dropout are chosen for the text and for the length of the run, unless given.
+    """
     start_engine(threads)
     if resume and force:
         raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
@@ -225,13 +229,16 @@ def train(
 
 
 def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
-    """All settings: those of the command line, then those of the preset, then the usual ones."""
+    """The settings that are given: on the command line, then by the preset, then the usual ones where there are any."""
     refuse_both_lengths(context)
-    if preset is None:
-        return context.params
-    if preset not in PRESETS:
+    if preset is not None and preset not in PRESETS:
         raise ConfigError(f"expected --preset to be one of {', '.join(PRESETS)}, got {preset!r}; try --preset fast")
-    return context.params | PRESETS[preset] | explicit(context, list(PRESETS[preset]))
+    settings = {name: context.params[name] for name in [*MODEL, *TRAINING] if context.params[name] is not None}
+    settings |= PRESETS[preset] if preset is not None else {}
+    settings |= explicit(context, [*MODEL, *TRAINING])
+    if settings["bptt"]:
+        settings["seq_len"] = parse_bptt(settings["bptt"])[0]
+    return settings
 
 
 def _begin(
@@ -239,23 +246,27 @@ def _begin(
 ) -> Checkpoint:
     """Make the RUN folder; returns its first checkpoint. `asked` are the settings of the model that the user gave."""
     from charrnn.cli.progress import refuse_too_large
+    from charrnn.engine.peak import peak_flops
     from charrnn.files import refuse_existing
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.training.choose import Chooser, Text
     from charrnn.training.finetune import model_for
     from charrnn.training.run import MARKER, create_run, first_checkpoint, refuse_changes
 
     refuse_existing(out, MARKER, force, otherwise="--resume to go on, ")
-    training = TrainConfig(**{name: settings[name] for name in TRAINING})
     source = None if init_from is None else load_checkpoint(find_checkpoint(init_from))
-    if source is None:
-        model = ModelConfig(len(text.vocabulary), **{name: settings[name] for name in MODEL})
-    else:
+    if source is not None:
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
-        model = replace(model_for(source, text.vocabulary), **rates)
         refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
+        settings |= replace(model_for(source, text.vocabulary), **rates).as_dict()
+    chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, lambda: peak_flops(PEAK_SECONDS))
+    settings = chooser.choose()
+    training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
+    model = ModelConfig(**{name: settings[name] for name in MODEL}, symbols=len(text.vocabulary))
     refuse_too_large(model, training)
     checkpoint, carried = first_checkpoint(model, training, text, source)
     create_run(out, checkpoint, text, force)
+    say(chooser.describe())
     if carried is not None:
         say(
             f"beginning with the parameters of {init_from}: {carried.kept} characters keep their rows, "

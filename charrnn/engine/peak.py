@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import numba
+import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic
@@ -32,6 +35,19 @@ def _emit_chains(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) 
 @intrinsic
 def _chains(typing, count, factor):  # type: ignore[no-untyped-def]
     return types.float32(types.intp, types.float32), _emit_chains
+
+
+def peak_flops(seconds: float) -> float:
+    """Floating-point operations a second of all threads, measured for at least so many seconds."""
+    sums = np.zeros(numba.get_num_threads(), np.float32)
+    multiply_adds(1, np.float32(0.5), sums)  # compiles
+    count, taken = 100_000, 0.0
+    while taken < seconds:
+        count *= 2
+        start = time.perf_counter()
+        multiply_adds(count, np.float32(0.5), sums)
+        taken = time.perf_counter() - start
+    return count * FLOPS * sums.size / taken
 
 
 @njit(cache=True, parallel=True)

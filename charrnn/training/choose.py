@@ -1,28 +1,138 @@
 """The settings that a user leaves open, chosen for the text and for the length of the run.
 
-The rule, which docs/defaults.md explains and measures:
+The rule is explained, and its figures are measured, in docs/defaults.md:
 
-1. A run reads so many characters: as many as --steps and --epochs say, or as the CPU can read in --minutes, by its
-   measured peak.
-2. The model is the largest of SIZES that will read CHARS_PER_PARAMETER characters for each of its parameters.
-3. The more often the text is read, the more dropout: see `_dropout`.
-4. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
+1. A run reads so many characters as --steps or --epochs say, or as this CPU can read in --minutes.
+2. The model is the largest of SIZES that reads CHARS_PER_WEIGHT characters for each weight between its hidden units.
+3. The more often the text is read, the more units are dropped: DROPOUT_PER_DOUBLING for each doubling of the passes.
+4. The learning rate falls with the root of the hidden units.
+5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
+
+What is given is never changed, and the rest follows it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import multiply_adds_per_char, parameter_count
-from charrnn.training.config import TrainConfig
+from charrnn.training.config import USUAL_EPOCHS, TrainConfig
 
-SIZES = (64, 128, 192, 256, 384, 512, 768, 1024)
-CHARS_PER_PARAMETER = 8.0
-LARGE_VOCABULARY = 256
-EFFICIENCY = 0.45  # share of the peak that training reaches, with all that belongs to it
-MODEL = {field.name for field in fields(ModelConfig)}
-TRAINING = {field.name for field in fields(TrainConfig)}
+SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
+CHARS_PER_WEIGHT = 8.0
+EFFICIENCY = 0.5  # share of the CPU's peak that a run reaches, evaluations and all else included
+DROPOUT_PER_DOUBLING, MOST_DROPOUT = 0.1, 0.5
+RATE, RATE_HIDDEN = 0.005, 256  # the rate that is right for so many hidden units
+LARGE_VOCABULARY, EMBEDDING = 512, 128
+LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
+STEADY: dict[str, Any] = {
+    "cell": "gru",
+    "layers": 2,
+    "batch": 32,
+    "seq_len": 64,
+    "optimiser": "adam",
+    "matrix_lr": 0.03,
+}
+
+
+@dataclass(frozen=True)
+class Text:
+    """What the choice depends on of a training text: its characters, and V."""
+
+    characters: int
+    symbols: int
+
+
+class Chooser:
+    """Fills in the settings of one run.
+
+    Args:
+        text: what is trained on.
+        given: settings that are fixed, of model and training.
+        peak: measures the CPU's floating-point operations a second; asked only when --minutes is given.
+    Raises:
+        ConfigError: a given setting is impossible.
+    """
+
+    def __init__(self, text: Text, given: dict[str, Any], peak: Callable[[], float]) -> None:
+        self.text = text
+        _check(text, given)
+        embedding = text.symbols > LARGE_VOCABULARY and not given.get("tied")
+        self.settings = STEADY | {"embed": EMBEDDING if embedding else 0} | given
+        if "batch" not in given:
+            fitting = text.characters // (LEAST_CHUNKS * self.settings["seq_len"])
+            self.settings["batch"] = max(1, min(self.settings["batch"], fitting))
+        self.peak = peak() if given.get("minutes") else 0.0
+
+    def choose(self) -> dict[str, Any]:
+        """All settings: the given ones, and values for those among `CHOSEN` that are not."""
+        settings = self.settings
+        if "hidden" not in settings:
+            settings["hidden"] = self._hidden()
+        settings.setdefault("lr", self._rate())
+        settings.setdefault("dropout", self._dropout())
+        settings.setdefault("dropout_output", 0.0)
+        return settings
+
+    def describe(self) -> str:
+        """Why the settings are what they are, in one line."""
+        read = self.characters_read(self._model(self.settings["hidden"]))
+        return (
+            f"chosen for {_short(self.text.characters)} characters, {self.text.symbols:,} symbols, "
+            f"each character read about {_short(read / self.text.characters)} times: "
+            f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, "
+            f"dropout {self.settings['dropout']:g}, batch {self.settings['batch']}, lr {self.settings['lr']:g}"
+        )
+
+    def characters_read(self, model: ModelConfig) -> float:
+        """How many characters a run with such a model reads."""
+        s = self.settings
+        limits = []
+        if s.get("steps"):
+            limits.append(s["steps"] * s["batch"] * s.get("accumulate", 1) * s["seq_len"])
+        if s.get("minutes"):
+            limits.append(60 * s["minutes"] * EFFICIENCY * self.peak / (6 * multiply_adds_per_char(model)))
+        if s.get("epochs") or not limits:
+            limits.append((s.get("epochs") or USUAL_EPOCHS) * self.text.characters)
+        return float(min(limits))
+
+    def _model(self, hidden: int) -> ModelConfig:
+        s = self.settings
+        embed = 0 if s.get("tied") else s["embed"]
+        return ModelConfig(self.text.symbols, s["cell"], s["layers"], hidden, embed)
+
+    def _hidden(self) -> int:
+        if self.settings.get("tied") and self.settings["embed"]:
+            return int(self.settings["embed"])
+        fitting = [size for size in SIZES if self._is_worth_while(self._model(size))]
+        return max(fitting, default=SIZES[0])
+
+    def _is_worth_while(self, model: ModelConfig) -> bool:
+        weights = parameter_count(replace(model, symbols=1, embed=0))
+        return self.characters_read(model) >= CHARS_PER_WEIGHT * weights
+
+    def _rate(self) -> float:
+        return float(f"{RATE * math.sqrt(RATE_HIDDEN / self.settings['hidden']):.2g}")
+
+    def _dropout(self) -> float:
+        passes = self.characters_read(self._model(self.settings["hidden"])) / self.text.characters
+        doublings = math.log2(max(1.0, passes))
+        return round(min(MOST_DROPOUT, DROPOUT_PER_DOUBLING * doublings), 2)
+
+
+def _check(text: Text, given: dict[str, Any]) -> None:
+    """Have the configurations check what is given, before anything is worked out from it."""
+    for config, known in ((ModelConfig, {"symbols": text.symbols}), (TrainConfig, {})):
+        config(**known | {field.name: given[field.name] for field in fields(config) if field.name in given})
+
+
+def _short(number: float) -> str:
+    """A number to two digits, with thousands as k and millions as M."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.2g} {name}" if number < 100 * unit else f"{number / unit:.0f} {name}"
+    return f"{number:.2g}"

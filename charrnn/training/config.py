@@ -14,6 +14,7 @@ SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
 DROPOUT_KINDS = ("standard", "variational")
 INITS = ("uniform", "orthogonal")
 LARGEST_BIAS = 20
+USUAL_EPOCHS = 10.0  # where nothing says when to stop
 SPREAD, FARTHEST = 1 / 14, 4.0  # of random lengths: standard deviation, 5 steps for a mean of 70, and how many of it
 USUAL_BETA2 = {"rmsprop": 0.95}  # char-rnn's setting of RMSprop; 0.999 for the others (Kingma & Ba 2015)
 
@@ -140,7 +141,7 @@ class TrainConfig:
         if self.weight_decay is None:
             object.__setattr__(self, "weight_decay", 0.01 if self.optimiser == "adamw" else 0.0)
         if not (self.epochs or self.steps or self.minutes):
-            object.__setattr__(self, "epochs", 10.0)
+            object.__setattr__(self, "epochs", USUAL_EPOCHS)
         if self.bptt:
             object.__setattr__(self, "seq_len", parse_bptt(self.bptt)[0])
             if self.random_lengths and self.history:

@@ -30,6 +30,7 @@ from charrnn.training.schedule import learning_rate, share_done
 LOG_SECONDS = 0.5  # between lines of the journal
 SAVE_SECONDS = 60.0  # between checkpoints, at the most
 EVALUATION_SHARE = 20  # by default, training reads this many times the validation text between evaluations
+FAR_ABOVE = 0.15  # share of ln V by which a validation loss is suspiciously far above the training loss
 MOST_ROLLBACKS = 5  # before the run is given up
 STEPS_OF_PEACE = 1000  # after which earlier rollbacks no longer count
 
@@ -314,13 +315,23 @@ class Trainer:
             **extra,
         )
         self.watcher.evaluated(p, loss, best, preview)
-        guessing = math.log(max(self.checkpoint.model.symbols, 2))
+        self._warn_of(loss)
+        self._keep_older()
+        return worse
+
+    def _warn_of(self, loss: float) -> None:
+        """Say so when a validation loss (nats) is one that nobody would expect, and what may be the reason."""
+        guessing, trained = math.log(max(self.checkpoint.model.symbols, 2)), self.progress.loss_mean
         if not loss < 2 * guessing:
             self.watcher.warned(
                 f"the validation loss is far above that of guessing, {guessing:.2f} nats; try a lower --lr"
             )
-        self._keep_older()
-        return worse
+        elif self.epochs() < 1 and trained is not None and loss > trained + FAR_ABOVE * guessing:
+            self.watcher.warned(
+                f"the validation loss is far above the training loss of {trained:.2f} nats, though no text was read "
+                "twice: the end of the text, which is held out, may be unlike the rest; or the model is lost when it "
+                "begins at zeros, as evaluation does: try a smaller --reset-every, or a lower --lr"
+            )
 
     def _validation_loss(self, interrupt: Interrupt) -> float | None:
         assert self.evaluator is not None

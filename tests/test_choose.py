@@ -1,0 +1,89 @@
+"""Settings chosen for the text and for the length of the run: what is given wins, and the rest follows the rule."""
+
+import pytest
+
+from charrnn.model.config import ModelConfig
+from charrnn.model.size import multiply_adds_per_char
+from charrnn.training.choose import (
+    EFFICIENCY,
+    EMBEDDING,
+    LARGE_VOCABULARY,
+    MOST_DROPOUT,
+    SIZES,
+    Chooser,
+    Text,
+)
+
+MEGA = 1_000_000
+
+
+def no_peak():
+    raise AssertionError("the CPU's peak is measured for --minutes alone")
+
+
+def choose(characters=MEGA, symbols=65, peak=no_peak, **given):
+    return Chooser(Text(characters, symbols), given, peak).choose()
+
+
+def test_what_is_given_wins():
+    given = {"cell": "lstm", "layers": 1, "hidden": 7, "embed": 3, "batch": 5, "seq_len": 9, "lr": 0.5, "steps": 3}
+    given |= {"dropout": 0.25, "dropout_output": 0.125, "optimiser": "sgd", "matrix_lr": 0.5}
+    chosen = choose(**given)
+    assert {name: chosen[name] for name in given} == given
+
+
+def test_the_same_question_has_the_same_answer():
+    assert choose(epochs=3.0) == choose(epochs=3.0)
+
+
+def test_without_a_length_it_is_ten_passes():
+    assert choose() == {name: value for name, value in choose(epochs=10.0).items() if name != "epochs"}
+
+
+def test_longer_runs_get_larger_models():
+    sizes = [choose(characters=100 * MEGA, steps=10**k)["hidden"] for k in range(2, 7)]
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 3
+    assert {sizes[0], sizes[-1]} <= set(SIZES)
+
+
+def test_faster_cpus_get_larger_models():
+    sizes = [choose(minutes=3.0, peak=lambda speed=speed: speed)["hidden"] for speed in (1e9, 1e11, 1e13)]
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_a_text_read_once_gets_no_dropout_and_one_read_often_much():
+    assert choose(characters=1000 * MEGA, steps=1000)["dropout"] == 0
+    rates = [choose(characters=MEGA, epochs=passes)["dropout"] for passes in (1.0, 4.0, 16.0, 1000.0)]
+    assert rates == sorted(rates)
+    assert 0 < rates[1] < rates[2] < rates[3] == MOST_DROPOUT
+
+
+def test_minutes_are_turned_into_characters_by_the_peak():
+    chooser = Chooser(Text(MEGA, 65), {"minutes": 2.0, "hidden": 256}, lambda: 1e11)
+    chooser.choose()
+    model = ModelConfig(65, "gru", 2, 256)
+    read = chooser.characters_read(model)
+    assert read == pytest.approx(120 * EFFICIENCY * 1e11 / (6 * multiply_adds_per_char(model)))
+    assert choose(minutes=2.0, hidden=256, epochs=0.5, peak=lambda: 1e11)["dropout"] == 0  # the nearer limit counts
+
+
+def test_large_vocabularies_get_an_embedding():
+    assert choose(symbols=LARGE_VOCABULARY)["embed"] == 0
+    assert choose(symbols=LARGE_VOCABULARY + 1)["embed"] == EMBEDDING
+    assert choose(symbols=LARGE_VOCABULARY + 1, tied=True)["embed"] == 0  # its width is that of the layers
+
+
+@pytest.mark.parametrize("characters", [2, 100, 5_000, 100_000])
+def test_short_texts_are_read_in_few_streams(characters):
+    chosen = choose(characters=characters)
+    assert chosen["batch"] == 1 or 16 * chosen["batch"] * chosen["seq_len"] <= characters
+
+
+def test_the_choice_is_told_in_one_line():
+    chooser = Chooser(Text(1_003_854, 65), {"epochs": 8.0}, no_peak)
+    chosen = chooser.choose()
+    line = chooser.describe()
+    assert "\n" not in line
+    for part in ("1 M characters", "65 symbols", "8 times", f"gru 2 x {chosen['hidden']}", f"{chosen['dropout']:g}"):
+        assert part in line
