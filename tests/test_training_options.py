@@ -26,6 +26,10 @@ def test_accumulated_batches_are_one_large_batch(tmp_path, cell):
         np.testing.assert_allclose(three.state[name], value, atol=2e-4)
 
 
+def joined(parameters):
+    return np.concatenate([value.reshape(-1) for value in parameters.values()])
+
+
 def test_the_average_is_evaluated_and_saved_as_best(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT)
     config = {"batch": 4, "seq_len": 20, "steps": 30, "eval_every": 30, "ema": 0.8, "lr": 0.01}
@@ -34,22 +38,21 @@ def test_the_average_is_evaluated_and_saved_as_best(tmp_path):
         tmp_path / "run",
         data,
         start(tmp_path, data, {"hidden": 12}, config),
-        each_step=lambda trainer: followed.append(trainer.network.parameters.flat.astype(float)),
+        each_step=lambda trainer: followed.append(joined(dict(trainer.network.parameters.items())).astype(float)),
     )
     average = np.zeros_like(followed[0])  # it begins with the first parameters, which are soon forgotten
     for step, parameters in enumerate(followed, start=1):
         decay = min(0.8, step / (10 + step))
         average = decay * average + (1 - decay) * parameters
     best, last = (load_checkpoint(tmp_path / "run" / name) for name in ("best.npz", "last.npz"))
-    averaged = np.concatenate([value.reshape(-1) for value in best.parameters.values()])
+    averaged = joined(best.parameters)
     initial_share = np.prod([min(0.8, step / (10 + step)) for step in range(1, 31)])
     assert initial_share < 1e-3
-    np.testing.assert_allclose(averaged, average[: len(averaged)], atol=1e-3)
+    np.testing.assert_allclose(averaged, average, atol=1e-3)
     assert Evaluator(best.network(), data.splits["val"]).loss() == pytest.approx(last.progress.best_loss, abs=1e-9)
     assert not np.array_equal(best.parameters["W_y"], last.parameters["W_y"])
     assert np.array_equal(last.average["W_y"], best.parameters["W_y"])
-    final = followed[-1][: len(averaged)]
-    np.testing.assert_array_equal(np.concatenate([v.reshape(-1) for v in last.parameters.values()]), final)
+    np.testing.assert_array_equal(joined(last.parameters), followed[-1])
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path):

@@ -56,7 +56,6 @@ MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
 CHOSEN: Any = None  # for the text and the length of the run, see training/choose.py
 TRAINING = [f.name for f in fields(TrainConfig)]
 DEFAULT = TrainConfig()
-PEAK_SECONDS = 0.1  # for which the CPU's peak is measured
 
 
 def train(
@@ -246,10 +245,9 @@ def _begin(
 ) -> Checkpoint:
     """Make the RUN folder; returns its first checkpoint. `asked` are the settings of the model that the user gave."""
     from charrnn.cli.progress import refuse_too_large
-    from charrnn.engine.peak import peak_flops
     from charrnn.files import refuse_existing
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.training.choose import Chooser, Text
+    from charrnn.training.choose import Chooser, Text, measured_peak
     from charrnn.training.finetune import model_for
     from charrnn.training.run import MARKER, create_run, first_checkpoint, refuse_changes
 
@@ -259,7 +257,7 @@ def _begin(
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
         refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
         settings |= replace(model_for(source, text.vocabulary), **rates).as_dict()
-    chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, lambda: peak_flops(PEAK_SECONDS))
+    chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, measured_peak)
     settings = chooser.choose()
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
     model = ModelConfig(**{name: settings[name] for name in MODEL}, symbols=len(text.vocabulary))

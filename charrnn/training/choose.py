@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from charrnn.engine.peak import peak_flops
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.config import USUAL_EPOCHS, TrainConfig
@@ -27,6 +28,7 @@ CHARS_PER_WEIGHT = 8.0
 EFFICIENCY = 0.5  # share of the CPU's peak that a run reaches, evaluations and all else included
 DROPOUT_PER_DOUBLING, MOST_DROPOUT = 0.1, 0.5
 RATE, RATE_HIDDEN = 0.005, 256  # the rate that is right for so many hidden units
+PEAK_SECONDS = 0.1
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {
@@ -122,6 +124,11 @@ class Chooser:
         passes = self.characters_read(self._model(self.settings["hidden"])) / self.text.characters
         doublings = math.log2(max(1.0, passes))
         return round(min(MOST_DROPOUT, DROPOUT_PER_DOUBLING * doublings), 2)
+
+
+def measured_peak() -> float:
+    """The CPU's floating-point operations a second, on all threads of the engine."""
+    return peak_flops(PEAK_SECONDS)
 
 
 def _check(text: Text, given: dict[str, Any]) -> None:
