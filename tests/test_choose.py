@@ -62,7 +62,7 @@ def test_a_text_read_once_gets_no_dropout_and_one_read_often_much():
 def test_minutes_are_turned_into_characters_by_the_peak():
     chooser = Chooser(Text(MEGA, 65), {"minutes": 2.0, "hidden": 256}, lambda: 1e11)
     chooser.choose()
-    model = ModelConfig(65, "gru", 2, 256)
+    model = ModelConfig(65, "lstm", 2, 256)
     read = chooser.characters_read(model)
     assert read == pytest.approx(120 * EFFICIENCY * 1e11 / (6 * multiply_adds_per_char(model)))
     assert choose(minutes=2.0, hidden=256, epochs=0.5, peak=lambda: 1e11)["dropout"] == 0  # the nearer limit counts
@@ -85,5 +85,5 @@ def test_the_choice_is_told_in_one_line():
     chosen = chooser.choose()
     line = chooser.describe()
     assert "\n" not in line
-    for part in ("1 M characters", "65 symbols", "8 times", f"gru 2 x {chosen['hidden']}", f"{chosen['dropout']:g}"):
+    for part in ("1 M characters", "65 symbols", "8 times", f"lstm 2 x {chosen['hidden']}", f"{chosen['dropout']:g}"):
         assert part in line

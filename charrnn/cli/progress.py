@@ -21,7 +21,7 @@ from charrnn.text.data import Data
 from charrnn.training.checkpoint import Checkpoint, Progress
 from charrnn.training.config import TrainConfig
 from charrnn.training.loop import Trainer
-from charrnn.training.optimiser import MOMENTS
+from charrnn.training.optimiser import MOMENTS, MUON_SCRATCH
 
 PLAIN_SECONDS = 10.0  # between plain lines
 BAR = "{percentage:3.0f}% |{bar:8}| {desc} [{remaining} left]"
@@ -42,6 +42,7 @@ def clock(seconds: float) -> str:
 def memory_of_run(model: ModelConfig, config: TrainConfig) -> int:
     """About how many bytes a training run takes."""
     vectors = 2 + len(MOMENTS[config.optimiser]) + 2 * bool(config.ema) + bool(config.accumulate > 1)
+    vectors += MUON_SCRATCH * (config.optimiser == "muon")
     return memory_needed(model, config.batch, config.chunk_steps, vectors)
 
 

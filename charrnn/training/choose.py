@@ -27,12 +27,12 @@ SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 CHARS_PER_WEIGHT = 8.0
 EFFICIENCY = 0.5  # share of the CPU's peak that a run reaches, evaluations and all else included
 DROPOUT_PER_DOUBLING, MOST_DROPOUT = 0.1, 0.5
-RATE, RATE_HIDDEN = 0.005, 256  # the rate that is right for so many hidden units
+RATE, RATE_HIDDEN = 0.004, 256  # the rate that is right for so many hidden units
 PEAK_SECONDS = 0.1
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {
-    "cell": "gru",
+    "cell": "lstm",
     "layers": 2,
     "batch": 32,
     "seq_len": 64,

@@ -26,6 +26,7 @@ MOMENTS = {
     **{"adam": ("m", "v"), "adamw": ("m", "v"), "muon": ("m", "v")},
     **{"rmsprop": ("v",), "adagrad": ("v",), "sgd": ("m",)},
 }
+MUON_SCRATCH = 5  # numbers beside those for each weight: its direction, and four packed matrices
 
 
 class Optimiser:
