@@ -4,7 +4,7 @@ The rule is explained, and its figures are measured, in docs/defaults.md:
 
 1. A run reads so many characters as --steps or --epochs say, or as this CPU can read in --minutes.
 2. The model is the largest of SIZES that reads CHARS_PER_WEIGHT characters for each weight between its hidden units.
-3. The more often the text is read, the more units are dropped: DROPOUT_PER_DOUBLING for each doubling of the passes.
+3. Beyond PASSES_WITHOUT_DROPOUT of the text, each doubling of the passes adds DROPOUT_PER_DOUBLING between the layers.
 4. The learning rate falls with the root of the hidden units.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
 
@@ -25,9 +25,9 @@ from charrnn.training.config import USUAL_EPOCHS, TrainConfig
 
 SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 CHARS_PER_WEIGHT = 8.0
-EFFICIENCY = 0.5  # share of the CPU's peak that a run reaches, evaluations and all else included
-DROPOUT_PER_DOUBLING, MOST_DROPOUT = 0.1, 0.5
-RATE, RATE_HIDDEN = 0.004, 256  # the rate that is right for so many hidden units
+EFFICIENCY = 0.6  # share of the CPU's peak that a run reaches, evaluations and all else included
+PASSES_WITHOUT_DROPOUT, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
+RATE, RATE_HIDDEN = 0.01, 256  # the rate that is right for so many hidden units
 PEAK_SECONDS = 0.1
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
@@ -122,7 +122,7 @@ class Chooser:
 
     def _dropout(self) -> float:
         passes = self.characters_read(self._model(self.settings["hidden"])) / self.text.characters
-        doublings = math.log2(max(1.0, passes))
+        doublings = math.log2(max(1.0, passes / PASSES_WITHOUT_DROPOUT))
         return round(min(MOST_DROPOUT, DROPOUT_PER_DOUBLING * doublings), 2)
 
 
