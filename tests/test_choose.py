@@ -87,3 +87,9 @@ def test_the_choice_is_told_in_one_line():
     assert "\n" not in line
     for part in ("1 M characters", "65 symbols", "8 times", f"lstm 2 x {chosen['hidden']}", f"{chosen['dropout']:g}"):
         assert part in line
+
+
+def test_rates_fall_with_the_size_and_stay_moderate():
+    rates = [choose(hidden=hidden)["lr"] for hidden in (8, 128, 256, 512, 1024)]
+    assert rates == [0.015, 0.014, 0.01, 0.0071, 0.005]
+    assert choose(hidden=256, cell="rnn")["lr"] < choose(hidden=256, cell="gru")["lr"] < 0.01

@@ -5,7 +5,7 @@ The rule is explained, and its figures are measured, in docs/defaults.md:
 1. A run reads so many characters as --steps or --epochs say, or as this CPU can read in --minutes.
 2. The model is the largest of SIZES that reads CHARS_PER_WEIGHT characters for each weight between its hidden units.
 3. Beyond PASSES_WITHOUT_DROPOUT of the text, each doubling of the passes adds DROPOUT_PER_DOUBLING between the layers.
-4. The learning rate falls with the root of the hidden units.
+4. The learning rate is that of RATES, and falls with the root of the hidden units.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
 
 What is given is never changed, and the rest follows it.
@@ -27,7 +27,8 @@ SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 CHARS_PER_WEIGHT = 8.0
 EFFICIENCY = 0.6  # share of the CPU's peak that a run reaches, evaluations and all else included
 PASSES_WITHOUT_DROPOUT, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
-RATE, RATE_HIDDEN = 0.01, 256  # the rate that is right for so many hidden units
+RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # that are right for RATE_HIDDEN hidden units
+RATE_HIDDEN, MOST_RATE = 256, 0.015
 PEAK_SECONDS = 0.1
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
@@ -118,7 +119,8 @@ class Chooser:
         return self.characters_read(model) >= CHARS_PER_WEIGHT * weights
 
     def _rate(self) -> float:
-        return float(f"{RATE * math.sqrt(RATE_HIDDEN / self.settings['hidden']):.2g}")
+        rate = RATES[self.settings["cell"]] * math.sqrt(RATE_HIDDEN / self.settings["hidden"])
+        return float(f"{min(MOST_RATE, rate):.2g}")
 
     def _dropout(self) -> float:
         passes = self.characters_read(self._model(self.settings["hidden"])) / self.text.characters
