@@ -256,7 +256,8 @@ def _begin(
     if source is not None:
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
         refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
-        settings |= replace(model_for(source, text.vocabulary), **rates).as_dict()
+        # What was learnt before is kept by a moderate rate.
+        settings = {"lr": DEFAULT.lr} | settings | replace(model_for(source, text.vocabulary), **rates).as_dict()
     chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, measured_peak)
     settings = chooser.choose()
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
