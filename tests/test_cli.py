@@ -207,7 +207,6 @@ BAD_TRAIN = [
     (["data", "--optimiser", "foo"], "adam, adamw, muon, rmsprop, sgd, adagrad, got 'foo'"),
     (["data", "--init", "foo"], "uniform, orthogonal, got 'foo'"),
     (["data", "--forget-bias", "foo"], "a number from -20 to 20 or chrono, got 'foo'"),
-    (["data", "--cell", "gru", "--forget-bias", "1"], "--forget-bias with an LSTM only, got a gru"),
     (["data", "--forget-bias", "nan"], "a number from -20 to 20 or chrono, got 'nan'"),
     (["data", "--reset-every", "-1"], "--reset-every of 0 or more, got -1"),
     (["data", "--optimiser", "muon", "--matrix-lr", "0"], "--matrix-lr above 0, got 0"),

@@ -10,6 +10,7 @@ from charrnn.errors import ConfigError
 CELLS = ("rnn", "lstm", "gru")
 NONLINEARITIES = ("tanh", "relu")
 RESETS = ("after", "before")
+USUAL_FORGET_BIAS = "0.5"
 CHRONO = "chrono"  # the way to begin forget gates' biases that is not a number
 
 

@@ -37,8 +37,7 @@ import numpy as np
 
 from charrnn.engine.panels import Array
 from charrnn.engine.random import PURPOSES, fill_uniform
-from charrnn.errors import ConfigError
-from charrnn.model.config import CHRONO, ModelConfig
+from charrnn.model.config import CHRONO, USUAL_FORGET_BIAS, ModelConfig
 from charrnn.model.parameters import Parameters
 
 INPUT_SHARE = 1.15  # standard deviation of the input's share of a gate
@@ -55,8 +54,6 @@ class Initialiser:
         recurrent: "uniform" or "orthogonal".
         forget_bias: of an LSTM, a number or "chrono".
         longest: the longest memory, in time steps, that "chrono" gives a unit.
-    Raises:
-        ConfigError: there is a forget bias, but no forget gate.
     """
 
     def __init__(
@@ -64,11 +61,9 @@ class Initialiser:
         config: ModelConfig,
         seed: int,
         recurrent: str = "uniform",
-        forget_bias: str = "0",
+        forget_bias: str = USUAL_FORGET_BIAS,
         longest: int = 64,
     ) -> None:
-        if forget_bias != "0" and config.cell != "lstm":
-            raise ConfigError(f"expected --forget-bias with an LSTM only, got a {config.cell}; try --cell lstm")
         self.config, self.seed, self.recurrent = config, seed, recurrent
         self.forget_bias, self.longest = forget_bias, longest
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from charrnn.errors import ConfigError
-from charrnn.model.config import CHRONO
+from charrnn.model.config import CHRONO, USUAL_FORGET_BIAS
 
 OPTIMISERS = ("adam", "adamw", "muon", "rmsprop", "sgd", "adagrad")
 SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
@@ -75,7 +75,7 @@ class TrainConfig:
     decay_every: float = 0.25
     plateau: int = 2
     init: str = "uniform"
-    forget_bias: str = "0"
+    forget_bias: str = USUAL_FORGET_BIAS
     reset_every: int = 50
     optimiser: str = "adam"
     beta1: float = 0.9
