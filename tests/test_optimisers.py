@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from test_orthogonal import by_definition
 
 from charrnn.engine.optimisers import BLOCK
-from charrnn.engine.orthogonal import COEFFICIENTS
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import Optimiser
@@ -53,15 +53,7 @@ def muon(p, g, memory, t, lr):
     look_ahead = g + 0.8 * m
     height = p.shape[0]
     gates = [look_ahead[:, k : k + height] for k in range(0, p.shape[1], height)]
-    return p - 3 * lr * np.hstack([near_orthogonal(gate) for gate in gates])
-
-
-def near_orthogonal(matrix):
-    u, s, vt = np.linalg.svd(matrix)
-    s = s / (s**4).sum() ** 0.25
-    for a, b, c in COEFFICIENTS:
-        s = a * s + b * s**3 + c * s**5
-    return u * s @ vt
+    return p - 3 * lr * np.hstack([by_definition(gate) for gate in gates])
 
 
 def clip(g, norm, value):

@@ -62,8 +62,8 @@ def train(
     context: typer.Context,
     data: DataFolder,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run.", show_default=False)],
-    cell: Cell = CHOSEN,
-    layers: Layers = CHOSEN,
+    cell: Cell = ModelConfig.cell,
+    layers: Layers = ModelConfig.layers,
     hidden: Hidden = CHOSEN,
     embed: Embed = CHOSEN,
     nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
@@ -75,14 +75,16 @@ def train(
     zoneout_cell: ZoneoutCell = ModelConfig.zoneout_cell,
     stateless: Stateless = False,
     batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = CHOSEN,
-    seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = CHOSEN,
+    seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = DEFAULT.seq_len,
     bptt: Bptt = "",
     random_lengths: Annotated[
         bool, typer.Option("--random-lengths", help="Chunks of random lengths around --seq-len.")
     ] = False,
     accumulate: Annotated[int, typer.Option(help="Batches that make one update.")] = DEFAULT.accumulate,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = CHOSEN,
-    matrix_lr: Annotated[float, typer.Option(help="Of muon, for the weights between hidden units.")] = CHOSEN,
+    matrix_lr: Annotated[
+        float, typer.Option(help="Of muon, for the weights between hidden units.")
+    ] = DEFAULT.matrix_lr,
     schedule: Annotated[
         str,
         typer.Option(help="Of the learning rate: constant, linear or cosine (down to 0 at the end), step, plateau."),
@@ -99,7 +101,7 @@ def train(
     ] = DEFAULT.plateau,
     optimiser: Annotated[
         str, typer.Option("--optimiser", "--optimizer", help="muon, adam, adamw, rmsprop, sgd or adagrad.")
-    ] = CHOSEN,
+    ] = DEFAULT.optimiser,
     beta1: Annotated[float, typer.Option(help="Memory of Adam's first moment.")] = DEFAULT.beta1,
     beta2: Annotated[
         float | None, typer.Option(help="Memory of squared gradients.", show_default="0.999, rmsprop 0.95")
@@ -127,7 +129,7 @@ def train(
     ] = DEFAULT.clip_value,
     dropout: Dropout = CHOSEN,
     dropout_input: DropoutInput = DEFAULT.dropout_input,
-    dropout_output: DropoutOutput = CHOSEN,
+    dropout_output: DropoutOutput = DEFAULT.dropout_output,
     dropout_kind: DropoutKind = DEFAULT.dropout_kind,
     weight_drop: WeightDrop = DEFAULT.weight_drop,
     label_smoothing: LabelSmoothing = DEFAULT.label_smoothing,
@@ -169,7 +171,8 @@ def train(
 ) -> None:
     """Train a model; Ctrl-C saves and stops, --resume goes on.
 
-    Cell, sizes, rates, batch and dropout are chosen for the text and for the length of the run, unless given.
+    Hidden units, embedding, batch, learning rate and dropout are chosen for the text and for the length of the run,
+    unless given.
     """
     start_engine(threads)
     if resume and force:

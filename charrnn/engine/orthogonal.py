@@ -123,11 +123,8 @@ def _advance(x, blocks, gram, scales, coefficients, zero, polynomial, y, tasks):
         mode = flush_subnormals()
         for unit in range(task, units, tasks):
             j, block = unit // blocks, unit % blocks
-            part, target = (
-                gram[block * panels : (block + 1) * panels],
-                polynomial[block * panels : (block + 1) * panels],
-            )
-            low, scale = j * W, scales[block]
+            first, low, scale = block * panels, j * W, scales[block]
+            part, target = gram[first : first + panels], polynomial[first : first + panels]
             panel_product(part, low, rows - low, part, j, target, j, low, zero, 0, 0)
             at, factors = (j * rows + low) * W, (b * scale**3, c * scale**5)
             _weighted_sum_kernel((part, target, target), (at, at, at), factors, (rows - low) * W)

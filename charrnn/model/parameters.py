@@ -25,17 +25,16 @@ class Parameters:
 
     def __init__(self, shapes: Shapes, dtype: DTypeLike) -> None:
         self.shapes = shapes
-        self.count = sum(int(np.prod(shape)) for shape in shapes.values())
+        sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
+        self.count = sum(sizes.values())
         self._slices: dict[str, slice] = {}
         start = 0
-        for name, shape in shapes.items():
-            stop = start + -(-int(np.prod(shape)) // ALIGNMENT) * ALIGNMENT
+        for name, size in sizes.items():
+            stop = start + -(-size // ALIGNMENT) * ALIGNMENT
             self._slices[name] = slice(start, stop)
             start = stop
         self.flat: Array = zeros((start,), dtype)
-        self._views = {
-            name: self.flat[self._slices[name]][: int(np.prod(shape))].reshape(shape) for name, shape in shapes.items()
-        }
+        self._views = {name: self.flat[self._slices[name]][: sizes[name]].reshape(shapes[name]) for name in shapes}
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]

@@ -32,13 +32,9 @@ RATE_HIDDEN, MOST_RATE = 256, 0.015
 PEAK_SECONDS, PEAK_ROUNDS = 0.05, 5
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
-STEADY: dict[str, Any] = {
-    "cell": "lstm",
-    "layers": 2,
-    "batch": 32,
-    "seq_len": 64,
-    "optimiser": "adam",
-    "matrix_lr": 0.03,
+STEADY: dict[str, Any] = {  # what the choice is worked out from, and does not change
+    **{name: getattr(ModelConfig, name) for name in ("cell", "layers")},
+    **{name: getattr(TrainConfig, name) for name in ("batch", "seq_len")},
 }
 
 
@@ -72,13 +68,12 @@ class Chooser:
         self.peak = peak() if given.get("minutes") else 0.0
 
     def choose(self) -> dict[str, Any]:
-        """All settings: the given ones, and values for those among `CHOSEN` that are not."""
+        """The given settings, and values for hidden, embed, batch, lr and dropout where they are not given."""
         settings = self.settings
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
         settings.setdefault("lr", self._rate())
         settings.setdefault("dropout", self._dropout())
-        settings.setdefault("dropout_output", 0.0)
         return settings
 
     def describe(self) -> str:
