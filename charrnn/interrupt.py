@@ -6,6 +6,9 @@ A KeyboardInterrupt raised in the middle of a call into compiled code can be los
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 from charrnn.errors import InterruptError
@@ -54,3 +57,20 @@ class Interrupt:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._restore()
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """A signal that comes inside the block takes effect at its end."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal ends anything
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)

@@ -13,7 +13,7 @@ from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.evaluate import DYNAMIC_STEPS, Evaluator
 from charrnn.training.loop import Trainer
-from charrnn.training.run import create_run, first_checkpoint, resume_run
+from charrnn.training.run import first_checkpoint, new_run, resume_run
 
 CORPORA = Path(__file__).parent.parent / "corpora"
 ENTROPY = json.loads((CORPORA / "entropy.json").read_text())
@@ -54,7 +54,8 @@ def prepared(tmp_path, text, name="data", **chosen):
 
 def start(tmp_path, data, model, config, name="run"):
     checkpoint = first_checkpoint(ModelConfig(len(data.vocabulary), **model), TrainConfig(**config), data)[0]
-    create_run(tmp_path / name, checkpoint, data, force=False)
+    with new_run(tmp_path / name, checkpoint, data, force=False):
+        pass
     return checkpoint
 
 

@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
-from test_training import SHORT_TEXT, arrays, journal_of, prepared, start, train
+from test_training import SHORT_TEXT, Silent, arrays, journal_of, prepared, start, train
 
 from charrnn.errors import OutputError
-from charrnn.files import locked
-from charrnn.training.checkpoint import load_checkpoint
+from charrnn.folders import locked
+from charrnn.model.config import ModelConfig
+from charrnn.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from charrnn.training.config import TrainConfig
 from charrnn.training.evaluate import Evaluator
+from charrnn.training.loop import Trainer
+from charrnn.training.run import first_checkpoint
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
@@ -45,14 +49,44 @@ def test_the_average_is_evaluated_and_saved_as_best(tmp_path):
         decay = min(0.8, step / (10 + step))
         average = decay * average + (1 - decay) * parameters
     best, last = (load_checkpoint(tmp_path / "run" / name) for name in ("best.npz", "last.npz"))
-    averaged = joined(best.parameters)
+    averaged = joined(best.best_parameters)
     initial_share = np.prod([min(0.8, step / (10 + step)) for step in range(1, 31)])
     assert initial_share < 1e-3
     np.testing.assert_allclose(averaged, average, atol=1e-3)
     assert Evaluator(best.network(), data.splits["val"]).loss() == pytest.approx(last.progress.best_loss, abs=1e-9)
-    assert not np.array_equal(best.parameters["W_y"], last.parameters["W_y"])
-    assert np.array_equal(last.average["W_y"], best.parameters["W_y"])
-    np.testing.assert_array_equal(joined(last.parameters), followed[-1])
+    for checkpoint in (best, last):
+        np.testing.assert_array_equal(joined(checkpoint.parameters), followed[-1])
+        np.testing.assert_array_equal(joined(checkpoint.average), averaged)
+
+
+def test_the_average_is_what_a_run_without_validation_ends_with(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT, val=0.0)
+    config = {"batch": 4, "seq_len": 20, "steps": 30, "ema": 0.8, "lr": 0.01}
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 12}, config))
+    last = load_checkpoint(find_checkpoint(tmp_path / "run"))
+    for name, view in last.network().parameters.items():
+        np.testing.assert_array_equal(view, last.average[name])
+        assert not np.array_equal(view, last.parameters[name])
+
+
+def test_every_older_checkpoint_has_the_loss_that_was_measured(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    config = {"batch": 4, "seq_len": 20, "steps": 30, "eval_every": 10, "ema": 0.8, "keep": 3, "lr": 0.01}
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 12}, config))
+    measured = {line["step"]: line["loss"] for line in journal_of(tmp_path / "run") if line["kind"] == "eval"}
+    for step in (10, 20, 30):
+        network = load_checkpoint(tmp_path / "run" / f"step-{step:09d}.npz").network()
+        assert Evaluator(network, data.splits["val"]).loss() == pytest.approx(measured[step], rel=1e-5)
+
+
+def test_a_run_without_validation_is_not_saved_at_every_step(tmp_path, monkeypatch):
+    data = prepared(tmp_path, SHORT_TEXT, val=0.0)
+    saved = []
+    monkeypatch.setattr(Checkpoint, "save", lambda self, path: saved.append((self.progress.step, path.name)))
+    checkpoint = first_checkpoint(ModelConfig(len(data.vocabulary), hidden=12), TrainConfig(steps=9, batch=4), data)[0]
+    (tmp_path / "run").mkdir()
+    train(tmp_path / "run", data, checkpoint)
+    assert saved == [(9, "last.npz")]
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
@@ -63,6 +97,16 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
     best = min(range(len(evaluations)), key=lambda k: evaluations[k]["loss"])
     assert trainer.progress.step < 500
     assert len(evaluations) == best + 1 + 3
+
+
+def test_a_better_loss_gives_patience_anew(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    config = {"batch": 4, "seq_len": 20, "steps": 500, "eval_every": 1, "patience": 3}
+    trainer = Trainer(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config), Silent())
+    losses = iter([3.0, 3.1, 3.1, 2.9, 3.0, 3.0, 3.0])
+    trainer.evaluator.loss = lambda progress: next(losses)
+    trainer.run(Silent())
+    assert (trainer.progress.step, trainer.progress.best_step, trainer.out_of_patience()) == (7, 4, True)
 
 
 def test_plateaus_lower_the_rate(tmp_path):

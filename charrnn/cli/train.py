@@ -182,27 +182,31 @@ def train(
     if resume and init_from is not None:
         raise ConfigError("expected --resume or --init-from, got both; try --resume alone to go on with the run")
     from charrnn.cli.progress import Display, Previewer, summary
-    from charrnn.files import locked
+    from charrnn.folders import locked
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
     from charrnn.training.loop import Trainer
-    from charrnn.training.run import resume_run
+    from charrnn.training.run import new_run, resume_run
 
     text = open_data(data)
     with ExitStack() as stack:
         if resume:
             if out.is_dir():
                 stack.enter_context(locked(out))
-            checkpoint = resume_run(out, text, explicit(context, [*MODEL, *TRAINING]))
+            checkpoint, run, settle = resume_run(out, text, explicit(context, [*MODEL, *TRAINING])), out, None
             say(f"resuming {out} at step {checkpoint.progress.step:,}")
         else:
-            checkpoint = _begin(_settings(context, preset), explicit(context, MODEL), text, out, init_from, force)
-            stack.enter_context(locked(out))
+            given = _settings(context, preset)
+            checkpoint, lines = _begin(given, explicit(context, MODEL), text, out, init_from, force)
+            folder = stack.enter_context(new_run(out, checkpoint, text, force))
+            run, settle = folder.path, folder.settle
+            for line in lines:
+                say(line)
         interrupt = stack.enter_context(Interrupt())
         display = stack.enter_context(Display(checkpoint, text))
         previewer = Previewer(checkpoint) if checkpoint.training.preview else None
-        trainer = Trainer(out, text, checkpoint, display, previewer)
-        if trainer.finished():
+        trainer = Trainer(run, text, checkpoint, display, previewer, settle)
+        if trainer.ended():
             more = "a larger --patience" if trainer.out_of_patience() else "more --epochs, --steps or --minutes"
             say(f"{out} is finished already; try {more}")
             return
@@ -245,14 +249,14 @@ def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
 
 def _begin(
     settings: dict[str, Any], asked: dict[str, Any], text: Data, out: Path, init_from: Path | None, force: bool
-) -> Checkpoint:
-    """Make the RUN folder; returns its first checkpoint. `asked` are the settings of the model that the user gave."""
+) -> tuple[Checkpoint, list[str]]:
+    """The first checkpoint of a run, and what to say about it. `asked` are the model's settings that the user gave."""
     from charrnn.cli.progress import refuse_too_large
-    from charrnn.files import refuse_existing
+    from charrnn.folders import refuse_existing
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.training.choose import Chooser, Text, measured_peak
     from charrnn.training.finetune import model_for
-    from charrnn.training.run import MARKER, create_run, first_checkpoint, refuse_changes
+    from charrnn.training.run import MARKER, first_checkpoint, refuse_changes
 
     refuse_existing(out, MARKER, force, otherwise="--resume to go on, ")
     source = None if init_from is None else load_checkpoint(find_checkpoint(init_from))
@@ -267,11 +271,10 @@ def _begin(
     model = ModelConfig(**{name: settings[name] for name in MODEL}, symbols=len(text.vocabulary))
     refuse_too_large(model, training)
     checkpoint, carried = first_checkpoint(model, training, text, source)
-    create_run(out, checkpoint, text, force)
-    say(chooser.describe())
+    lines = [chooser.describe()]
     if carried is not None:
-        say(
+        lines.append(
             f"beginning with the parameters of {init_from}: {carried.kept} characters keep their rows, "
             f"{carried.new} new ones begin afresh, {carried.dropped} are dropped"
         )
-    return checkpoint
+    return checkpoint, lines

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from charrnn.errors import DataError, OutputError
-from charrnn.files import building_folder, refuse_existing
+from charrnn.folders import building_folder, refuse_existing
 from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, open_data, write_vocabulary
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.report import Census, describe_text
@@ -162,7 +162,7 @@ def prepare(
             job.hash()
             return _same_as_before(open_data(out).meta, job, out), True
         with building_folder(out, MARKER, force) as folder:
-            return _build(folder, job), False
+            return _build(folder.path, job), False
 
 
 def _check_places(inputs: Inputs, out: Path) -> None:

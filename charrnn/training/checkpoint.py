@@ -60,6 +60,7 @@ class Progress:
         skipped: updates skipped in a row.
         rollbacks: soon after one another, since the loss was last at its best.
         rolled_back_from: the step at which the last of them came.
+        evaluated_step: of the last evaluation that was not interrupted.
     """
 
     step: int = 0
@@ -78,6 +79,7 @@ class Progress:
     skipped: int = 0
     rollbacks: int = 0
     rolled_back_from: int = 0
+    evaluated_step: int = 0
 
 
 @dataclass
@@ -95,11 +97,16 @@ class Checkpoint:
     form: TextForm
     average: dict[str, Array]
 
+    @property
+    def best_parameters(self) -> dict[str, Array]:
+        """Those that are evaluated and sampled from: the averaged ones, if the run has an average."""
+        return self.average or self.parameters
+
     def network(self, dtype: Any = np.float32) -> Network:
-        """A network with these parameters, packed and ready."""
+        """A network with the parameters of the model, packed and ready."""
         network = Network(self.model, dtype, self.vocabulary.line_break)
         for name, view in network.parameters.items():
-            view[:] = self.parameters[name]
+            view[:] = self.best_parameters[name]
         network.pack()
         return network
 
@@ -192,12 +199,13 @@ def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
     if not np.array_equal(vocabulary.codes, arrays["vocabulary"]):
         raise ValueError("vocabulary out of order")
     training = TrainConfig(**OLDER_DEFAULTS | json.loads(str(arrays["training"])))
+    progress = json.loads(str(arrays["progress"]))
     shapes = parameter_shapes(model)
     state_shape = (model.layers, training.batch * training.accumulate, model.hidden)
     return Checkpoint(
         model,
         training,
-        Progress(**json.loads(str(arrays["progress"]))),
+        Progress(**{"evaluated_step": progress["step"]} | progress),
         vocabulary,
         str(arrays["data"]),
         _under("parameters", arrays, shapes),

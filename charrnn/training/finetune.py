@@ -46,7 +46,7 @@ def carry_over(source: Checkpoint, vocabulary: Vocabulary, parameters: Parameter
     _, new_rows, old_rows = np.intersect1d(vocabulary.codes, source.vocabulary.codes, return_indices=True)
     axes = symbol_axes(source.model)
     for name, view in parameters.items():
-        old = source.parameters[name]
+        old = source.best_parameters[name]
         if name not in axes:
             view[:] = old
         elif axes[name] == 0:

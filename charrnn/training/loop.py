@@ -63,6 +63,7 @@ class Trainer:
         checkpoint: where to begin.
         watcher: who is told.
         preview: makes a sample of text to show at each evaluation.
+        settle: called when the run has its first checkpoint; returns where the RUN folder is from then on.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class Trainer:
         checkpoint: Checkpoint,
         watcher: Watcher,
         preview: Callable[[Network], str] | None = None,
+        settle: Callable[[], Path] | None = None,
     ) -> None:
+        self.settle = settle
         self.path, self.checkpoint, self.watcher, self.preview = path, checkpoint, watcher, preview
         self.config, self.progress = checkpoint.training, checkpoint.progress
         self.network = checkpoint.network()
@@ -80,7 +83,7 @@ class Trainer:
         self.average = Average(self.config.ema, self.network.parameters) if self.config.ema else None
         self.evaluator = Evaluator(self.network, data.splits["val"]) if "val" in data.splits else None
         self.eval_every = self.config.eval_every or self._usual_eval_every(data)
-        self.lr, self.last_norm, self.evaluated_step = self.config.lr, math.nan, -1
+        self.lr, self.last_norm = self.config.lr, math.nan
         self.learner = Learner(self.network, data.split("train"), self.config)
         self._take_over(checkpoint)
 
@@ -110,7 +113,7 @@ class Trainer:
             TrainingError: the run broke again and again; last.npz is then the last good checkpoint.
             OutputError: a file cannot be written.
         """
-        if self.finished():
+        if self.ended():
             return
         journal = Journal(self.path / "log.jsonl", self.progress.step)
         journal.write("event", name="resume" if self.progress.step else "start", step=self.progress.step)
@@ -118,35 +121,56 @@ class Trainer:
         began = time.perf_counter() - self.progress.elapsed
         saved = logged = time.perf_counter()
         since = Interval()
-        while not (self.finished() or interrupt.asked):
-            loss, chars, seconds = self.step(journal)
-            if not chars:
-                continue
-            since.add(loss, chars, seconds)
-            now = time.perf_counter()
-            self.progress.elapsed = now - began
-            at_its_time = self.progress.step % self.eval_every == 0
-            evaluation_due = (at_its_time or self.finished()) and not interrupt.asked
-            if evaluation_due or interrupt.asked or now - logged >= LOG_SECONDS:
+        while True:
+            self.progress.elapsed = time.perf_counter() - began
+            if self.evaluation_due() and not interrupt.asked:
                 self.log(journal, since)
-                since, logged = Interval(), now
-            save_due = evaluation_due or now - saved >= SAVE_SECONDS
-            if (save_due or self.finished() or interrupt.asked) and self._broken():
-                self.roll_back(journal, "parameters that are no numbers")
-                continue
-            if evaluation_due and self.evaluate(journal, interrupt):
-                self.roll_back(journal, "validation and training loss far above the best evaluation's", "best.npz")
-                continue
-            if save_due:
+                since, logged = Interval(), time.perf_counter()
+                if self._mended(journal) or not self._evaluated(journal, interrupt):
+                    continue
                 self.save()
                 saved = time.perf_counter()
-            self.progress.elapsed = time.perf_counter() - began
-        if not interrupt.asked and self.evaluated_step != self.progress.step:
-            self.evaluate(journal, interrupt)
-        self.progress.elapsed = time.perf_counter() - began
+            if self.finished() or interrupt.asked:
+                if self._mended(journal):
+                    continue
+                break
+            since.add(*self.step(journal))
+            now = time.perf_counter()
+            if now - logged >= LOG_SECONDS:
+                self.log(journal, since)
+                since, logged = Interval(), now
+            if now - saved >= SAVE_SECONDS and not self._mended(journal):
+                self.save()
+                saved = now
+        self.log(journal, since)
         journal.write("event", name="interrupt" if interrupt.asked else "end", step=self.progress.step)
         self.save()
         journal.close()
+
+    def _mended(self, journal: Journal) -> bool:
+        """Whether the model held numbers that are not finite; it is then back at the last checkpoint."""
+        if broken := self._broken():
+            self.roll_back(journal, "parameters that are no numbers")
+        return broken
+
+    def _evaluated(self, journal: Journal, interrupt: Interrupt) -> bool:
+        """Evaluate; whether the run goes on from here, and not from its best model, since it has diverged."""
+        if diverging := self.evaluate(journal, interrupt):
+            self.roll_back(journal, "validation and training loss far above the best evaluation's", "best.npz")
+        return not diverging
+
+    def ended(self) -> bool:
+        """Whether nothing is left to do: one of the stopping rules holds, and the last evaluation was made."""
+        return self.finished() and not self.evaluation_due()
+
+    def evaluation_due(self) -> bool:
+        """Whether the model is to be evaluated before the next step.
+
+        An evaluation that was interrupted is made up for when the run goes on.
+        """
+        p = self.progress
+        at_its_time = p.step > 0 and p.step % self.eval_every == 0
+        return self.evaluator is not None and p.evaluated_step != p.step and (at_its_time or self.finished())
 
     def finished(self) -> bool:
         """Whether one of the stopping rules holds."""
@@ -265,7 +289,9 @@ class Trainer:
         )
 
     def log(self, journal: Journal, since: Interval) -> None:
-        """A line of the journal, and word to the watcher, about the steps since the last one."""
+        """A line of the journal, and word to the watcher, about the steps since the last one, if there were any."""
+        if not since.chars:
+            return
         p = self.progress
         loss, rate = since.loss / since.chars, since.chars / since.seconds
         journal.write(
@@ -284,25 +310,21 @@ class Trainer:
 
     def evaluate(self, journal: Journal, interrupt: Interrupt) -> bool:
         """Measure the validation loss; the lowest so far is kept as best.npz. Returns whether the run has diverged."""
-        if self.evaluator is None:
-            return False
+        assert self.evaluator is not None
         with self._averaged():
             loss = self._validation_loss(interrupt)
             if loss is None:
                 return False
-            p = self.progress
-            best = math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss)
-            worse = diverged(p, loss, self.checkpoint.model.symbols)
-            p.evaluations_since_best = 0 if best else p.evaluations_since_best + 1
-            if best:
-                p.best_loss, p.best_step, p.best_loss_mean, p.rollbacks = loss, p.step, p.loss_mean, 0
-            elif (
-                not worse and self.config.schedule == "plateau" and p.evaluations_since_best % self.config.plateau == 0
-            ):
-                p.lr_scale *= self.config.decay
-            if best:
-                self.save("best.npz")
             preview = self.preview(self.network) if self.preview is not None else ""
+        p = self.progress
+        best = math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss)
+        worse = diverged(p, loss, self.checkpoint.model.symbols)
+        p.evaluations_since_best = 0 if best else p.evaluations_since_best + 1
+        if best:
+            p.best_loss, p.best_step, p.best_loss_mean, p.rollbacks = loss, p.step, p.loss_mean, 0
+            self.save("best.npz")
+        elif not worse and self.config.schedule == "plateau" and p.evaluations_since_best % self.config.plateau == 0:
+            p.lr_scale *= self.config.decay
         extra = {"preview": preview} if preview else {}
         journal.write(
             "eval",
@@ -344,7 +366,7 @@ class Trainer:
         loss = self.evaluator.loss(going_on)
         self.evaluation_seconds = time.perf_counter() - start
         if loss is not None:
-            self.evaluated_step = self.progress.step
+            self.progress.evaluated_step = self.progress.step
         return loss
 
     @contextmanager
@@ -377,7 +399,7 @@ class Trainer:
 
     def save(self, name: str = "last.npz") -> None:
         """Write a checkpoint of this moment."""
-        Checkpoint(
+        checkpoint = Checkpoint(
             self.checkpoint.model,
             self.config,
             Progress(**asdict(self.progress)),
@@ -388,7 +410,10 @@ class Trainer:
             self.learner.state(),
             self.checkpoint.form,
             dict(self.average.values.items()) if self.average is not None else {},
-        ).save(self.path / name)
+        )
+        checkpoint.save(self.path / name)
+        if name == "last.npz" and self.settle is not None:
+            self.path, self.settle = self.settle(), None
 
 
 def finite(number: float) -> float | None:

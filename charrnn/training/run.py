@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CheckpointError, ConfigError, DataError
-from charrnn.files import building_folder, replacing
+from charrnn.files import clear_half_written, replacing
+from charrnn.folders import NewFolder, building_folder
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import Initialiser
@@ -74,19 +77,26 @@ def first_checkpoint(
     return checkpoint, carried
 
 
-def create_run(path: Path, checkpoint: Checkpoint, data: Data, force: bool) -> None:
-    """Make the RUN folder, with a checkpoint of step 0.
+@contextmanager
+def new_run(path: Path, checkpoint: Checkpoint, data: Data, force: bool) -> Iterator[NewFolder]:
+    """A RUN folder with a checkpoint of step 0, locked inside the block.
+
+    With `force` it stands beside its place until it is settled or the block ends well, so that an older run there is
+    replaced by one that has got somewhere.
 
     Raises:
         OutputError: it exists (and force is not set), or cannot be written.
     """
     with building_folder(path, MARKER, force) as folder:
-        (folder / MARKER).write_bytes(_describe(checkpoint, data))
-        checkpoint.save(folder / "last.npz")
+        (folder.path / MARKER).write_bytes(_describe(checkpoint, data))
+        checkpoint.save(folder.path / "last.npz")
+        if not force:
+            folder.settle()
+        yield folder
 
 
 def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
-    """The last checkpoint of a run, ready to go on.
+    """The last checkpoint of a run, ready to go on; the folder is locked by the caller.
 
     Args:
         path: the RUN folder.
@@ -115,6 +125,7 @@ def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
     if changes.keys() & {"epochs", "steps", "minutes"}:
         changes = {"epochs": 0.0, "steps": 0, "minutes": 0.0} | changes
     checkpoint.training = replace(checkpoint.training, **changes)
+    clear_half_written(path)
     with replacing(path / MARKER) as file:
         file.write(_describe(checkpoint, data))
     return checkpoint

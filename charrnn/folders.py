@@ -1,0 +1,262 @@
+"""Folders of ours: built beside their place, locked, then renamed, so that they appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from glob import escape
+from pathlib import Path
+
+from charrnn.errors import OutputError
+from charrnn.files import HALF_WRITTEN, not_written, reason, sync, sync_folder
+from charrnn.interrupt import deferred
+
+try:
+    import fcntl
+except ImportError:  # on Windows nothing is locked
+    fcntl = None  # type: ignore[assignment]
+
+# What DATA and RUN folders hold. A folder with anything else in it is never replaced.
+OUR_FILES = {"meta.json", "vocab.json", "train.npy", "val.npy", "test.npy"}
+OUR_FILES |= {"config.json", "log.jsonl", "last.npz", "best.npz"}
+OLDER_CHECKPOINT = re.compile(r"step-\d+\.npz")
+UNDER_CONSTRUCTION = ".new"  # how the name of a folder ends until it has its place
+OLD_SECONDS = 60.0  # after which a folder under construction that nobody holds was left behind
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else holds this folder inside the block; the system gives it free when the process ends, however it ends.
+
+    Raises:
+        OutputError: another process holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # there are file systems without locks
+            _lock(folder, descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(folder: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError(
+            f"expected {folder} for this command alone, got it in use by another one; try another --out, or wait"
+        ) from None
+
+
+class NewFolder:
+    """A folder under construction.
+
+    Args:
+        place: where it shall stand, resolved.
+        marker: see `building_folder`.
+        site: the folder that it is built in, on the file system of its place.
+        force: whether an older folder of ours may be replaced.
+
+    Attributes:
+        path: where its files are now.
+    """
+
+    def __init__(self, place: Path, marker: str, site: Path, force: bool) -> None:
+        self.place, self.marker, self.force = place, marker, force
+        self._site = site
+        self.path = site / "whole"
+        self.path.mkdir()
+
+    def settle(self) -> Path:
+        """Let it stand at its place, if it does not yet, flushed to disk; returns the place.
+
+        Raises:
+            OutputError: something came to stand there meanwhile, which is left as it is.
+        """
+        if self.path == self.place:
+            return self.place
+        try:
+            for file in self.path.iterdir():
+                sync(file, os.O_RDWR)
+            sync_folder(self.path)
+            with deferred():
+                self._move()
+            sync_folder(self.place.parent)
+        except OSError as error:
+            raise not_written(self.place, error) from error
+        return self.place
+
+    def _move(self) -> None:
+        if self._site.parent == self.place:
+            self._fill()
+        elif self.place.exists() and self.force:
+            self._swap()
+        else:
+            try:
+                os.rename(self.path, self.place)
+            except OSError:
+                if self.place.exists():
+                    raise self._appeared() from None
+                raise
+        self.path = self.place
+
+    def _fill(self) -> None:
+        """Fill an empty folder, which may be a mount point or somebody's working folder.
+
+        The marker, which makes it ours, comes last.
+        """
+        if _content(self.place):
+            raise self._appeared()
+        for item in sorted(self.path.iterdir(), key=lambda item: item.name == self.marker):
+            os.rename(item, self.place / item.name)
+
+    def _swap(self) -> None:
+        """Take the place of an older folder, which is removed with the site; it comes back if that fails."""
+        with locked(self.place):
+            _refuse(self.place, self.marker, force=True)
+            aside = self._site / "older"
+            os.rename(self.place, aside)
+            try:
+                os.rename(self.path, self.place)
+            except OSError:
+                os.rename(aside, self.place)
+                raise
+
+    def _appeared(self) -> OutputError:
+        return OutputError(
+            f"expected {self.place} to stay free while its content was made, got something that came to stand there; "
+            "try another --out"
+        )
+
+
+@contextmanager
+def building_folder(path: Path, marker: str, force: bool) -> Iterator[NewFolder]:
+    """A new folder that settles at `path` when the block ends well, or before; what has not settled vanishes.
+
+    It is locked until the block ends.
+
+    Args:
+        path: where the folder shall stand; an empty folder there is filled.
+        marker: a JSON file by which an older folder of ours is known; nothing else is ever replaced.
+        force: whether such an older folder may be replaced.
+    Raises:
+        OutputError: something stands at `path`, or it cannot be written; what stood there is then as it was.
+    """
+    clear_leftovers(path)
+    refuse_existing(path, marker, force)
+    place = path.resolve()
+    fills = place.exists() and not _content(place)
+    missing = [parent for parent in place.parents if not parent.exists()]
+    with ExitStack() as stack:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            stack.callback(_remove_empty, missing)
+            site = Path(_site(place, place if fills else place.parent))
+            stack.callback(shutil.rmtree, site, ignore_errors=True)
+            for folder in [site, *([place] if fills else [])]:
+                stack.enter_context(locked(folder))
+            new = NewFolder(place, marker, site, force)
+            stack.enter_context(locked(new.path))
+        except OSError as error:
+            raise OutputError(
+                f"expected a writable folder for {place}, got: {reason(error)}; try another --out"
+            ) from error
+        try:
+            yield new
+        except OSError as error:
+            raise not_written(place, error) from error
+        new.settle()
+
+
+def _site(place: Path, parent: Path) -> str:
+    return tempfile.mkdtemp(prefix=f".{place.name}.", suffix=UNDER_CONSTRUCTION, dir=parent)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # a folder that is not empty stays
+            folder.rmdir()
+
+
+def clear_leftovers(path: Path) -> None:
+    """Clear away what killed processes left of folders they built for `path`.
+
+    Whoever still builds one holds its lock. An older folder that was moved aside, and not yet replaced, comes back.
+    """
+    if fcntl is None:
+        return
+    place = path.resolve()
+    for parent in (place.parent, place):
+        for site in parent.glob(f".{escape(place.name)}.*{UNDER_CONSTRUCTION}"):
+            with suppress(OSError, OutputError):
+                if time.time() - site.stat().st_mtime < OLD_SECONDS:
+                    continue
+                with locked(site):
+                    if (site / "older").is_dir() and not place.exists():
+                        os.rename(site / "older", place)
+                    shutil.rmtree(site)
+
+
+def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -> None:
+    """Raise OutputError unless `path` is free, an empty folder, or (with force) an older folder of ours, not in use.
+
+    `otherwise` is what else to try, put before the other advice.
+    """
+    if _refuse(path, marker, force, otherwise):
+        with locked(path):
+            pass
+
+
+def _refuse(path: Path, marker: str, force: bool, otherwise: str = "") -> bool:
+    """Raise OutputError as `refuse_existing` does, whoever holds the folder; returns whether there is an older one."""
+    if not path.exists() and not path.is_symlink():
+        return False
+    if path.is_dir() and not _content(path):
+        return any(path.iterdir())  # somebody may be about to fill it
+    foreign = [name for name in _content(path) if not _is_our_file(name)] if path.is_dir() else []
+    if foreign or not _is_ours(path, marker):
+        what = f"something else ({foreign[0]})" if foreign else "something else"
+        raise OutputError(f"expected a new folder, got {path}, which exists and holds {what}; try another --out")
+    if not force:
+        raise OutputError(
+            f"expected a new folder, got {path}, which exists; try {otherwise}another --out, or --force to replace it"
+        )
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise OutputError(f"expected a folder to replace, got {path}, the working folder; try from outside it")
+    return True
+
+
+def _content(folder: Path) -> list[str]:
+    """The names of what is in a folder, without folders under construction."""
+    return sorted(item.name for item in folder.iterdir() if not _is_site(item.name, folder.resolve()))
+
+
+def _is_site(name: str, place: Path) -> bool:
+    return name.startswith(f".{place.name}.") and name.endswith(UNDER_CONSTRUCTION)
+
+
+def _is_our_file(name: str) -> bool:
+    return name in OUR_FILES or any(pattern.fullmatch(name) for pattern in (OLDER_CHECKPOINT, HALF_WRITTEN))
+
+
+def _is_ours(folder: Path, marker: str) -> bool:
+    """Whether a JSON file marks this folder as one of this project; a damaged one does beside other files of ours."""
+    try:
+        content = json.loads((folder / marker).read_bytes())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, RecursionError):
+        return any((folder / name).exists() for name in OUR_FILES - {marker})
+    if not isinstance(content, dict) or "format" not in content:
+        return any((folder / name).exists() for name in OUR_FILES - {marker, "config.json", "vocab.json"})
+    return str(content["format"]).startswith("charrnn-")

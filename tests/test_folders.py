@@ -1,0 +1,312 @@
+"""Folders of ours appear whole or not at all, and nothing of anybody else's is ever replaced."""
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from test_files import check_message, failing, tree
+
+from charrnn import folders
+from charrnn.errors import OutputError
+from charrnn.folders import building_folder, locked, refuse_existing
+
+MARKER = "meta.json"
+OLD = '{"format": "charrnn-test"}'
+
+
+def older_folder(path):
+    """A folder of the kind that MARKER marks."""
+    path.mkdir()
+    (path / MARKER).write_text(OLD)
+    (path / "train.npy").write_text("old text")
+    return path
+
+
+def test_a_folder_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "some" / "where"
+    with building_folder(path, MARKER, force=False) as folder:
+        (folder.path / MARKER).write_text("new")
+        assert not path.exists()
+    assert tree(tmp_path) == {"some": None, "some/where": None, f"some/where/{MARKER}": b"new"}
+
+
+def test_a_new_folder_has_the_usual_permissions(tmp_path):
+    (tmp_path / "usual").mkdir()
+    with building_folder(tmp_path / "made", MARKER, force=False):
+        pass
+    assert (tmp_path / "made").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("old", [False, True])
+def test_an_exception_while_building_leaves_all_as_it_was(tmp_path, error, old):
+    if old:
+        older_folder(tmp_path / "data")
+    before = tree(tmp_path)
+    with pytest.raises(error), building_folder(tmp_path / "data", MARKER, force=True) as folder:
+        (folder.path / MARKER).write_text("half")
+        raise error
+    assert tree(tmp_path) == before
+
+
+def test_a_full_disk_while_building_is_said_and_leaves_the_older_folder(tmp_path):
+    older_folder(tmp_path / "data")
+    before = tree(tmp_path)
+    with pytest.raises(OutputError) as error, building_folder(tmp_path / "data", MARKER, force=True) as folder:
+        (folder.path / MARKER).write_text("half")
+        failing(errno.ENOSPC)()
+    check_message(error, str(tmp_path / "data"), "No space left on device")
+    assert tree(tmp_path) == before
+
+
+def test_the_older_folder_stays_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    path = older_folder(tmp_path / "data")
+    before = tree(tmp_path)
+    rename, failures = os.rename, [errno.EBUSY]
+
+    def fails_once(source, target, **kwargs):
+        if Path(target) == path and failures:
+            failing(failures.pop())()
+        rename(source, target, **kwargs)
+
+    monkeypatch.setattr(os, "rename", fails_once)
+    monkeypatch.setattr(os, "replace", fails_once)
+    with pytest.raises(OutputError), building_folder(path, MARKER, force=True) as folder:
+        (folder.path / MARKER).write_text("new")
+    monkeypatch.undo()
+    assert tree(tmp_path) == before
+
+
+def test_an_older_folder_of_the_same_kind_is_replaced_only_with_force(tmp_path):
+    path = older_folder(tmp_path / "data")
+    before = tree(tmp_path)
+    with pytest.raises(OutputError) as error, building_folder(path, MARKER, force=False):
+        pytest.fail("the block must not be entered")
+    check_message(error, str(path), "exists", "--force")
+    assert tree(tmp_path) == before
+    with building_folder(path, MARKER, force=True) as folder:
+        (folder.path / MARKER).write_text("new")
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("kind", ["folder", "file", "dangling link", "marker is a folder"])
+def test_what_is_of_another_kind_is_never_replaced(tmp_path, force, kind):
+    path = tmp_path / "data"
+    if kind == "file":
+        path.write_text("letters")
+    elif kind == "dangling link":
+        path.symlink_to(tmp_path / "none")
+    else:
+        path.mkdir()
+        (path / "letters.txt").write_text("letters")
+        if kind == "marker is a folder":
+            (path / MARKER).mkdir()
+    before = tree(tmp_path)
+    with pytest.raises(OutputError) as error, building_folder(path, MARKER, force):
+        pytest.fail("the block must not be entered")
+    check_message(error, str(path), "something else", "--out")
+    assert tree(tmp_path) == before
+    assert path.is_symlink() == (kind == "dangling link")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_empty_folder_is_filled(tmp_path, force):
+    (tmp_path / "data").mkdir()
+    with building_folder(tmp_path / "data", MARKER, force) as folder:
+        (folder.path / MARKER).write_text("new")
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
+
+
+def test_a_place_below_a_file_is_said(tmp_path):
+    (tmp_path / "plain").write_text("a file")
+    with pytest.raises(OutputError) as error, building_folder(tmp_path / "plain" / "data", MARKER, force=False):
+        pytest.fail("the block must not be entered")
+    check_message(error, "plain", "--out")
+    assert tree(tmp_path) == {"plain": b"a file"}
+
+
+def test_the_working_folder_named_by_a_dot_is_filled_if_empty(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with building_folder(Path("."), MARKER, force=False) as folder:
+        (folder.path / MARKER).write_text("new")
+    assert tree(tmp_path) == {"here": None, f"here/{MARKER}": b"new"}
+
+
+def test_the_working_folder_named_by_a_dot_is_never_emptied(tmp_path, monkeypatch):
+    monkeypatch.chdir(older_folder(tmp_path / "here"))
+    try:
+        with building_folder(Path("."), MARKER, force=True) as folder:
+            (folder.path / MARKER).write_text("new")
+    except OutputError:
+        assert (tmp_path / "here" / MARKER).read_text() == OLD
+    else:
+        assert (tmp_path / "here" / MARKER).read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+# ------------------------------------------------------------------------- others, at the same time or before
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_that_appears_meanwhile_stays(tmp_path, force):
+    path = tmp_path / "data"
+    with pytest.raises(OutputError) as error, building_folder(path, MARKER, force) as folder:
+        (folder.path / MARKER).write_text("new")
+        path.mkdir()
+        (path / "letters.txt").write_text("letters")
+    check_message(error, str(path), "try another --out")
+    assert tree(tmp_path) == {"data": None, "data/letters.txt": b"letters"}
+
+
+def test_a_file_that_appears_in_an_empty_folder_meanwhile_stays(tmp_path):
+    path = tmp_path / "data"
+    path.mkdir()
+    with pytest.raises(OutputError) as error, building_folder(path, MARKER, force=True) as folder:
+        (folder.path / MARKER).write_text("new")
+        (path / MARKER).write_text("mine")
+    check_message(error, str(path), "came to stand there")
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"mine"}
+
+
+def test_an_older_folder_that_is_no_longer_ours_alone_stays(tmp_path):
+    path = older_folder(tmp_path / "data")
+    with pytest.raises(OutputError) as error, building_folder(path, MARKER, force=True) as folder:
+        (folder.path / MARKER).write_text("new")
+        (path / "letters.txt").write_text("letters")
+    check_message(error, "letters.txt")
+    assert (path / MARKER).read_text() == OLD
+    assert (path / "letters.txt").read_text() == "letters"
+
+
+def test_an_older_folder_that_is_in_use_stays(tmp_path):
+    path = older_folder(tmp_path / "data")
+    before = tree(tmp_path)
+    with locked(path), pytest.raises(OutputError, match="in use"), building_folder(path, MARKER, force=True):
+        pytest.fail("the block must not be entered")
+    with pytest.raises(OutputError, match="in use"), building_folder(path, MARKER, force=True) as folder, locked(path):
+        folder.settle()
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_being_filled_is_in_use(tmp_path):
+    (tmp_path / "data").mkdir()
+    with building_folder(tmp_path / "data", MARKER, force=False), pytest.raises(OutputError, match="in use"):
+        refuse_existing(tmp_path / "data", MARKER, force=True)
+    assert tree(tmp_path) == {"data": None}
+
+
+def test_a_settled_folder_is_held_until_the_block_ends(tmp_path):
+    path = tmp_path / "data"
+    with building_folder(path, MARKER, force=False) as folder:
+        (folder.path / MARKER).write_text(OLD)
+        assert folder.settle() == folder.path == path
+        with pytest.raises(OutputError, match="in use"):
+            refuse_existing(path, MARKER, force=True)
+        (folder.path / "train.npy").write_text("more")
+    refuse_existing(path, MARKER, force=True)
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": OLD.encode(), "data/train.npy": b"more"}
+
+
+def test_a_settled_folder_stays_when_the_block_fails(tmp_path):
+    path = older_folder(tmp_path / "data")
+    with pytest.raises(RuntimeError), building_folder(path, MARKER, force=True) as folder:
+        (folder.path / MARKER).write_text("new")
+        folder.settle()
+        raise RuntimeError
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
+
+
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_signal_between_the_renames_leaves_one_folder_whole(tmp_path, monkeypatch, renames):
+    path = older_folder(tmp_path / "data")
+    rename, calls = os.rename, []
+
+    def signalled(source, target):
+        rename(source, target)
+        calls.append(target)
+        if len(calls) == renames:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "rename", signalled)
+    with pytest.raises(KeyboardInterrupt), building_folder(path, MARKER, force=True) as folder:
+        (folder.path / MARKER).write_text("new")
+    monkeypatch.undo()
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
+
+
+def killed_builder(path, force):
+    """What is left by a process that is killed while it builds."""
+    child = os.fork()
+    if not child:
+        with building_folder(path, MARKER, force) as folder:
+            (folder.path / "train.npy").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_what_a_killed_process_left_is_cleared_away_when_it_is_old(tmp_path, monkeypatch, empty):
+    path = tmp_path / "data"
+    if empty:
+        path.mkdir()
+    killed_builder(path, force=False)
+    assert len(list(tmp_path.rglob("train.npy"))) == 1
+    with building_folder(path, MARKER, force=False) as folder:
+        (folder.path / MARKER).write_text("new")
+    assert len(list(tmp_path.rglob("train.npy"))) == 1  # another process may be just about to lock it
+    monkeypatch.setattr(folders, "OLD_SECONDS", 0.0)
+    (path / MARKER).unlink()
+    with building_folder(path, MARKER, force=False) as folder:
+        (folder.path / MARKER).write_text("new")
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
+
+
+def test_a_folder_under_construction_is_not_cleared_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "OLD_SECONDS", 0.0)
+    with building_folder(tmp_path / "data", MARKER, force=False) as first:
+        (first.path / MARKER).write_text("first")
+        with pytest.raises(OutputError), building_folder(tmp_path / "data", MARKER, force=False) as second:
+            (second.path / MARKER).write_text("second")
+            first.settle()
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"first"}
+
+
+def test_an_older_folder_comes_back_when_a_process_was_killed_between_the_renames(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "OLD_SECONDS", 0.0)
+    path = older_folder(tmp_path / "data")
+    child = os.fork()
+    if not child:
+        rename = os.rename
+
+        def killed(source, target):
+            rename(source, target)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        os.rename = killed
+        with building_folder(path, MARKER, force=True) as folder:
+            (folder.path / MARKER).write_text("new")
+    os.waitpid(child, 0)
+    assert not path.exists()
+    folders.clear_leftovers(path)
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": OLD.encode(), "data/train.npy": b"old text"}
+
+
+def test_all_files_are_flushed_before_the_folder_appears(tmp_path, monkeypatch):
+    calls = []
+    for name in ("fsync", "rename"):
+        monkeypatch.setattr(os, name, lambda *a, name=name, do=getattr(os, name): (calls.append(name), do(*a)))
+    with building_folder(tmp_path / "data", MARKER, force=False) as folder:
+        for name in (MARKER, "train.npy"):
+            (folder.path / name).write_text("new")
+    assert calls == ["fsync"] * 3 + ["rename", "fsync"]
+
+
+def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders.fcntl, "flock", failing(errno.ENOLCK))
+    with building_folder(tmp_path / "data", MARKER, force=False) as folder:
+        (folder.path / MARKER).write_text("new")
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}

@@ -1,0 +1,139 @@
+"""Interrupts inside evaluations, and runs that replace older ones."""
+
+import pytest
+from test_training import SHORT_TEXT, Silent, arrays, assert_same_bits, journal_of, prepared, start, train
+
+from charrnn.model.config import ModelConfig
+from charrnn.training.checkpoint import load_checkpoint
+from charrnn.training.config import TrainConfig
+from charrnn.training.loop import Trainer
+from charrnn.training.run import first_checkpoint, new_run, resume_run
+
+CONFIG = {"batch": 5, "seq_len": 20, "steps": 60, "eval_every": 10, "lr": 0.02}
+FIELDS = ("step", "epoch", "position", "best_loss", "best_step", "lr_scale", "evaluations_since_best", "evaluated_step")
+
+
+class StopsEvaluating(Silent):
+    """Asks for an interrupt as soon as an evaluation begins at or after a given step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step, self.trainer = step, None
+
+    def evaluating(self, done, total):
+        if self.trainer.progress.step >= self.step:
+            self.asked = 2
+
+
+def interrupted(run, data, checkpoint, step):
+    watcher = StopsEvaluating(step)
+    watcher.trainer = Trainer(run, data, checkpoint, watcher)
+    watcher.trainer.run(watcher)
+    assert watcher.asked
+    assert watcher.trainer.progress.step == step
+
+
+@pytest.mark.parametrize("stops", [(10,), (30,), (60,), (10, 20, 60)])
+@pytest.mark.parametrize("extra", [{}, {"schedule": "plateau", "plateau": 1, "ema": 0.8}, {"patience": 2, "lr": 1.0}])
+def test_an_evaluation_that_was_interrupted_is_made_up_for(tmp_path, stops, extra):
+    data = prepared(tmp_path, SHORT_TEXT)
+    model, config = {"cell": "gru", "hidden": 9}, CONFIG | extra
+    whole = train(tmp_path / "whole", data, start(tmp_path, data, model, config, "whole"))
+    checkpoint = start(tmp_path, data, model, config, "parts")
+    for stop in [step for step in stops if step <= whole.progress.step]:
+        interrupted(tmp_path / "parts", data, checkpoint, stop)
+        checkpoint = resume_run(tmp_path / "parts", data, {})
+    parts = train(tmp_path / "parts", data, checkpoint)
+    for file in ("last.npz", "best.npz"):
+        assert_same_bits(tmp_path / "whole" / file, tmp_path / "parts" / file)
+    for field in FIELDS:
+        assert getattr(parts.progress, field) == getattr(whole.progress, field), field
+    evaluations = [[line["step"] for line in journal_of(tmp_path / run) if line["kind"] == "eval"]
+                   for run in ("whole", "parts")]  # fmt: skip
+    assert evaluations[0] == evaluations[1]
+
+
+def test_a_run_is_not_ended_before_its_last_evaluation(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    config = CONFIG | {"eval_every": 1000}
+    interrupted(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, config), 60)
+    assert not (tmp_path / "run" / "best.npz").exists()
+    checkpoint = resume_run(tmp_path / "run", data, {})
+    trainer = Trainer(tmp_path / "run", data, checkpoint, Silent())
+    assert (trainer.finished(), trainer.ended()) == (True, False)
+    trainer.run(Silent())
+    assert trainer.ended()
+    assert load_checkpoint(tmp_path / "run" / "best.npz").progress.best_step == 60
+
+
+def test_an_older_checkpoint_owes_no_evaluation(tmp_path):
+    """Runs that ended before evaluations were noted have ended."""
+    import json
+
+    import numpy as np
+
+    data = prepared(tmp_path, SHORT_TEXT)
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, CONFIG))
+    path = tmp_path / "run" / "last.npz"
+    with np.load(path) as file:
+        content = dict(file.items())
+    progress = json.loads(str(content["progress"]))
+    del progress["evaluated_step"]
+    np.savez(path, **content | {"progress": json.dumps(progress)})
+    assert Trainer(tmp_path / "run", data, load_checkpoint(path), Silent()).ended()
+
+
+def test_the_state_is_zeros_when_an_epoch_begins(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    checkpoint = start(tmp_path, data, {"hidden": 9}, CONFIG | {"eval_every": 1000})
+    for step, epoch, zeros in ((26, 0, False), (27, 1, True)):
+        train(tmp_path / "run", data, checkpoint, stop_at=step)
+        checkpoint = resume_run(tmp_path / "run", data, {})
+        assert (checkpoint.progress.epoch, all(not value.any() for value in checkpoint.state.values())) == (
+            epoch,
+            zeros,
+        )
+
+
+def replacing_run(tmp_path, data, config, watcher):
+    """Train a new run in place of an older one."""
+    checkpoint = first_checkpoint(ModelConfig(len(data.vocabulary), hidden=11), TrainConfig(**config), data)[0]
+    with new_run(tmp_path / "run", checkpoint, data, force=True) as folder:
+        Trainer(folder.path, data, checkpoint, watcher, settle=folder.settle).run(watcher)
+
+
+def test_an_older_run_is_replaced_when_the_new_one_has_its_first_checkpoint(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, CONFIG))
+    older = arrays(tmp_path / "run" / "last.npz")
+    seen = {}
+
+    class Watching(Silent):
+        def evaluating(self, done, total):
+            seen.setdefault("at the first evaluation", arrays(tmp_path / "run" / "last.npz"))
+
+        def evaluated(self, progress, loss, best, preview):
+            if progress.step == 20:
+                seen["later"] = load_checkpoint(tmp_path / "run" / "best.npz").model.hidden
+
+    replacing_run(tmp_path, data, CONFIG, Watching())
+    assert all(seen["at the first evaluation"][name].tobytes() == value.tobytes() for name, value in older.items())
+    assert seen["later"] == 11
+    assert load_checkpoint(tmp_path / "run" / "last.npz").progress.step == 60
+    assert journal_of(tmp_path / "run")[-1] == {"kind": "event", "name": "end", "step": 60}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.txt", "run"]
+
+
+def test_an_older_run_stays_when_the_new_one_comes_to_nothing(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, CONFIG))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+    class Fails(Silent):
+        def evaluating(self, done, total):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        replacing_run(tmp_path, data, CONFIG, Fails())
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.txt", "run"]
