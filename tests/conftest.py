@@ -10,6 +10,7 @@ from charrnn import runtime
 
 runtime.prepare()
 
+from shop import bytes_shop, shop  # noqa: E402, F401
 from texts import ENGLISH, options, prepare, write  # noqa: E402  (the engine reads its environment when it loads)
 
 

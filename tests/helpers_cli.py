@@ -1,8 +1,11 @@
 """Runs the command line as a user does, and looks at what it leaves behind."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 SIZES = ("--hidden", "8", "--layers", "1", "--batch", "2", "--seq-len", "8")
@@ -57,3 +60,17 @@ def prepare_and_train(folder: Path, text, name, *options):
     prepared = charrnn("prepare", f"{name}.txt", "--out", name, "--json", *level, cwd=folder)
     trained = charrnn("train", name, "--out", f"{name}-run", *SIZES, "--steps", "5", *options, cwd=folder)
     return prepared, trained
+
+
+def interrupt_when(process, condition):
+    """Send SIGINT once the condition holds; returns standard error and the exit status."""
+    limit = time.monotonic() + TIMEOUT
+    while not condition() and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    return process.communicate(timeout=TIMEOUT)[1], process.returncode
+
+
+def journal(run):
+    """The lines of a run's journal."""
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]

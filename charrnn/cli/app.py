@@ -15,6 +15,7 @@ from charrnn.cli.gradcheck import gradcheck
 from charrnn.cli.log import log
 from charrnn.cli.prepare import info, prepare
 from charrnn.cli.sample import sample
+from charrnn.cli.terminal import readable, unbreakable
 from charrnn.cli.train import train
 from charrnn.errors import CharRNNError, InterruptError
 from charrnn.interrupt import end_on_signals
@@ -57,7 +58,8 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        getattr(sys, name).reconfigure(errors="backslashreplace")  # a terminal may not know all characters
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may not know all characters
+    sys.stderr = unbreakable(sys.stderr)
     end_on_signals()
     try:
         try:
@@ -89,5 +91,5 @@ def _discard_output() -> None:
 def _fail(message: str, status: int) -> None:
     if runtime.debugging():
         raise  # noqa: PLE0704  (called while an exception is handled)
-    print(f"charrnn: {' '.join(message.split())}", file=sys.stderr)
+    print(f"charrnn: {readable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(status)

@@ -18,6 +18,7 @@ from charrnn.cli.options import (
     Unknown,
     print_json,
     say_skipped,
+    show,
     start_engine,
     unknown_policy,
 )
@@ -102,7 +103,7 @@ def evaluate(
         }
         print_json({"text": what, "chars": chars} | figures | {"seconds": seconds})
     else:
-        print(
+        show(
             f"{what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {perplexity or math.inf:.3f} per character, "
             f"{per_byte:.4f} bits per byte; {chars:,} characters"
         )

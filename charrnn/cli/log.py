@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.options import Json, print_json
+from charrnn.cli.options import Json, print_json, show
 
 MOST_ROWS = 20
 CHART_ROWS, CHART_COLUMNS = 12, 64
@@ -35,13 +35,13 @@ def log(
         return
     _print_table(_rows(lines))
     for text in chart(kinds["train"], kinds["eval"], lines):
-        print(text)
+        show(text)
     for event in kinds["event"]:
         figures = {k: v for k, v in event.items() if k not in ("kind", "name", "step")}
         details = ", ".join(f"{k} {'not finite' if v is None else v}" for k, v in figures.items())
-        print(f"  {event['name']} at step {event.get('step', 0):,}{': ' + details if details else ''}")
+        show(f"  {event['name']} at step {event.get('step', 0):,}{': ' + details if details else ''}")
     if kinds["eval"] and "preview" in kinds["eval"][-1]:
-        print(f"\n{kinds['eval'][-1]['preview']}")
+        show(f"\n{kinds['eval'][-1]['preview']}")
 
 
 def _rows(lines: list[Line]) -> list[tuple[Line, Line | None]]:

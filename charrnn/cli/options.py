@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn import runtime
+from charrnn.cli.terminal import readable
 from charrnn.errors import ConfigError
 
 UNKNOWN_POLICIES = ("error", "skip", "replace")
@@ -100,11 +100,15 @@ def say_skipped(count: int, where: str) -> None:
 
 
 def print_json(values: dict[str, Any]) -> None:
-    """One JSON object on standard output."""
-    print(json.dumps(values, ensure_ascii=False))
+    """One JSON object on standard output, in ASCII, whatever the encoding there."""
+    print(json.dumps(values))
 
 
 def say(text: str) -> None:
-    """One line for a person, on standard error; if nobody reads it any more, the work goes on."""
-    with suppress(BrokenPipeError):
-        print(text, file=sys.stderr, flush=True)
+    """One line for a person, on standard error."""
+    print(readable(text), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """One line for a person who asked for it, on standard output."""
+    print(readable(text))

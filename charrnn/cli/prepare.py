@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import DataFolder, Encoding, Errors, Force, Json, explicit, print_json, say, start_engine
+from charrnn.cli.options import DataFolder, Encoding, Errors, Force, Json, explicit, print_json, say, show, start_engine
 from charrnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def info(data: DataFolder, as_json: Json = False) -> None:
         print_json(meta)
         return
     for line in describe(meta):
-        print(line)
+        show(line)
 
 
 def _vocabulary_of(path: Path) -> Vocabulary:

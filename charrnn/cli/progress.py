@@ -12,6 +12,7 @@ import numpy as np
 
 from charrnn import runtime
 from charrnn.cli.options import say
+from charrnn.cli.terminal import readable
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
@@ -138,7 +139,7 @@ class Display:
 
     def _line(self, text: str) -> None:
         if self.bar is not None:
-            self.bar.write(text, file=sys.stderr)
+            self.bar.write(readable(text), file=sys.stderr)
         else:
             say(text)
 

@@ -19,6 +19,7 @@ from charrnn.cli.options import (
     start_engine,
     unknown_policy,
 )
+from charrnn.cli.terminal import readable_bytes
 from charrnn.errors import ConfigError, InterruptError
 
 
@@ -81,7 +82,7 @@ def sample(
 
 
 class Writer:
-    """Writes text to standard output in whole characters.
+    """Writes text to standard output in whole characters; on a terminal, without what it would obey.
 
     Args:
         live: whether pieces are shown as they come.
@@ -93,13 +94,16 @@ class Writer:
     def write(self, piece: bytes) -> None:
         """Show a piece."""
         if self.live:
-            sys.stdout.buffer.write(piece)
+            self._put(piece)
             sys.stdout.buffer.flush()
+
+    def _put(self, text: bytes) -> None:
+        sys.stdout.buffer.write(readable_bytes(text) if sys.stdout.isatty() else text)
 
     def finish(self, text: bytes, whole: bool = False) -> None:
         """End a text with a line break, showing it first if it was not shown piece by piece."""
         if whole:
-            sys.stdout.buffer.write(text)
+            self._put(text)
         if not text.endswith(b"\n"):
             sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()

@@ -178,8 +178,9 @@ def _files_in(folder: Path, glob: str) -> list[Source]:
 def _spooled(path: Path, name: str, pipe: IO[bytes], stack: ExitStack, spool_in: Path) -> Source:
     """What comes through a pipe, kept in a temporary file, since it is read twice."""
     try:
-        spool = stack.enter_context(tempfile.TemporaryFile(dir=spool_in, buffering=0))  # noqa: SIM115  (the stack closes it)
+        spool = stack.enter_context(tempfile.TemporaryFile(dir=spool_in))  # noqa: SIM115  (the stack closes it)
         shutil.copyfileobj(pipe, spool, BLOCK)
+        spool.flush()
     except OSError as error:
         raise OutputError(
             f"expected room in {spool_in} for what comes from {name}, got: {error.strerror}; try another --out"

@@ -1,0 +1,57 @@
+"""What a person sees: nothing that comes from a file commands the terminal, nothing that is shown ends a command."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from typing import Any, TextIO
+
+# Control characters but tab and line feed, and what changes the direction of all that follows (Unicode Annex #9).
+COMMANDS = re.compile(r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+COMMAND_BYTES = re.compile(rb"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
+
+
+def readable(text: str) -> str:
+    r"""The text with every character that a terminal would obey written as \x1b or \u202e."""
+    return COMMANDS.sub(lambda found: _escape(ord(found[0])), text)
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def readable_bytes(text: bytes) -> bytes:
+    """The same for text in UTF-8, or for bytes that are no text."""
+    return COMMAND_BYTES.sub(lambda found: b"".join(b"\\x%02x" % byte for byte in found[0]), text)
+
+
+class _Unbreakable(io.RawIOBase):
+    """A stream whose writes never fail; what cannot be written is lost."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            pass  # the terminal is gone, the pipe has no reader, the disk is full
+        return len(data)
+
+
+def unbreakable(stream: TextIO) -> TextIO:
+    """A stream for messages alone, in place of standard error; a command goes on when nobody can read it."""
+    raw: Any = _Unbreakable(stream.fileno())
+    return io.TextIOWrapper(raw, stream.encoding, "backslashreplace", line_buffering=True, write_through=True)

@@ -1,0 +1,172 @@
+"""Whatever is wrong with what a user gives is said in one line, and nothing is left half-done."""
+
+import shutil
+
+import pytest
+from helpers_cli import SIZES, charrnn, check_failure, tree
+from shop import TEXT
+
+BAD_PREPARE = [
+    (["none.txt"], "none.txt: No such file"),
+    (["data.txt", "empty.txt"], "the empty file empty.txt"),
+    (["files", "--glob", "*.py"], "fit '*.py' in files, got none"),
+    (["data.txt", "--val-file", "one.txt", "--val", "0.2"], "--val or --val-file"),
+    (["data.txt", "--val-file", "one.txt"], "got 1 in val"),
+    (["data.txt", "--vocab-from", "files"], "the folder files"),
+    (["unknown.txt", "--vocab-from", "data"], "'ж' (U+0436)"),
+    (["unknown.txt", "--vocab-from", "data-run"], "'ж' (U+0436)"),
+    (["unknown.txt", "--vocab-from", "data", "--level", "byte"], "level char"),
+    (["data.txt", "--max-vocab", "1"], "--max-vocab"),
+    (["data.txt", "--errors", "ignore"], "'ignore'"),
+    (["-"], "standard input, which is empty"),
+    (["bad.txt"], "bytes ff at offset 3 of bad.txt"),
+    (["data.txt", "--level", "word"], "'word'"),
+    (["data.txt", "--encoding", "klingon"], "'klingon'"),
+    (["data.txt", "--encoding", "undefined"], "'undefined'"),
+    (["data.txt", "--val", "1"], "--val"),
+    (["data.txt", "--val", "-0.1"], "--val"),
+    (["data.txt", "--test", "nan"], "--test"),
+    (["one.txt"], "1 in train of a text of 1"),
+    (["upper.txt", "--out", "data"], "data.txt (gone), upper.txt (new); try --force"),
+    (["data.txt", "--out", "data", "--lowercase"], "changes: --lowercase; try --force"),
+    (["data.txt", "--out", "files", "--force"], "something else"),
+    (["data.txt", "--out", "data.txt", "--force"], "something else"),
+    (["data.txt", "--out", "data.txt/new"], "data.txt/new"),
+    (["data.txt", "--out", "data-run", "--force"], "something else"),
+]
+
+
+BAD_TRAIN = [
+    (["none"], "got none: nothing there"),
+    (["data.txt"], "got data.txt: a file"),
+    (["data-run"], "without meta.json"),
+    (["short", "--batch", "4"], "got 29; try --batch"),
+    (["cut"], "damaged"),
+    (["wild"], "wild"),
+    (["data", "--out", "data-run"], "--force to replace it"),
+    (["data", "--out", "data", "--force"], "something else"),
+    (["data", "--out", "bert", "--force"], "something else"),
+    (["data", "--out", "data.txt", "--force"], "something else"),
+    (["data", "--out", "data.txt/new"], "data.txt/new"),
+    (["data", "--hidden", "0"], "hidden of at least 1, got 0"),
+    (["data", "--hidden", "1000000000"], "--hidden"),
+    (["data", "--layers", "0"], "layers of at least 1, got 0"),
+    (["data", "--embed", "-1"], "embed of at least 0, got -1"),
+    (["data", "--batch", "0"], "--batch of at least 1, got 0"),
+    (["data", "--batch", "1000000"], "try --batch"),
+    (["data", "--seq-len", "-1"], "--seq-len of at least 1, got -1"),
+    (["data", "--lr", "0"], "--lr above 0, got 0"),
+    (["data", "--lr", "nan"], "--lr above 0, got nan"),
+    (["data", "--lr", "inf"], "--lr above 0, got inf"),
+    (["data", "--clip-norm", "-1"], "--clip-norm of 0 or more, got -1"),
+    (["data", "--momentum", "1"], "--momentum"),
+    (["data", "--steps", "-1"], "--steps of 0 or more, got -1"),
+    (["data", "--threads", "0"], "--threads from 1 to 1024, got 0"),
+    (["data", "--seed", "-1"], "--seed of 0 or more, got -1"),
+    (["data", "--seed", str(2**63)], "--seed below 2^63"),
+    (["data", "--cell", "foo"], "rnn, lstm, gru, got 'foo'"),
+    (["data", "--nonlinearity", "foo"], "tanh, relu, got 'foo'"),
+    (["data", "--optimiser", "foo"], "adam, adamw, muon, rmsprop, sgd, adagrad, got 'foo'"),
+    (["data", "--init", "foo"], "uniform, orthogonal, got 'foo'"),
+    (["data", "--forget-bias", "foo"], "a number from -20 to 20 or chrono, got 'foo'"),
+    (["data", "--forget-bias", "nan"], "a number from -20 to 20 or chrono, got 'nan'"),
+    (["data", "--reset-every", "-1"], "--reset-every of 0 or more, got -1"),
+    (["data", "--optimiser", "muon", "--matrix-lr", "0"], "--matrix-lr above 0, got 0"),
+    (["data", "--preset", "foo"], "fast, quality, classic, got 'foo'"),
+    (["data", "--warmup", "-1"], "--warmup of 0 or more, got -1"),
+    (["data", "--dropout", "1"], "--dropout from 0 up to below 1, got 1"),
+    (["data", "--ema", "1"], "--ema from 0 up to below 1, got 1"),
+    (["data", "--accumulate", "0"], "--accumulate of at least 1, got 0"),
+    (["data", "--dropout-kind", "foo"], "standard, variational, got 'foo'"),
+    (["data", "--batch", "40", "--accumulate", "40"], "try --accumulate 1"),
+    (["data", "--init-from", "none"], "got none"),
+    (["data", "--init-from", "cut.npz"], "truncated or damaged"),
+    (["data", "--init-from", "data-run", "--hidden", "9"], "--hidden 8 as data-run has it, got 9"),
+    (["data", "--init-from", "data-run", "--layers", "3"], "--layers 1 as data-run has it, got 3"),
+    (["data", "--init-from", "data-run", "--resume"], "--resume or --init-from"),
+    (["data", "--schedule", "foo"], "constant, linear, cosine, step, plateau, got 'foo'"),
+]
+BAD_RESUME = [
+    (["data", "--out", "new"], "RUN folder to resume, got new"),
+    (["data", "--out", "data"], "RUN folder to resume, got data"),
+    (["data", "--out", "data-run", "--force"], "--resume or --force, got both"),
+    (["data", "--out", "data-run", "--hidden", "16"], "--hidden 8 as data-run has it, got 16"),
+    (["data", "--out", "data-run", "--lr", "0.1"], "--lr 0.015 as data-run has it, got 0.1"),
+    (["data", "--out", "data-run", "--steps", "-1"], "--steps of 0 or more, got -1"),
+    (["upper", "--out", "data-run"], "vocabulary"),
+    (["turned", "--out", "data-run"], "another text"),
+    (["data", "--out", "bert"], "bert"),
+    (["data", "--out", "stateless"], "damaged"),
+    (["data", "--out", "momentless"], "damaged"),
+]
+
+
+BAD_SAMPLE = [
+    (["none"], "got none"),
+    (["data"], "best.npz or last.npz, got the folder data"),
+    (["data.txt"], "data.txt"),
+    (["cut.npz"], "cut.npz, truncated or damaged"),
+    (["foreign.npz"], "foreign.npz"),
+    (["newer.npz"], "try a newer charrnn"),
+    (["data-run", "--length", "0"], "--length"),
+    (["data-run", "--count", "0"], "--count"),
+    (["data-run", "--temperature", "-1"], "--temperature from 0 to 100, got -1"),
+    (["data-run", "--temperature", "nan"], "--temperature from 0 to 100, got nan"),
+    (["data-run", "--seed", "-1"], "--seed"),
+    (["data-run", "--threads", "0"], "--threads"),
+    (["data-run", "--prompt", "the жук"], "'ж' (U+0436) at position 4 of the prompt"),
+    (["data-run", "--prompt", "the жук", "--unknown", "replace"], "try --unknown skip"),
+    (["data-run", "--unknown", "ignore"], "'ignore'"),
+]
+BAD_EVAL = [
+    (["none"], "got none"),
+    (["cut.npz", "data"], "cut.npz, truncated or damaged"),
+    (["newer.npz", "data"], "try a newer charrnn"),
+    (["data-run", "upper"], "vocabulary"),
+    (["data-run", "unknown.txt"], f"'ж' (U+0436) at position {len(TEXT)} of unknown.txt"),
+    (["data-run", "unknown.txt", "--unknown", "replace"], "try --unknown skip"),
+    (["data-run", "--dynamic", "--dynamic-lr", "0"], "--dynamic-lr above 0, got 0"),
+    (["data-run", "data.txt", "--encoding", "klingon"], "'klingon'"),
+    (["data-run", "bad.txt"], "bytes ff at offset 3 of bad.txt"),
+    (["data-run", "empty.txt"], "the empty file empty.txt"),
+    (["data-run", "one.txt"], "at least 2 characters"),
+    (["data-run", "none"], "got none: nothing there"),
+    (["data-run", "data", "--split", "test"], "(train, val), got 'test'"),
+]
+FULL = {
+    "prepare": ["--out", "new"],
+    "train": ["--out", "new", *SIZES, "--steps", "5"],
+    "train --resume": ["--steps", "7"],
+    "sample": [],
+    "eval": [],
+}
+BAD = list(zip(FULL, (BAD_PREPARE, BAD_TRAIN, BAD_RESUME, BAD_SAMPLE, BAD_EVAL), strict=True))
+BAD = [(name, args, part) for name, cases in BAD for args, part in cases]
+
+
+@pytest.mark.parametrize("name, args, part", BAD, ids=[f"{name} {' '.join(args)}" for name, args, _ in BAD])
+def test_bad_input_is_answered_in_one_line_and_leaves_all_as_it_was(shop, tmp_path, name, args, part):
+    copy = tmp_path / "shop"
+    shutil.copytree(shop.folder, copy)
+    before = tree(copy)
+    # Of an option given twice the last counts: what is wrong comes after what makes the command whole.
+    check_failure(charrnn(*name.split(), *FULL[name], *args, "--json", cwd=copy), part)
+    assert tree(copy) == before
+
+
+def test_a_prompt_that_is_no_text_is_answered_in_one_line(shop):
+    check_failure(charrnn("sample", "data-run", "--prompt", b"the \xff", cwd=shop.folder), "position 4 of the prompt")
+
+
+def test_debugging_shows_the_traceback_of_an_error(shop):
+    result = charrnn("sample", "cut.npz", cwd=shop.folder, CHARRNN_DEBUG="1")
+    assert "Traceback" in result.stderr
+    assert result.returncode == 1
+
+
+@pytest.mark.parametrize("args", [["sample", "data-run"], ["eval", "data-run", "--json"]])
+def test_a_full_disk_behind_standard_output_is_said_and_is_no_bug_to_report(shop, args):
+    with open("/dev/full", "wb") as full:
+        result = charrnn(*args, cwd=shop.folder, stdout=full)
+    check_failure(result, "No space left on device")
+    assert "report it" not in result.stderr

@@ -1,0 +1,28 @@
+"""`charrnn eval` as a user runs it."""
+
+import json
+import math
+
+import pytest
+from helpers_cli import charrnn
+from shop import TEXT
+
+
+def test_eval_of_a_run_finds_the_loss_that_training_found(shop):
+    result = charrnn("eval", "data-run", "--json", cwd=shop.folder)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout)
+    assert figures["loss"] == pytest.approx(json.loads(shop.trained.stdout)["best_val_loss"], rel=1e-6)
+    assert figures["bpc"] == pytest.approx(figures["loss"] / math.log(2))
+    assert figures["chars"] == json.loads(shop.prepared.stdout)["splits"]["val"] - 1
+
+
+def test_eval_of_a_text_file_counts_every_character_but_the_first(shop):
+    result = charrnn("eval", "data-run/last.npz", "data.txt", "--json", cwd=shop.folder)
+    assert json.loads(result.stdout)["chars"] == len(TEXT) - 1
+
+
+def test_eval_finds_the_data_of_a_run_from_another_working_folder(shop, tmp_path):
+    result = charrnn("eval", str(shop.run), "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["chars"] == json.loads(shop.prepared.stdout)["splits"]["val"] - 1

@@ -1,0 +1,92 @@
+"""`charrnn sample` as a user runs it."""
+
+import json
+import subprocess
+import time
+
+from helpers_cli import TIMEOUT, charrnn, command, environment, interrupt_when
+from shop import BYTES, TEXT
+
+
+def sample_json(folder, *args, run="data-run"):
+    result = charrnn("sample", run, "--json", *args, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)["texts"]
+
+
+def test_length_counts_the_characters_after_the_prompt(shop):
+    prompt = "the café"
+    (text,) = sample_json(shop.folder, "--length", "70", "--prompt", prompt)
+    assert text.startswith(prompt)
+    assert len(text) == len(prompt) + 70
+    assert set(text) <= set(TEXT)
+    shown = charrnn("sample", "data-run", "--length", "70", "--prompt", prompt, cwd=shop.folder)
+    assert shown.stdout == text.removesuffix("\n") + "\n"
+    assert shown.stderr == ""
+
+
+def test_the_same_seed_gives_the_same_text_with_any_threads_and_count(shop):
+    three = sample_json(shop.folder, "--length", "50", "--seed", "5", "--count", "3", "--threads", "1")
+    assert [len(text) for text in three] == [50] * 3
+    assert len(set(three)) == 3
+    assert sample_json(shop.folder, "--length", "50", "--seed", "5", "--count", "3", "--threads", "2") == three
+    assert sample_json(shop.folder, "--length", "50", "--seed", "5") == three[:1]
+    assert sample_json(shop.folder, "--length", "50", "--seed", "6") != three[:1]
+
+
+def test_a_shorter_sample_is_the_beginning_of_a_longer_one(shop):
+    (short,), (long,) = (sample_json(shop.folder, "--length", length) for length in ("33", "90"))
+    assert long.startswith(short)
+
+
+def test_temperature_zero_does_not_depend_on_the_seed(shop):
+    texts = [sample_json(shop.folder, "--length", "50", "--temperature", "0", "--seed", seed) for seed in "12"]
+    assert texts[0] == texts[1]
+
+
+def test_several_texts_come_one_after_the_other_with_headings_on_standard_error(shop):
+    texts = sample_json(shop.folder, "--length", "20", "--count", "2")
+    result = charrnn("sample", "data-run", "--length", "20", "--count", "2", cwd=shop.folder)
+    assert result.stdout == "".join(text.removesuffix("\n") + "\n" for text in texts)
+    assert result.stderr.splitlines() == ["--- 1 of 2 ---", "--- 2 of 2 ---"]
+
+
+def test_a_byte_level_model_takes_and_gives_any_bytes(bytes_shop):
+    assert json.loads(bytes_shop.prepared.stdout)["characters"] == len(BYTES)
+    args = ("sample", "data-run", "--length", "300", "--prompt", b"\xff\xfe\x80a")
+    result = charrnn(*args, cwd=bytes_shop.folder, text=False)
+    assert (result.stderr, result.returncode) == (b"", 0)
+    assert result.stdout.startswith(b"\xff\xfe\x80a")
+    assert len(result.stdout) == 4 + 300 + (result.stdout[303:304] != b"\n")
+    assert max(result.stdout[4:]) > 0x7F
+
+
+def test_a_reader_that_goes_away_ends_sampling_without_a_word(shop):
+    process = subprocess.Popen(
+        command("sample", "data-run", "--length", "100000000"),
+        cwd=shop.folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert len(process.stdout.read(10)) == 10
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(TIMEOUT) != 0
+
+
+def test_ctrl_c_ends_sampling_with_130(shop):
+    process = subprocess.Popen(
+        command("sample", "data-run", "--length", "100000000"),
+        cwd=shop.folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    start = time.monotonic()
+    message, status = interrupt_when(process, lambda: time.monotonic() > start + 1.5)
+    assert status == 130
+    assert "Traceback" not in message

@@ -1,0 +1,188 @@
+"""What is only shown never ends a command, and nothing from a file commands a terminal."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import termios
+
+import numpy as np
+import pytest
+from helpers_cli import SIZES, TIMEOUT, charrnn, command, environment, journal
+from shop import TEXT
+
+from charrnn.cli.terminal import readable, readable_bytes
+
+ESCAPE = "\x1b]0;mine\x07"
+
+
+def start(shop, tmp_path, *args, stderr, **more):
+    """A training run that is watched through `stderr`."""
+    return subprocess.Popen(
+        command("train", str(shop.folder / "data"), "--out", "run", *SIZES, *args),
+        cwd=tmp_path,
+        env=environment(TERM="xterm-256color"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        **more,
+    )
+
+
+def test_a_full_standard_error_ends_no_run(shop, tmp_path):
+    with open("/dev/full", "wb") as full:
+        process = start(shop, tmp_path, "--steps", "9", "--json", stderr=full)
+        output = process.communicate(timeout=TIMEOUT)[0]
+    assert process.returncode == 0
+    assert json.loads(output)["step"] == 9
+
+
+def open_terminal():
+    reader, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 120))
+    return reader, terminal
+
+
+def wait_for_bar(reader):
+    shown = b""
+    while not re.search(rb"\d+% ?\|", shown):
+        shown += os.read(reader, 4096)
+
+
+def test_a_run_goes_on_when_its_terminal_is_gone(shop, tmp_path):
+    """Writing to it then fails with EIO."""
+    reader, terminal = open_terminal()
+    process = start(shop, tmp_path, "--minutes", "0.05", "--json", stderr=terminal)
+    os.close(terminal)
+    wait_for_bar(reader)
+    os.close(reader)
+    output = process.communicate(timeout=TIMEOUT)[0]
+    assert process.returncode == 0
+    assert json.loads(output)["interrupted"] is False
+    assert journal(tmp_path / "run")[-1]["name"] == "end"
+
+
+def test_a_terminal_that_is_closed_ends_a_run_with_129_and_a_checkpoint(shop, tmp_path):
+    reader, terminal = open_terminal()
+
+    def control():
+        os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
+    process = start(shop, tmp_path, "--minutes", "30", stderr=terminal, preexec_fn=control)
+    os.close(terminal)
+    wait_for_bar(reader)
+    os.close(reader)
+    process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 128 + signal.SIGHUP
+    last = journal(tmp_path / "run")[-1]
+    assert last["name"] == "interrupt"
+    with np.load(tmp_path / "run" / "last.npz") as file:
+        assert json.loads(str(file["progress"]))["step"] == last["step"] > 0
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("tea\tand\nSöhne 李", "tea\tand\nSöhne 李"),
+        (ESCAPE, r"\x1b]0;mine\x07"),
+        ("a\rb", r"a\x0db"),
+        ("a\r\nb", "a\r\nb"),
+        ("\x7f\x9b1m", r"\x7f\x9b1m"),
+        ("\u202eevil\u2066", r"\u202eevil\u2066"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_written_out(text, shown):
+    assert readable(text) == shown
+
+
+def test_bytes_that_a_terminal_would_obey_are_written_out():
+    assert readable_bytes("tea\tand\r\nSöhne 李".encode()) == "tea\tand\r\nSöhne 李".encode()
+    assert readable_bytes(b"\x1b[1m\xff\r \xc2\x9b \x7f") == rb"\x1b[1m" + b"\xff" + rb"\x0d \xc2\x9b \x7f"
+
+
+def test_escape_sequences_in_files_reach_no_person(shop, tmp_path):
+    """In a journal, in names of files, in texts, in settings of a DATA folder."""
+    shutil.copytree(shop.folder / "data", tmp_path / "data")
+    shutil.copytree(shop.run, tmp_path / "run")
+    with (tmp_path / "run" / "log.jsonl").open("a") as log:
+        for line in ({"kind": "event", "name": ESCAPE, "step": 5, ESCAPE: ESCAPE}, journal(shop.run)[-2]):
+            log.write(json.dumps(line | {"preview": ESCAPE}) + "\n")
+    meta = json.loads((tmp_path / "data" / "meta.json").read_text())
+    meta["report"]["scripts"] = {ESCAPE: 3}
+    (tmp_path / "data" / "meta.json").write_text(json.dumps(meta))
+    (tmp_path / ESCAPE).write_text(TEXT)
+    (tmp_path / "odd.txt").write_text(TEXT + ESCAPE)
+    commands = [
+        ("log", "run"),
+        ("info", "data"),
+        ("eval", "run", ESCAPE),
+        ("eval", "run", "odd.txt"),
+        ("train", ESCAPE, "--out", "new"),
+        ("prepare", "odd.txt", "--out", "odd"),
+        ("prepare", ESCAPE, "odd.txt", "--out", "odd"),
+    ]
+    for args in commands:
+        result = charrnn(*args, cwd=tmp_path)
+        assert "unexpected" not in result.stderr
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", result.stdout + result.stderr), args
+
+
+def test_a_sample_on_a_terminal_has_no_escape_sequences_and_in_a_pipe_has_them(bytes_shop):
+    args = ("sample", "data-run", "--length", "600", "--seed", "1")
+    plain = charrnn(*args, cwd=bytes_shop.folder, text=False).stdout
+    assert b"\x1b" in plain
+    reader, terminal = open_terminal()
+    attributes = termios.tcgetattr(terminal)
+    attributes[1] &= ~termios.OPOST
+    termios.tcsetattr(terminal, termios.TCSANOW, attributes)
+    process = subprocess.Popen(
+        command(*args), cwd=bytes_shop.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=terminal
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(reader, 4096)
+        except OSError:
+            break
+        shown += piece
+    assert process.wait(TIMEOUT) == 0
+    assert b"\x1b" not in shown
+    assert shown.startswith(readable_bytes(plain)[:40])
+
+
+@pytest.mark.parametrize("args", [("prepare", "a.txt", "--out", "new"), ("train", "data", "--out", "new"),
+                                  ("eval", "data-run"), ("sample", "data-run")])  # fmt: skip
+def test_json_is_json_in_any_encoding(bytes_shop, tmp_path, args):
+    shutil.copytree(bytes_shop.folder, tmp_path / "shop")
+    (tmp_path / "shop" / "a.txt").write_text("Söhne 李 \ufffd" * 99)
+    more = [*SIZES, "--steps", "2"] if args[0] == "train" else []
+    result = charrnn(*args, *more, "--json", cwd=tmp_path / "shop", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert result.returncode == 0, result.stderr
+    json.loads(result.stdout)
+    assert result.stdout.isascii()
+
+
+def test_standard_input_that_does_not_fit_into_the_temporary_file_is_said(tmp_path):
+    """A limit on the size of files cuts a write short before it fails."""
+    process = subprocess.Popen(
+        command("prepare", "-", "--out", "data"),
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (32767, 32767)),  # noqa: PLW1509
+    )
+    message = process.communicate("x y" * 20000, timeout=TIMEOUT)[1]
+    assert process.returncode == 1
+    assert message.startswith("charrnn: expected room in ")
+    assert "File too large" in message
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,169 @@
+"""`charrnn prepare` and `charrnn train` as a user runs them: what they print and what they leave behind."""
+
+import hashlib
+import json
+import math
+import os
+import pty
+import re
+import shutil
+import subprocess
+import termios
+
+import numpy as np
+import pytest
+from helpers_cli import SIZES, TIMEOUT, charrnn, command, environment, interrupt_when, journal
+from shop import TEXT
+
+TRAIN_KEYS = ["kind", "step", "epoch", "chars", "seconds", "loss", "bpc", "lr", "grad_norm", "chars_per_second"]
+EVAL_KEYS = ["kind", "split", "step", "chars", "loss", "bpc", "seconds"]
+
+
+def test_prepare_prints_one_json_object_that_is_meta_json(shop):
+    meta = json.loads(shop.prepared.stdout)
+    assert meta.pop("up_to_date") is False
+    assert meta == json.loads((shop.folder / "data" / "meta.json").read_text())
+    assert meta["inputs"][0]["sha256"] == hashlib.sha256(TEXT.encode()).hexdigest()
+    assert (meta["characters"], meta["symbols"]) == (len(TEXT), len(set(TEXT)))
+
+
+def test_prepare_without_json_prints_nothing_on_standard_output(tmp_path):
+    (tmp_path / "a.txt").write_bytes("déjà vu\r\n".encode("latin-1") * 9)
+    args = ("prepare", "a.txt", "--out", "deep/data", "--encoding", "latin-1")
+    result = charrnn(*args, cwd=tmp_path)
+    assert (result.stdout, result.returncode) == ("", 0)
+    assert "81 characters" in result.stderr
+    (tmp_path / "a.txt").write_text("another text " * 9)
+    again = charrnn(*args, "--force", "--json", cwd=tmp_path)
+    assert json.loads(again.stdout)["characters"] == 117
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "deep"]
+
+
+def test_the_empty_working_folder_can_be_the_output(tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "a.txt").write_text(TEXT)
+    result = charrnn("prepare", "../a.txt", "--out", ".", cwd=tmp_path / "here")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "here" / "meta.json").is_file()
+
+
+def test_an_older_run_in_the_working_folder_is_never_lost(shop, tmp_path):
+    shutil.copytree(shop.run, tmp_path / "run")
+    charrnn("train", str(shop.folder / "data"), "--out", ".", *SIZES, "--steps", "2", "--force", cwd=tmp_path / "run")
+    names = [path.name for path in (tmp_path / "run").iterdir()]
+    assert "last.npz" in names
+    assert "config.json" in names
+
+
+def test_train_prints_nothing_on_standard_output_without_json(bytes_shop):
+    assert bytes_shop.trained.stdout == ""
+    assert "validation" in bytes_shop.trained.stderr
+    assert "charrnn sample data-run" in bytes_shop.trained.stderr
+
+
+def test_train_prints_one_json_object_of_figures_that_the_journal_agrees_with(shop):
+    assert shop.trained.stdout.count("\n") == 1
+    figures = json.loads(shop.trained.stdout)
+    assert (figures["run"], figures["step"], figures["chars"]) == ("data-run", 5, 5 * 2 * 8)
+    assert figures["interrupted"] is False
+    assert figures["best_val_bpc"] == pytest.approx(figures["best_val_loss"] / math.log(2))
+    evaluations = [line for line in journal(shop.run) if line["kind"] == "eval"]
+    assert figures["best_val_loss"] == pytest.approx(min(line["loss"] for line in evaluations), rel=1e-5)
+
+
+def test_a_run_holds_its_four_files_and_a_journal_with_the_documented_fields(shop):
+    assert sorted(p.name for p in shop.run.iterdir()) == ["best.npz", "config.json", "last.npz", "log.jsonl"]
+    lines = journal(shop.run)
+    assert {line["kind"] for line in lines} == {"train", "eval", "event"}
+    for line in lines:
+        assert list(line)[:2] == ["kind", "name"] if line["kind"] == "event" else True
+        assert list(line) == {"train": TRAIN_KEYS, "eval": EVAL_KEYS, "event": list(line)}[line["kind"]]
+        if "loss" in line:
+            assert line["bpc"] == pytest.approx(line["loss"] / math.log(2), rel=1e-4)
+            assert 0 < line["loss"] < 2 * math.log(len(set(TEXT)))
+    last = [line for line in lines if line["kind"] == "train"][-1]
+    train_size, val_size = (json.loads(shop.prepared.stdout)["splits"][name] for name in ("train", "val"))
+    assert (last["step"], last["chars"]) == (5, 80)
+    assert last["epoch"] == pytest.approx(40 / ((train_size - 1) // 2), rel=1e-4)
+    assert last["seconds"] == pytest.approx(json.loads(shop.trained.stdout)["seconds"], rel=1e-4)
+    assert all(line["chars"] == val_size - 1 for line in lines if line["kind"] == "eval")
+
+
+def test_output_that_is_no_terminal_has_no_escape_codes(shop, bytes_shop):
+    for result in (shop.prepared, shop.trained, bytes_shop.trained):
+        assert "\x1b" not in result.stdout + result.stderr
+        assert "\r" not in result.stdout + result.stderr
+
+
+def test_a_terminal_gets_a_progress_bar_and_no_color_keeps_colours_away(shop, tmp_path):
+    reader, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 120))
+    process = subprocess.Popen(
+        command("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--minutes", "0.02"),
+        cwd=tmp_path,
+        env=environment(NO_COLOR="1", TERM="xterm-256color", COLUMNS="120"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(reader, 4096)
+        except OSError:  # how Linux says that the other side is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(reader)
+    assert process.wait(TIMEOUT) == 0
+    assert re.search(rb"\d+% ?\|", shown)
+    assert not re.search(rb"\x1b\[[0-9;]*m", shown)
+
+
+def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(shop, tmp_path):
+    data, constant = str(shop.folder / "data"), ("--schedule", "constant")
+    for args in (("--steps", "2"), ("--steps", "5", "--resume")):
+        assert charrnn("train", data, "--out", "parts", *SIZES, *constant, *args, cwd=tmp_path).returncode == 0
+    assert charrnn("train", data, "--out", "whole", *SIZES, *constant, "--steps", "5", cwd=tmp_path).returncode == 0
+    with np.load(tmp_path / "parts" / "last.npz") as parts, np.load(tmp_path / "whole" / "last.npz") as whole:
+        assert parts.files == whole.files
+        numbers = [name for name in whole.files if "/" in name]
+        assert len(numbers) == 17
+        assert [name for name in numbers if parts[name].tobytes() != whole[name].tobytes()] == []
+
+
+def test_ctrl_c_saves_and_exits_with_130_and_resume_finishes_the_count(shop, tmp_path):
+    data, log = str(shop.folder / "data"), tmp_path / "run" / "log.jsonl"
+    process = subprocess.Popen(
+        command("train", data, "--out", "run", *SIZES, "--minutes", "30"),
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    message, status = interrupt_when(process, lambda: log.exists() and '"kind": "train"' in log.read_text())
+    assert status == 130
+    assert "Traceback" not in message
+    assert "--resume" in message.splitlines()[-1]
+    with np.load(tmp_path / "run" / "last.npz", allow_pickle=False) as file:
+        step = json.loads(str(file["progress"]))["step"]
+    assert step > 0
+    resumed = charrnn("train", data, "--out", "run", "--resume", "--steps", str(step + 3), "--json", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    piece = (json.loads(shop.prepared.stdout)["splits"]["train"] - 1) // 2
+
+    def chars(steps):
+        epochs, rest = divmod(steps, math.ceil(piece / 8))
+        return 2 * (epochs * piece + rest * 8)
+
+    assert (json.loads(resumed.stdout)["step"], json.loads(resumed.stdout)["chars"]) == (step + 3, chars(step + 3))
+    lines = journal(tmp_path / "run")
+    assert [line["name"] for line in lines if line["kind"] == "event"] == ["start", "interrupt", "resume", "end"]
+    train = [line for line in lines if line["kind"] == "train"]
+    assert [line["chars"] for line in train] == [chars(line["step"]) for line in train]
+    assert [line["seconds"] for line in train] == sorted(line["seconds"] for line in train)
+    assert (train[-2]["step"], train[-1]["step"]) == (step, step + 3)
