@@ -2,9 +2,10 @@
 
 import json
 import math
+import shutil
 
 import pytest
-from helpers_cli import charrnn
+from helpers_cli import charrnn, check_failure
 from shop import TEXT
 
 
@@ -26,3 +27,14 @@ def test_eval_finds_the_data_of_a_run_from_another_working_folder(shop, tmp_path
     result = charrnn("eval", str(shop.run), "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["chars"] == json.loads(shop.prepared.stdout)["splits"]["val"] - 1
+
+
+def test_eval_of_a_run_refuses_data_that_was_prepared_anew(shop, tmp_path):
+    """With another split, what is held out now was trained on."""
+    shutil.copytree(shop.folder, tmp_path / "shop")
+    args = ("prepare", "data.txt", "--out", "data", "--force", "--val", "0.5")
+    assert charrnn(*args, cwd=tmp_path / "shop").returncode == 0
+    config = tmp_path / "shop" / "data-run" / "config.json"
+    config.write_text(config.read_text().replace(str(shop.folder), str(tmp_path / "shop")))
+    check_failure(charrnn("eval", "data-run", cwd=tmp_path / "shop"), "prepared anew", "naming the DATA folder")
+    assert charrnn("eval", "data-run", "data", cwd=tmp_path / "shop").returncode == 0

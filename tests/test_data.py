@@ -1,6 +1,7 @@
 """DATA folders: what is in them, and what is said of damaged ones."""
 
 import json
+import os
 import pickle
 
 import numpy as np
@@ -11,10 +12,21 @@ from charrnn.errors import DataError
 from charrnn.text.data import open_data
 
 
-def test_splits_are_memory_mapped_and_read_only(folder):
-    for array in open_data(folder).splits.values():
-        assert isinstance(array, np.memmap)
-        assert not array.flags.writeable
+def test_splits_are_read_as_slices(folder):
+    for name, symbols in open_data(folder).splits.items():
+        whole = np.load(folder / f"{name}.npy")
+        assert (len(symbols), symbols.dtype) == (len(whole), whole.dtype)
+        for part in (slice(None), slice(3, 17), slice(15, 9), slice(5, 10**6), slice(1, None), slice(2, 20, 3)):
+            assert symbols[part].tolist() == whole[part].tolist()
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_a_data_error(folder):
+    train = open_data(folder).split("train")
+    os.truncate(folder / "train.npy", 128 + 100)
+    assert len(train[:100]) == 100
+    with pytest.raises(DataError) as error:
+        train[50:101]
+    check_message(error, "train.npy", "cut short")
 
 
 def test_a_split_that_is_not_there_is_answered_with_those_that_are(folder):

@@ -1,8 +1,11 @@
 """Interrupts inside evaluations, and runs that replace older ones."""
 
+import os
+
 import pytest
 from test_training import SHORT_TEXT, Silent, arrays, assert_same_bits, journal_of, prepared, start, train
 
+from charrnn.errors import DataError
 from charrnn.model.config import ModelConfig
 from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
@@ -137,3 +140,16 @@ def test_an_older_run_stays_when_the_new_one_comes_to_nothing(tmp_path):
         replacing_run(tmp_path, data, CONFIG, Fails())
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.txt", "run"]
+
+
+def test_a_text_that_is_cut_short_ends_a_run_with_all_that_was_learnt(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    checkpoint = start(tmp_path, data, {"hidden": 9}, CONFIG | {"eval_every": 1000})
+
+    def cut(trainer):
+        if trainer.progress.step == 13:
+            os.truncate(tmp_path / "data" / "train.npy", 300)
+
+    with pytest.raises(DataError, match="cut short"):
+        train(tmp_path / "run", data, checkpoint, each_step=cut)
+    assert load_checkpoint(tmp_path / "run" / "last.npz").progress.step == 13

@@ -46,7 +46,7 @@ def test_chunks_are_plain_slices_and_predict_each_character_once(reading, dtype)
     assert lengths[-1] == piece - seq_len * (len(lengths) - 1)
 
 
-def test_streams_read_a_memory_mapped_split(folder):
+def test_streams_read_a_split_in_its_file(folder):
     train = open_data(folder).split("train")
     inputs, targets = Streams(train, 3, 10).chunk(60)
     assert inputs.shape == targets.shape == (3, 3)  # (190 - 1) // 3 = 63 steps

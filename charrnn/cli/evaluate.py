@@ -61,7 +61,7 @@ def evaluate(
 
     checkpoint = load_checkpoint(find_checkpoint(source))
     vocabulary = checkpoint.vocabulary
-    text = data_of_run(source) if text is None else text
+    own, text = text is None, data_of_run(source) if text is None else text
     if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):
         reading = Reading(vocabulary.level, encoding, errors, form=checkpoint.form)
         codes = read_file(text, reading)
@@ -74,7 +74,12 @@ def evaluate(
                 f"expected data with the model's vocabulary ({len(vocabulary)} symbols), got {text} with another "
                 f"({len(data.vocabulary)}); try a text file instead, or the DATA folder of the model"
             )
-        symbols, what = data.split(split), f"{split} of {text}"
+        if own and data.fingerprint != checkpoint.data:
+            raise CheckpointError(
+                f"expected the data that {source} was trained on, got {text}, prepared anew from another text or "
+                "split, so that training text may be in it; try naming the DATA folder or text file to read"
+            )
+        symbols, what = data.split(split)[:], f"{split} of {text}"
     if len(symbols) < 2:
         raise DataError(
             f"expected at least 2 characters to read, got {len(symbols)} that the model knows in {what}; "

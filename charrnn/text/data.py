@@ -1,4 +1,4 @@
-"""A DATA folder, opened: its vocabulary and its splits as memory-mapped arrays of symbol numbers."""
+"""A DATA folder, opened: its vocabulary and its splits as arrays of symbol numbers that stay in their files."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from numpy.typing import NDArray
 
 from charrnn.errors import DataError
 from charrnn.text.reading import TextForm
+from charrnn.text.stored import StoredSymbols, blocks
 from charrnn.text.vocabulary import UNKNOWN, Vocabulary
 
 FORMAT = "charrnn-data"
 FORMAT_VERSION = 2
 MARKER = "meta.json"
 SPLITS = ("train", "val", "test")
-BLOCK = 1 << 20  # bytes
 META = {
     **{"level": str, "symbols": int, "characters": int, "splits": dict, "inputs": list},
     **{"options": dict, "left_out": dict, "repairs": dict, "report": dict},
 }
 REPORT = {"commonest", "rarest", "scripts", "sample", "entropy", "xz"}
-
-Symbols = NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True)
@@ -37,13 +35,13 @@ class Data:
         path: the folder.
         meta: what `meta.json` holds.
         vocabulary: which symbol each number is.
-        splits: name -> (n,) symbol numbers, memory-mapped; empty splits are left out.
+        splits: name -> (n,) symbol numbers, in a file; empty splits are left out.
     """
 
     path: Path
     meta: dict[str, Any]
     vocabulary: Vocabulary
-    splits: dict[str, Symbols]
+    splits: dict[str, StoredSymbols]
 
     @property
     def form(self) -> TextForm:
@@ -56,7 +54,7 @@ class Data:
         parts = [self.meta["options"], self.meta["splits"], [i["sha256"] for i in self.meta["inputs"]]]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def split(self, name: str) -> Symbols:
+    def split(self, name: str) -> StoredSymbols:
         """One split, or a DataError that names those there are."""
         if name not in self.splits:
             there = ", ".join(self.splits)
@@ -65,10 +63,9 @@ class Data:
 
     def counts(self, name: str) -> NDArray[np.int64]:
         """How often each symbol occurs in a split: (V,)."""
-        symbols = self.split(name)
         counts = np.zeros(len(self.vocabulary), np.int64)
-        for start in range(0, len(symbols), BLOCK):
-            counts += np.bincount(symbols[start : start + BLOCK], minlength=len(counts))
+        for symbols in blocks(self.split(name)):
+            counts += np.bincount(symbols, minlength=len(counts))
         return counts
 
 
@@ -83,11 +80,7 @@ def open_data(path: Path) -> Data:
         vocab = json.loads((path / "vocab.json").read_text())
         codes = [ord(s) for s in vocab["symbols"]] if meta["level"] == "char" else vocab["symbols"]
         vocabulary = Vocabulary(meta["level"], codes, vocab["unknown"] is not None)
-        splits = {
-            name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in SPLITS
-            if meta["splits"][name]
-        }
+        splits = {name: StoredSymbols(path / f"{name}.npy") for name in SPLITS if meta["splits"][name]}
         _check(meta, vocabulary, splits)
     except DAMAGE as error:
         raise _damaged(path, error) from None
@@ -147,22 +140,12 @@ def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
     (folder / "vocab.json").write_text(json.dumps(content) + "\n")
 
 
-def _check(meta: dict[str, Any], vocabulary: Vocabulary, splits: dict[str, Symbols]) -> None:
+def _check(meta: dict[str, Any], vocabulary: Vocabulary, splits: dict[str, StoredSymbols]) -> None:
     if len(vocabulary) != meta["symbols"]:
         raise ValueError(f"{meta['symbols']} symbols in meta.json, {len(vocabulary)} in vocab.json")
-    for name, array in splits.items():
-        if array.dtype != vocabulary.dtype or array.shape != (meta["splits"][name],):
+    for name, symbols in splits.items():
+        if symbols.dtype != vocabulary.dtype or symbols.shape != (meta["splits"][name],):
             raise ValueError(f"{name}.npy does not hold {meta['splits'][name]} symbols of {vocabulary.dtype}")
-        if (largest := _largest(array)) >= len(vocabulary):  # the engine looks rows of tables up by these numbers
+        largest = max(int(block.max()) for block in blocks(symbols))
+        if largest >= len(vocabulary):  # the engine looks rows of tables up by these numbers
             raise ValueError(f"{name}.npy holds symbol {largest} of a vocabulary of {len(vocabulary)}")
-
-
-def _largest(array: Symbols) -> int:
-    """The largest number of a memory-mapped array, read as a file, so that no memory is taken by its pages."""
-    assert isinstance(array, np.memmap)
-    assert array.filename is not None
-    largest, offset, end = 0, array.offset, array.offset + array.nbytes
-    while offset < end:
-        block = np.fromfile(array.filename, array.dtype, min(BLOCK, end - offset) // array.itemsize, offset=offset)
-        largest, offset = max(largest, int(block.max())), offset + block.nbytes
-    return largest

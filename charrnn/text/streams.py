@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from charrnn.errors import DataError
-from charrnn.text.data import Symbols
+from charrnn.text.stored import Symbols
 
 
 class Streams:
     """A text cut into `batch` equal pieces; a chunk takes the next few characters of each.
 
     Args:
-        symbols: (n,) the text, which may be memory-mapped.
+        symbols: (n,) the text.
         batch: B, how many streams.
         seq_len: time steps of a chunk, unless others are asked for.
 
@@ -32,8 +31,7 @@ class Streams:
                 f"expected a training text of more than batch x seq-len = {batch * seq_len} characters, "
                 f"got {len(symbols)}; try --batch {min(batch, fitting)} --seq-len {shorter}"
             )
-        size = symbols.itemsize
-        self._view = as_strided(symbols, (batch, self.steps + 1), (self.steps * size, size), writeable=False)
+        self._symbols = symbols
 
     def chunk(
         self, position: int, steps: int | None = None, past: int = 0
@@ -46,5 +44,7 @@ class Streams:
             past: at most `position`.
         """
         end = min(position + (steps or self.seq_len), self.steps)
-        part = np.ascontiguousarray(self._view[:, position - past : end + 1].T, np.int32)
+        starts = range(position - past, self.batch * self.steps, self.steps)
+        pieces = [self._symbols[start : start + end + 1 - position + past] for start in starts]
+        part = np.array(pieces, np.int32).T.copy()
         return part[:-1], part[1:]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from charrnn.model.chunk import Chunk
 from charrnn.model.network import Network
-from charrnn.text.data import Symbols
+from charrnn.text.stored import Symbols
 from charrnn.text.streams import Streams
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import Optimiser

@@ -9,7 +9,7 @@ from charrnn.errors import DataError
 from charrnn.model.chunk import Chunk
 from charrnn.model.network import Network, State
 from charrnn.model.noise import Noise, Objective
-from charrnn.text.data import Symbols
+from charrnn.text.stored import Symbols
 from charrnn.text.streams import Streams
 from charrnn.training.config import TrainConfig
 from charrnn.training.lengths import random_length

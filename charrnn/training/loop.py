@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from charrnn import runtime
-from charrnn.errors import TrainingError
+from charrnn.errors import DataError, TrainingError
 from charrnn.interrupt import Interrupt
 from charrnn.model.network import Network
 from charrnn.model.parameters import Parameters
@@ -110,6 +110,7 @@ class Trainer:
         """Train until a stopping rule holds or an interrupt is asked for; save at the end either way.
 
         Raises:
+            DataError: the text was changed meanwhile; last.npz then holds all that was learnt before.
             TrainingError: the run broke again and again; last.npz is then the last good checkpoint.
             OutputError: a file cannot be written.
         """
@@ -134,7 +135,11 @@ class Trainer:
                 if self._mended(journal):
                     continue
                 break
-            since.add(*self.step(journal))
+            try:
+                since.add(*self.step(journal))
+            except DataError:
+                self.save()
+                raise
             now = time.perf_counter()
             if now - logged >= LOG_SECONDS:
                 self.log(journal, since)

@@ -1,0 +1,70 @@
+"""The symbol numbers of a text in a .npy file, read piece by piece as they are needed."""
+
+from __future__ import annotations
+
+import math
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.errors import DataError
+
+BLOCK = 1 << 20  # symbols
+
+
+class StoredSymbols:
+    """An array (n,) in a .npy file; its slices are arrays in memory.
+
+    A memory map would be as simple, but a file that is cut short under it ends the process with SIGBUS.
+
+    Args:
+        path: the file.
+    Raises:
+        OSError, ValueError: it cannot be read, or is no whole .npy file.
+
+    Attributes:
+        shape, dtype: as the file declares them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  (closed with the object)
+        weakref.finalize(self, self._file.close)
+        if np.lib.format.read_magic(self._file) != (1, 0):
+            raise ValueError(f"{path.name} is no .npy file of version 1.0")
+        self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._file)
+        self._offset = self._file.tell()
+        there = os.fstat(self._file.fileno()).st_size - self._offset
+        if there != math.prod(self.shape) * self.dtype.itemsize:
+            raise ValueError(f"{path.name} holds {there} bytes, not {self.dtype} of shape {self.shape}")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> NDArray[np.unsignedinteger]:
+        start, stop, step = part.indices(len(self))
+        symbols = np.empty(max(0, stop - start), self.dtype)
+        self._file.seek(self._offset + start * self.dtype.itemsize)
+        if self._file.readinto(symbols.data) != symbols.nbytes:
+            raise DataError(
+                f"expected {self.path} to stay as it is, got it cut short while it was read; "
+                "try charrnn prepare with --force"
+            )
+        return symbols[::step]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[:].astype(dtype or self.dtype)
+
+
+Symbols = NDArray[np.unsignedinteger] | StoredSymbols  # a text: in memory, or in a file
+
+
+def blocks(symbols: Symbols) -> Iterator[NDArray[np.unsignedinteger]]:
+    """A text in pieces that fit into memory."""
+    for start in range(0, len(symbols), BLOCK):
+        yield symbols[start : start + BLOCK]
