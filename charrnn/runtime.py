@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -17,6 +18,7 @@ from charrnn.errors import ConfigError
 # Threads that wait at the end of a parallel region spin this often before they sleep. The default of
 # libgomp spins so long that a machine with other work on it comes to a standstill.
 SPIN_COUNT = "1000"
+STARTED = time.perf_counter()  # when this process began
 
 
 def prepare(threads: int | None = None) -> None:

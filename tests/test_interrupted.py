@@ -37,7 +37,7 @@ def interrupted(run, data, checkpoint, step):
 
 
 @pytest.mark.parametrize("stops", [(10,), (30,), (60,), (10, 20, 60)])
-@pytest.mark.parametrize("extra", [{}, {"schedule": "plateau", "plateau": 1, "ema": 0.8}, {"patience": 2, "lr": 1.0}])
+@pytest.mark.parametrize("extra", [{}, {"schedule": "plateau", "plateau": 1, "ema": 0.8}, {"patience": 2, "lr": 0.1}])
 def test_an_evaluation_that_was_interrupted_is_made_up_for(tmp_path, stops, extra):
     data = prepared(tmp_path, SHORT_TEXT)
     model, config = {"cell": "gru", "hidden": 9}, CONFIG | extra

@@ -38,6 +38,9 @@ class Silent:
     def evaluating(self, done, total):
         pass
 
+    def shortened(self, chars, total):
+        pass
+
     def evaluated(self, progress, loss, best, preview):
         pass
 

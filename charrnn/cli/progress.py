@@ -126,6 +126,10 @@ class Display:
         if self.bar is not None:
             self.bar.set_description_str(f"{self.figures}, evaluating {done / total:.0%}")
 
+    def shortened(self, chars: int, total: int) -> None:
+        """Say what the validation loss is measured on."""
+        say(f"validation on the first {chars:,} of {total:,} characters, so that it takes little of --minutes")
+
     def evaluated(self, progress: Progress, loss: float, best: bool, preview: str) -> None:
         """A line for each evaluation."""
         line = f"step {progress.step:,}: validation {losses(loss)}" + (" (best so far)" if best else "")

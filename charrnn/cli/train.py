@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn import runtime
 from charrnn.cli.options import (
     ActivationPenalty,
     Bptt,
@@ -205,7 +206,7 @@ def train(
         interrupt = stack.enter_context(Interrupt())
         display = stack.enter_context(Display(checkpoint, text))
         previewer = Previewer(checkpoint) if checkpoint.training.preview else None
-        trainer = Trainer(run, text, checkpoint, display, previewer, settle)
+        trainer = Trainer(run, text, checkpoint, display, previewer, settle, runtime.STARTED)
         if trainer.ended():
             more = "a larger --patience" if trainer.out_of_patience() else "more --epochs, --steps or --minutes"
             say(f"{out} is finished already; try {more}")

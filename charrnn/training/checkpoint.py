@@ -51,7 +51,10 @@ class Progress:
         position: time steps read of the present epoch.
         chars: characters trained on.
         seconds: time spent on training alone.
-        elapsed: time since the start of the run, with all that belongs to it.
+        elapsed: seconds since the command that began the run, with all that belongs to it but compilation.
+        overhead: of them, before the first step.
+        evaluation_seconds: spent on evaluations.
+        evaluation_chars: predicted in each evaluation, of the beginning of the validation text; 0 for all of it.
         best_loss, best_step: lowest validation loss in nats per character, and when; None before there is one.
         evaluations_since_best: evaluations since then.
         lr_scale: what plateaus and rollbacks have made of the learning rate.
@@ -69,6 +72,9 @@ class Progress:
     chars: int = 0
     seconds: float = 0.0
     elapsed: float = 0.0
+    overhead: float = 0.0
+    evaluation_seconds: float = 0.0
+    evaluation_chars: int = 0
     best_loss: float | None = None
     best_step: int | None = None
     evaluations_since_best: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from charrnn.model.chunk import Chunk
@@ -27,11 +28,19 @@ class Evaluator:
     """
 
     def __init__(self, network: Network, symbols: Symbols, dynamic: float = 0.0) -> None:
-        self.network, self.dynamic = network, dynamic
+        self.network, self.symbols, self.dynamic = network, symbols, dynamic
         self.streams = Streams(symbols, 1, min(DYNAMIC_STEPS if dynamic else STEPS, len(symbols) - 1))
         self.chunk = Chunk(network, 1, self.streams.seq_len)
         descent = TrainConfig(optimiser="sgd", momentum=0.0, clip_norm=1.0)
         self.optimiser = Optimiser(descent, network.parameters) if dynamic else None
+
+    def seconds_per_char(self) -> float:
+        """How long it takes to predict one character, measured on the first piece of the text."""
+        inputs, targets = self.streams.chunk(0)
+        start = time.perf_counter()
+        self.chunk.forward(inputs)
+        self.chunk.loss(targets)
+        return (time.perf_counter() - start) / targets.size
 
     def _learn(self) -> None:
         """One step on the piece just read, if evaluation is dynamic."""

@@ -20,6 +20,7 @@ from charrnn.model.parameters import Parameters
 from charrnn.text.data import Data
 from charrnn.training.average import Average
 from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
+from charrnn.training.clock import Clock
 from charrnn.training.evaluate import Evaluator
 from charrnn.training.guard import Verdict, diverged, judge
 from charrnn.training.journal import Journal
@@ -30,6 +31,7 @@ from charrnn.training.schedule import learning_rate, share_done
 LOG_SECONDS = 0.5  # between lines of the journal
 SAVE_SECONDS = 60.0  # between checkpoints, at the most
 EVALUATION_SHARE = 20  # by default, training reads this many times the validation text between evaluations
+NOISE = 0.02  # by how much the loss on a text of noise may be above that of guessing
 FAR_ABOVE = 0.15  # share of ln V by which a validation loss is suspiciously far above the training loss
 MOST_ROLLBACKS = 5  # before the run is given up
 STEPS_OF_PEACE = 1000  # after which earlier rollbacks no longer count
@@ -50,6 +52,9 @@ class Watcher(Protocol):
     def evaluated(self, progress: Progress, loss: float, best: bool, preview: str) -> None:
         """The validation loss was measured (nats); whether it is the lowest so far; a sample, if wanted."""
 
+    def shortened(self, chars: int, total: int) -> None:
+        """Evaluations read only so many characters of the validation text."""
+
     def warned(self, what: str) -> None:
         """Something went wrong, and was mended."""
 
@@ -64,6 +69,7 @@ class Trainer:
         watcher: who is told.
         preview: makes a sample of text to show at each evaluation.
         settle: called when the run has its first checkpoint; returns where the RUN folder is from then on.
+        began: when the command began, in seconds by `time.perf_counter`; None for now.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Trainer:
         watcher: Watcher,
         preview: Callable[[Network], str] | None = None,
         settle: Callable[[], Path] | None = None,
+        began: float | None = None,
     ) -> None:
         self.settle = settle
         self.path, self.checkpoint, self.watcher, self.preview = path, checkpoint, watcher, preview
@@ -83,6 +90,8 @@ class Trainer:
         self.average = Average(self.config.ema, self.network.parameters) if self.config.ema else None
         self.evaluator = Evaluator(self.network, data.splits["val"]) if "val" in data.splits else None
         self.eval_every = self.config.eval_every or self._usual_eval_every(data)
+        self.clock = Clock(self.progress, self.config.minutes, time.perf_counter() if began is None else began)
+        self.evaluation_estimate = 0.0  # seconds
         self.lr, self.last_norm = self.config.lr, math.nan
         self.learner = Learner(self.network, data.split("train"), self.config)
         self._take_over(checkpoint)
@@ -111,7 +120,8 @@ class Trainer:
 
         Raises:
             DataError: the text was changed meanwhile; last.npz then holds all that was learnt before.
-            TrainingError: the run broke again and again; last.npz is then the last good checkpoint.
+            TrainingError: the run broke again and again; last.npz is then the last good checkpoint. Or no model that it
+                evaluated was better than guessing.
             OutputError: a file cannot be written.
         """
         if self.ended():
@@ -119,11 +129,10 @@ class Trainer:
         journal = Journal(self.path / "log.jsonl", self.progress.step)
         journal.write("event", name="resume" if self.progress.step else "start", step=self.progress.step)
         self.warm_up()
-        began = time.perf_counter() - self.progress.elapsed
         saved = logged = time.perf_counter()
         since = Interval()
         while True:
-            self.progress.elapsed = time.perf_counter() - began
+            self.clock.keep(self.progress)
             if self.evaluation_due() and not interrupt.asked:
                 self.log(journal, since)
                 since, logged = Interval(), time.perf_counter()
@@ -151,6 +160,8 @@ class Trainer:
         journal.write("event", name="interrupt" if interrupt.asked else "end", step=self.progress.step)
         self.save()
         journal.close()
+        if not interrupt.asked:
+            self._refuse_useless()
 
     def _mended(self, journal: Journal) -> bool:
         """Whether the model held numbers that are not finite; it is then back at the last checkpoint."""
@@ -174,8 +185,12 @@ class Trainer:
         An evaluation that was interrupted is made up for when the run goes on.
         """
         p = self.progress
+        if self.evaluator is None or p.evaluated_step == p.step:
+            return False
         at_its_time = p.step > 0 and p.step % self.eval_every == 0
-        return self.evaluator is not None and p.evaluated_step != p.step and (at_its_time or self.finished())
+        if self.config.minutes and not self.config.eval_every:
+            at_its_time = at_its_time and self.clock.affords(p, self.evaluation_estimate)
+        return at_its_time or self.finished()
 
     def finished(self) -> bool:
         """Whether one of the stopping rules holds."""
@@ -187,17 +202,20 @@ class Trainer:
 
     def done(self) -> float:
         """How much of the run is done, from 0 to 1."""
-        p = self.progress
-        return share_done(self.config, p.step, self.epochs(), p.elapsed)
+        return self._done_after(self.progress.step)
+
+    def _done_after(self, steps: int) -> float:
+        time_done = self.clock.share_done(self.progress, self.evaluation_estimate)
+        return share_done(self.config, steps, self.epochs(), time_done)
 
     def epochs(self) -> float:
         """Passes over the training text so far, with fraction."""
         return self.progress.epoch + self.progress.position / self.learner.streams.steps
 
     def warm_up(self) -> None:
-        """Have every kernel compiled or loaded before time is taken; no parameter changes."""
-        kernels = self._kernels()
-        if not runtime.compiled_before(kernels):
+        """Have every kernel compiled or loaded; no parameter changes, and what is compiled takes no time of the run."""
+        start, kernels = time.perf_counter(), self._kernels()
+        if compiled := not runtime.compiled_before(kernels):
             self.watcher.compiling(kernels)
         self.learner.warm_up()
         scratch = Parameters({"any": (1,), "any.W_h": (1, 1)}, self.network.dtype)
@@ -208,6 +226,26 @@ class Trainer:
         if self.evaluator is not None:
             self.evaluator.chunk.forward(np.zeros((1, 1), np.int32))
         runtime.mark_compiled(kernels)
+        if compiled:
+            self.clock.leave_out(time.perf_counter() - start)
+        if self.evaluator is not None:
+            self._plan_evaluations()
+        self.clock.keep(self.progress)
+        if not self.progress.step:
+            self.progress.overhead = self.progress.elapsed
+
+    def _plan_evaluations(self) -> None:
+        """Measure how long an evaluation takes; when that is too long for --minutes, fewer characters are read."""
+        assert self.evaluator is not None
+        p, total = self.progress, self.evaluator.streams.steps
+        pace = self.evaluator.seconds_per_char()
+        if not p.step:
+            chars = self.clock.chars_to_evaluate(total, pace)
+            p.evaluation_chars = chars if chars < total else 0
+        if p.evaluation_chars:
+            self.evaluator = Evaluator(self.network, self.evaluator.symbols[: p.evaluation_chars + 1])
+            self.watcher.shortened(p.evaluation_chars, total)
+        self.evaluation_estimate = pace * self.evaluator.streams.steps
 
     def _kernels(self) -> str:
         """What has to be compiled for this run, by which it is known whether it has been."""
@@ -241,10 +279,12 @@ class Trainer:
             journal.write("event", name="skip", step=p.step, loss=finite(loss), grad_norm=finite(norm))
             self.watcher.warned(f"step {p.step:,}: loss {loss:.4g} nats, gradient norm {norm:.4g}: update skipped")
             return 0.0, 0, 0.0
+        before = self.done()
         self.learner.accept()
         self._move_on(steps)
+        done = 0.5 * (before + self._done_after(p.step + 1))
         length = self.learner.length(p.step) / self.config.seq_len  # shorter chunks make smaller updates
-        self.lr = learning_rate(self.config, self.done(), p.step, p.lr_scale) * length
+        self.lr = learning_rate(self.config, done, p.step, p.lr_scale) * length
         self.optimiser.update(self.network.parameters, self.network.gradients, norm, self.lr)
         self.network.pack()
         p.step += 1
@@ -283,7 +323,9 @@ class Trainer:
             )
         journal.write("event", name="rollback", step=last.progress.step, checkpoint=name, reason=what)
         last.progress.rollbacks, last.progress.lr_scale = failed.rollbacks + 1, 0.5 * failed.lr_scale
-        last.progress.rolled_back_from, last.progress.elapsed = failed.step, failed.elapsed
+        last.progress.rolled_back_from = failed.step
+        for field in ("elapsed", "overhead", "evaluation_seconds", "evaluation_chars"):
+            setattr(last.progress, field, getattr(failed, field))
         self._take_over(last)
         self.save()
         for step, path in self._older():
@@ -322,7 +364,7 @@ class Trainer:
                 return False
             preview = self.preview(self.network) if self.preview is not None else ""
         p = self.progress
-        best = math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss)
+        best = loss <= self._guessing() and (p.best_loss is None or loss < p.best_loss)
         worse = diverged(p, loss, self.checkpoint.model.symbols)
         p.evaluations_since_best = 0 if best else p.evaluations_since_best + 1
         if best:
@@ -338,7 +380,7 @@ class Trainer:
             chars=self.evaluator.streams.steps,
             loss=finite(loss),
             bpc=finite(loss / math.log(2)),
-            seconds=self.evaluation_seconds,
+            seconds=self.evaluation_estimate,
             **extra,
         )
         self.watcher.evaluated(p, loss, best, preview)
@@ -346,13 +388,25 @@ class Trainer:
         self._keep_older()
         return worse
 
+    def _guessing(self) -> float:
+        """The loss (nats) of guessing all symbols with equal probability, and a little more, for texts of noise."""
+        return (1.0 + NOISE) * math.log(max(self.checkpoint.model.symbols, 2))
+
+    def _refuse_useless(self) -> None:
+        """Raise TrainingError when no evaluation of the whole run was better than guessing."""
+        p = self.progress
+        if p.evaluated_step and p.best_loss is None:
+            raise TrainingError(
+                f"expected a model that is better than guessing ({math.log(self.checkpoint.model.symbols):.2f} nats), "
+                f"got none in {p.step:,} steps; try a lower --lr than {self.config.lr:g}; "
+                f"{self.path / 'last.npz'} holds the last one"
+            )
+
     def _warn_of(self, loss: float) -> None:
         """Say so when a validation loss (nats) is one that nobody would expect, and what may be the reason."""
-        guessing, trained = math.log(max(self.checkpoint.model.symbols, 2)), self.progress.loss_mean
-        if not loss < 2 * guessing:
-            self.watcher.warned(
-                f"the validation loss is far above that of guessing, {guessing:.2f} nats; try a lower --lr"
-            )
+        guessing, trained = self._guessing(), self.progress.loss_mean
+        if not loss <= guessing:
+            self.watcher.warned(f"the validation loss is above that of guessing, {guessing:.2f} nats; try a lower --lr")
         elif self.epochs() < 1 and trained is not None and loss > trained + FAR_ABOVE * guessing:
             self.watcher.warned(
                 f"the validation loss is far above the training loss of {trained:.2f} nats, though no text was read "
@@ -369,9 +423,11 @@ class Trainer:
             return not interrupt.asked
 
         loss = self.evaluator.loss(going_on)
-        self.evaluation_seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start
         if loss is not None:
+            self.evaluation_estimate = seconds
             self.progress.evaluated_step = self.progress.step
+            self.progress.evaluation_seconds += seconds
         return loss
 
     @contextmanager

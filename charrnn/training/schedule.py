@@ -7,27 +7,25 @@ import math
 from charrnn.training.config import TrainConfig
 
 
-def share_done(config: TrainConfig, step: int, epochs: float, elapsed: float) -> float:
+def share_done(config: TrainConfig, step: float, epochs: float, time: float) -> float:
     """How much of a run is done, from 0 to 1, by the stopping rule that is nearest.
 
     Args:
         config: the stopping rules.
         step: updates made.
         epochs: passes over the text, with fraction.
-        elapsed: seconds since the start of the run.
+        time: share of --minutes that has passed.
     """
-    shares = [0.0]
+    shares = [0.0, time]
     if config.steps:
         shares.append(step / config.steps)
     if config.epochs:
         shares.append(epochs / config.epochs)
-    if config.minutes:
-        shares.append(elapsed / (60 * config.minutes))
     return min(1.0, max(shares))
 
 
 def learning_rate(config: TrainConfig, done: float, step: int, scale: float) -> float:
-    """The rate of the update after `step` others, when a share `done` of the run, from 0 to 1, is done.
+    """The rate of the update after `step` others, when a share `done` of the run, from 0 to 1, is done in its middle.
 
     It rises in a straight line while the run warms up (Goyal et al. 2017). Then "constant" keeps it; "linear" falls to
     0 in a straight line; "cosine" in half a cosine wave (Loshchilov & Hutter 2017, SGDR, without restarts); "step"
