@@ -9,11 +9,14 @@ import re
 import shutil
 import subprocess
 import termios
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 from helpers_cli import SIZES, TIMEOUT, charrnn, command, environment, interrupt_when, journal
 from shop import TEXT
+
+import charrnn as package
 
 TRAIN_KEYS = ["kind", "step", "epoch", "chars", "seconds", "loss", "bpc", "lr", "grad_norm", "chars_per_second"]
 EVAL_KEYS = ["kind", "split", "step", "chars", "loss", "bpc", "seconds"]
@@ -69,6 +72,26 @@ def test_train_prints_one_json_object_of_figures_that_the_journal_agrees_with(sh
     assert figures["best_val_bpc"] == pytest.approx(figures["best_val_loss"] / math.log(2))
     evaluations = [line for line in journal(shop.run) if line["kind"] == "eval"]
     assert figures["best_val_loss"] == pytest.approx(min(line["loss"] for line in evaluations), rel=1e-5)
+
+
+def test_a_run_knows_where_it_comes_from_and_json_says_all_that_is_known(shop, tmp_path):
+    shutil.copytree(shop.folder / "data", tmp_path / "data")
+    args = ("--hidden", "8", "--layers", "1", "--steps", "6", "--log-every", "2", "--note", "first try")
+    result = charrnn("train", "data", "--out", "run", *args, "--name", "tea", "--json", cwd=tmp_path)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    origin = config["origin"]
+    assert list(origin) == ["name", "note", "date", "version", "host", "cpu", "command"]
+    assert (origin["name"], origin["note"], origin["version"]) == ("tea", "first try", package.__version__)
+    assert origin["command"].startswith("charrnn train data --out run --hidden 8")
+    assert datetime.fromisoformat(origin["date"]).utcoffset() == timedelta(0)
+    assert json.loads(result.stdout)["config"] == config
+    assert [line["step"] for line in journal(tmp_path / "run") if line["kind"] == "train"] == [2, 4, 6]
+    again = charrnn("train", "data", "--out", "run", "--resume", "--note", "done", "--json", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "finished already" in again.stderr
+    figures = json.loads(again.stdout)
+    assert figures["config"]["origin"] == origin | {"note": "done"}
+    assert figures["step"] == 6
 
 
 def test_a_run_holds_its_four_files_and_a_journal_with_the_documented_fields(shop):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -52,6 +53,7 @@ from charrnn.training.presets import PRESETS, describe
 if TYPE_CHECKING:
     from charrnn.text.data import Data
     from charrnn.training.checkpoint import Checkpoint
+    from charrnn.training.loop import Trainer
 
 MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
 CHOSEN: Any = None  # for the text and the length of the run, see training/choose.py
@@ -153,6 +155,9 @@ def train(
     eval_every: Annotated[
         int, typer.Option(help="Steps between evaluations.", show_default="as often as costs little")
     ] = 0,
+    log_every: Annotated[
+        int, typer.Option(help="Steps between lines of the journal.", show_default="a line every half second")
+    ] = DEFAULT.log_every,
     keep: Annotated[int, typer.Option(help="Checkpoints of earlier evaluations to keep.")] = DEFAULT.keep,
     preview: Annotated[int, typer.Option(help="Characters to sample and show at each evaluation.")] = DEFAULT.preview,
     preset: Annotated[
@@ -166,6 +171,8 @@ def train(
         Path | None,
         typer.Option(metavar="CKPT|RUN", help="Begin with this model's shape and parameters.", show_default=False),
     ] = None,
+    name: Annotated[str, typer.Option(help="A name for the run, kept in config.json.", show_default=False)] = "",
+    note: Annotated[str, typer.Option(help="What the run is about, kept there too.", show_default=False)] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
     force: Force = False,
     as_json: Json = False,
@@ -187,19 +194,22 @@ def train(
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
     from charrnn.training.loop import Trainer
-    from charrnn.training.run import new_run, resume_run
+    from charrnn.training.run import new_run, origin, resume_run
 
     text = open_data(data)
     with ExitStack() as stack:
         if resume:
             if out.is_dir():
                 stack.enter_context(locked(out))
-            checkpoint, run, settle = resume_run(out, text, explicit(context, [*MODEL, *TRAINING])), out, None
+            checkpoint = resume_run(
+                out, text, explicit(context, [*MODEL, *TRAINING]), explicit(context, ["name", "note"])
+            )
+            run, settle = out, None
             say(f"resuming {out} at step {checkpoint.progress.step:,}")
         else:
             given = _settings(context, preset)
             checkpoint, lines = _begin(given, explicit(context, MODEL), text, out, init_from, force)
-            folder = stack.enter_context(new_run(out, checkpoint, text, force))
+            folder = stack.enter_context(new_run(out, checkpoint, text, force, origin(name, note)))
             run, settle = folder.path, folder.settle
             for line in lines:
                 say(line)
@@ -207,32 +217,38 @@ def train(
         display = stack.enter_context(Display(checkpoint, text))
         previewer = Previewer(checkpoint) if checkpoint.training.preview else None
         trainer = Trainer(run, text, checkpoint, display, previewer, settle, runtime.STARTED)
-        if trainer.ended():
+        ended_before = trainer.ended()
+        if ended_before:
             more = "a larger --patience" if trainer.out_of_patience() else "more --epochs, --steps or --minutes"
             say(f"{out} is finished already; try {more}")
-            return
-        trainer.run(interrupt)
-    p = trainer.progress
-    if trainer.out_of_patience():
-        say(f"stopped by --patience {trainer.config.patience}: so many evaluations brought no lower loss")
-    summary(out, p)
+        else:
+            trainer.run(interrupt)
+    if not ended_before:
+        if trainer.out_of_patience():
+            say(f"stopped by --patience {trainer.config.patience}: so many evaluations brought no lower loss")
+        summary(out, trainer.progress)
     if as_json:
-        best = p.best_loss
-        print_json(
-            {
-                "run": str(out),
-                "step": p.step,
-                "chars": p.chars,
-                "seconds": p.seconds,
-                "best_val_loss": best,
-                "best_val_bpc": None if best is None else best / math.log(2),
-                "best_step": p.best_step,
-                "interrupted": bool(interrupt.asked),
-            }
-        )
+        print_json(_result(out, trainer, bool(interrupt.asked)))
     if interrupt.asked:
         say(f"interrupted and saved; go on with: charrnn train {data} --out {out} --resume")
         raise typer.Exit(128 + interrupt.asked)
+
+
+def _result(out: Path, trainer: Trainer, interrupted: bool) -> dict[str, Any]:
+    """What --json prints at the end of a run: its figures, and what config.json holds."""
+    p, best = trainer.progress, trainer.progress.best_loss
+    figures = {
+        "run": str(out),
+        "step": p.step,
+        "chars": p.chars,
+        "seconds": p.seconds,
+        "elapsed": p.elapsed,
+        "best_val_loss": best,
+        "best_val_bpc": None if best is None else best / math.log(2),
+        "best_step": p.best_step,
+        "interrupted": interrupted,
+    }
+    return figures | {"config": json.loads((out / "config.json").read_text())}
 
 
 def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:

@@ -58,6 +58,7 @@ class TrainConfig:
         epochs, steps, minutes: where to stop, counted over the whole run; the first one reached; 0 for none.
         patience: stop after so many evaluations without a lower loss; 0 for never.
         eval_every: steps between evaluations; 0 for as often as costs little beside training.
+        log_every: steps between lines of the journal; 0 for a line every half second.
         keep: how many checkpoints of earlier evaluations are kept.
         preview: characters that are sampled and shown at each evaluation.
     """
@@ -101,6 +102,7 @@ class TrainConfig:
     minutes: float = 0.0
     patience: int = 0
     eval_every: int = 0
+    log_every: int = 0
     keep: int = 0
     preview: int = 0
 
@@ -167,7 +169,7 @@ class TrainConfig:
 NAMES = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "dropout_kind": DROPOUT_KINDS, "init": INITS}
 NOT_NEGATIVE = (
     *("reset_every", "clip_norm", "clip_value", "warmup", "weight_decay", "epochs", "steps", "minutes"),
-    *("activation_penalty", "temporal_penalty", "patience", "eval_every", "keep", "preview", "seed"),
+    *("activation_penalty", "temporal_penalty", "patience", "eval_every", "log_every", "keep", "preview", "seed"),
 )
 SHARES = (
     *("momentum", "beta1", "beta2", "decay", "ema", "label_smoothing"),

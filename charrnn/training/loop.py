@@ -150,7 +150,7 @@ class Trainer:
                 self.save()
                 raise
             now = time.perf_counter()
-            if now - logged >= LOG_SECONDS:
+            if self._log_due(now - logged):
                 self.log(journal, since)
                 since, logged = Interval(), now
             if now - saved >= SAVE_SECONDS and not self._mended(journal):
@@ -162,6 +162,11 @@ class Trainer:
         journal.close()
         if not interrupt.asked:
             self._refuse_useless()
+
+    def _log_due(self, seconds: float) -> bool:
+        """Whether the journal gets a line, so many seconds after the last one."""
+        every = self.config.log_every
+        return self.progress.step % every == 0 if every else seconds >= LOG_SECONDS
 
     def _mended(self, journal: Journal) -> bool:
         """Whether the model held numbers that are not finite; it is then back at the last checkpoint."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import platform
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from charrnn import __version__, runtime
 from charrnn.errors import CheckpointError, ConfigError, DataError
 from charrnn.files import clear_half_written, replacing
 from charrnn.folders import NewFolder, building_folder
@@ -26,13 +31,27 @@ from charrnn.training.optimiser import Optimiser
 FORMAT, FORMAT_VERSION = "charrnn-run", 1
 MARKER = "config.json"
 # What may change when a run goes on.
-RESUMABLE = {"epochs", "steps", "minutes", "patience", "eval_every", "keep", "preview"}
+RESUMABLE = {"epochs", "steps", "minutes", "patience", "eval_every", "log_every", "keep", "preview"}
 
 
-def _describe(checkpoint: Checkpoint, data: Data) -> bytes:
+def origin(name: str = "", note: str = "") -> dict[str, str]:
+    """Where and when a run began, and what its user says of it, as config.json keeps it."""
+    return {
+        "name": name,
+        "note": note,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "host": platform.node(),
+        "cpu": runtime.cpu_name(),
+        "command": shlex.join(["charrnn", *sys.argv[1:]]),
+    }
+
+
+def _describe(checkpoint: Checkpoint, data: Data, began: dict[str, Any]) -> bytes:
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
+        "origin": began,
         "model": checkpoint.model.as_dict(),
         "training": checkpoint.training.as_dict(),
         "data": {"path": str(data.path.resolve()), "fingerprint": data.fingerprint},
@@ -78,8 +97,10 @@ def first_checkpoint(
 
 
 @contextmanager
-def new_run(path: Path, checkpoint: Checkpoint, data: Data, force: bool) -> Iterator[NewFolder]:
-    """A RUN folder with a checkpoint of step 0, locked inside the block.
+def new_run(
+    path: Path, checkpoint: Checkpoint, data: Data, force: bool, began: dict[str, str] | None = None
+) -> Iterator[NewFolder]:
+    """A RUN folder with a checkpoint of step 0, locked inside the block; `began` is what `origin` says of it.
 
     With `force` it stands beside its place until it is settled or the block ends well, so that an older run there is
     replaced by one that has got somewhere.
@@ -88,20 +109,21 @@ def new_run(path: Path, checkpoint: Checkpoint, data: Data, force: bool) -> Iter
         OutputError: it exists (and force is not set), or cannot be written.
     """
     with building_folder(path, MARKER, force) as folder:
-        (folder.path / MARKER).write_bytes(_describe(checkpoint, data))
+        (folder.path / MARKER).write_bytes(_describe(checkpoint, data, began or origin()))
         checkpoint.save(folder.path / "last.npz")
         if not force:
             folder.settle()
         yield folder
 
 
-def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
+def resume_run(path: Path, data: Data, asked: dict[str, Any], remarks: dict[str, str] | None = None) -> Checkpoint:
     """The last checkpoint of a run, ready to go on; the folder is locked by the caller.
 
     Args:
         path: the RUN folder.
         data: the training data, which must be the run's own.
         asked: settings that the user gave; those of RESUMABLE replace the run's, others must agree with it.
+        remarks: a new name and note, see `origin`.
     Raises:
         CheckpointError: it is no RUN folder, or the data is another.
         ConfigError: a setting differs that cannot change.
@@ -126,9 +148,19 @@ def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
         changes = {"epochs": 0.0, "steps": 0, "minutes": 0.0} | changes
     checkpoint.training = replace(checkpoint.training, **changes)
     clear_half_written(path)
+    began = _origin_of(path) | (remarks or {})
     with replacing(path / MARKER) as file:
-        file.write(_describe(checkpoint, data))
+        file.write(_describe(checkpoint, data, began))
     return checkpoint
+
+
+def _origin_of(path: Path) -> dict[str, Any]:
+    """What config.json says of the beginning of a run; nothing in older ones."""
+    try:
+        began = json.loads((path / MARKER).read_text())["origin"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return began if isinstance(began, dict) else {}
 
 
 def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str) -> None:
