@@ -53,3 +53,16 @@ def test_wrong_usage_exits_with_2_and_says_so_on_standard_error(tmp_path, args):
     assert "Error" in result.stderr
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_help_of_a_command_is_the_same_both_ways_and_lists_every_option_of_train_once(tmp_path):
+    shown = charrnn("help", "train", cwd=tmp_path).stdout
+    assert shown.split("\n", 1)[1] == charrnn("train", "--help", cwd=tmp_path).stdout.split("\n", 1)[1]
+    options = re.findall(r"^  (?:-\w, )?--([\w-]+)", shown, re.MULTILINE)
+    assert len(options) == len(set(options)) > 50
+    assert options[0] == "out"
+    assert re.search(r"^Regularisation:$", shown, re.MULTILINE)
+    assert charrnn("help", cwd=tmp_path).stdout == charrnn("--help", cwd=tmp_path).stdout
+    unknown = charrnn("help", "fly", cwd=tmp_path)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "No such command 'fly'" in unknown.stderr

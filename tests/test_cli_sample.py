@@ -44,11 +44,12 @@ def test_temperature_zero_does_not_depend_on_the_seed(shop):
     assert texts[0] == texts[1]
 
 
-def test_several_texts_come_one_after_the_other_with_headings_on_standard_error(shop):
+def test_several_texts_come_one_after_the_other_below_headings(shop):
     texts = sample_json(shop.folder, "--length", "20", "--count", "2")
-    result = charrnn("sample", "data-run", "--length", "20", "--count", "2", cwd=shop.folder)
-    assert result.stdout == "".join(text.removesuffix("\n") + "\n" for text in texts)
-    assert result.stderr.splitlines() == ["--- 1 of 2 ---", "--- 2 of 2 ---"]
+    result = charrnn("sample", "data-run", "-n", "20", "--count", "2", cwd=shop.folder)
+    shown = [text.removesuffix("\n") + "\n" for text in texts]
+    assert result.stdout == f"--- 1 of 2 ---\n{shown[0]}--- 2 of 2 ---\n{shown[1]}"
+    assert result.stderr == ""
 
 
 def test_a_byte_level_model_takes_and_gives_any_bytes(bytes_shop):

@@ -190,3 +190,13 @@ def test_ctrl_c_saves_and_exits_with_130_and_resume_finishes_the_count(shop, tmp
     assert [line["chars"] for line in train] == [chars(line["step"]) for line in train]
     assert [line["seconds"] for line in train] == sorted(line["seconds"] for line in train)
     assert (train[-2]["step"], train[-1]["step"]) == (step, step + 3)
+
+
+def test_a_resumed_run_finds_its_data(shop, tmp_path):
+    data = str(shop.folder / "data")
+    assert charrnn("train", data, "-o", "run", *SIZES, "--cell", "LSTM", "--steps", "2", cwd=tmp_path).returncode == 0
+    result = charrnn("train", "--resume", "--out", "run", "--steps", "3", "--json", cwd=tmp_path)
+    assert json.loads(result.stdout)["step"] == 3
+    without = charrnn("train", "--out", "new", cwd=tmp_path)
+    assert (without.returncode, without.stdout) == (2, "")
+    assert "Missing argument 'DATA'" in without.stderr

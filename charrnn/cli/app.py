@@ -12,10 +12,11 @@ from charrnn import __version__, runtime
 from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.gradcheck import gradcheck
+from charrnn.cli.help import GroupedCommand, help_of
 from charrnn.cli.log import log
 from charrnn.cli.prepare import info, prepare
 from charrnn.cli.sample import sample
-from charrnn.cli.terminal import readable, unbreakable
+from charrnn.cli.terminal import readable, unbreakable, wrapped
 from charrnn.cli.train import train
 from charrnn.errors import CharRNNError, InterruptError
 from charrnn.interrupt import end_on_signals
@@ -32,9 +33,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (prepare, info, train, sample, log, gradcheck, bench):
-    app.command()(command)
-app.command("eval")(evaluate)
+COMMANDS = (
+    (prepare, "prepare", "Turn texts into a DATA folder."),
+    (info, "info", "Show what is in a DATA folder."),
+    (train, "train", "Train a model on a DATA folder."),
+    (sample, "sample", "Write text as a trained model does."),
+    (evaluate, "eval", "Measure the loss of a model on a text."),
+    (log, "log", "Show how a run went."),
+    (bench, "bench", "Measure speed on this machine."),
+    (gradcheck, "gradcheck", "Check every gradient."),
+    (help_of, "help", "Show what a command does, and all its options."),
+)
+for function, name, summary in COMMANDS:
+    app.command(name, short_help=summary, cls=GroupedCommand if function is train else None)(function)
 
 
 def _print_version(wanted: bool) -> None:
@@ -91,5 +102,5 @@ def _discard_output() -> None:
 def _fail(message: str, status: int) -> None:
     if runtime.debugging():
         raise  # noqa: PLE0704  (called while an exception is handled)
-    print(f"charrnn: {readable(' '.join(message.split()))}", file=sys.stderr)
+    print(wrapped(f"charrnn: {readable(' '.join(message.split()))}"), file=sys.stderr)
     sys.exit(status)

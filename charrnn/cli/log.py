@@ -102,5 +102,5 @@ def chart(train: list[Line], evaluations: list[Line], lines: list[Line]) -> list
     labels = [f"{high - span * row / (CHART_ROWS - 1):7.3f} ┤" for row in range(CHART_ROWS)]
     rows = [label + "".join(cells).rstrip() for label, cells in zip(labels, canvas, strict=True)]
     axis = "        └" + "─" * CHART_COLUMNS
-    legend = f"         0 to {right:,} characters;  {TRAINING} training, {VALIDATION} validation, nats per character"
+    legend = f"         0 to {right:,} characters;  {TRAINING} training, {VALIDATION} validation, in nats"
     return [*rows, axis, legend]

@@ -11,8 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from charrnn import runtime
-from charrnn.cli.terminal import readable
+from charrnn.cli.terminal import readable, wrapped
 from charrnn.errors import ConfigError
+
+
+def in_lower_case(name: str | None) -> str | None:
+    """A name that is one of a few, as it is known: `--cell LSTM` is `--cell lstm`."""
+    return None if name is None else name.lower()
+
 
 UNKNOWN_POLICIES = ("error", "skip", "replace")
 
@@ -20,12 +26,14 @@ DataFolder = Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by
 CheckpointOrRun = Annotated[
     Path, typer.Argument(metavar="CKPT|RUN", help="A checkpoint, or a RUN folder (its best.npz).", show_default=False)
 ]
-Cell = Annotated[str, typer.Option(help="rnn, lstm or gru.")]
+Cell = Annotated[str, typer.Option(callback=in_lower_case, help="rnn, lstm or gru.")]
 Layers = Annotated[int, typer.Option(help="Recurrent layers in the stack.")]
 Hidden = Annotated[int, typer.Option(help="Hidden units of each layer.")]
 Embed = Annotated[int, typer.Option(help="Width of a learned embedding; 0 for one-hot input.")]
-Nonlinearity = Annotated[str, typer.Option(help="Of the plain RNN: tanh or relu.")]
-Reset = Annotated[str, typer.Option(help="Of the GRU: reset gate after or before the recurrent product.")]
+Nonlinearity = Annotated[str, typer.Option(callback=in_lower_case, help="Of the plain RNN: tanh or relu.")]
+Reset = Annotated[
+    str, typer.Option(callback=in_lower_case, help="Of the GRU: reset gate after or before the recurrent product.")
+]
 LayerNorm = Annotated[bool, typer.Option("--layer-norm", help="Normalise the gates of each layer.")]
 Residual = Annotated[bool, typer.Option("--residual", help="Each upper layer adds to what the one below gives.")]
 Tied = Annotated[bool, typer.Option("--tied", help="The embedding, of width --hidden, is the output's weights too.")]
@@ -45,14 +53,23 @@ Bptt = Annotated[
     str,
     typer.Option(metavar="K1:K2", help="Move on K1 steps, propagate back over K2.", show_default="both are --seq-len"),
 ]
-DropoutKind = Annotated[str, typer.Option(help="standard (a mask a time step) or variational (a mask a chunk).")]
+DropoutKind = Annotated[
+    str, typer.Option(callback=in_lower_case, help="standard (a mask a time step) or variational (a mask a chunk).")
+]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Threads = Annotated[
     int | None, typer.Option(help="Threads; the results are the same for any number.", show_default="all CPUs")
 ]
-Unknown = Annotated[str, typer.Option(help="Characters the model does not know: error, skip or replace.")]
+Unknown = Annotated[
+    str, typer.Option(callback=in_lower_case, help="Characters the model does not know: error, skip or replace.")
+]
 Encoding = Annotated[str, typer.Option(help="Encoding of text files, at level char.")]
-Errors = Annotated[str, typer.Option(help="Undecodable bytes: error, replace (by U+FFFD), skip or surrogateescape.")]
+Errors = Annotated[
+    str,
+    typer.Option(
+        callback=in_lower_case, help="Undecodable bytes: error, replace (by U+FFFD), skip or surrogateescape."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an older folder of the same kind.")]
 
@@ -106,7 +123,7 @@ def print_json(values: dict[str, Any]) -> None:
 
 def say(text: str) -> None:
     """One line for a person, on standard error."""
-    print(readable(text), file=sys.stderr, flush=True)
+    print(wrapped(readable(text)), file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import DataFolder, Encoding, Errors, Force, Json, explicit, print_json, say, show, start_engine
+from charrnn.cli.options import (
+    DataFolder,
+    Encoding,
+    Errors,
+    Force,
+    Json,
+    explicit,
+    in_lower_case,
+    print_json,
+    say,
+    show,
+    start_engine,
+)
 from charrnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -29,13 +41,17 @@ def prepare(
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DATA", help="Folder to make.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DATA", help="Folder to make.", show_default=False)],
     glob: Annotated[str, typer.Option(help="Which files of folders, such as '*.py'.")] = "*",
-    level: Annotated[str, typer.Option(help="char (Unicode code points) or byte.")] = "char",
+    level: Annotated[str, typer.Option(callback=in_lower_case, help="char (Unicode code points) or byte.")] = "char",
     encoding: Encoding = "utf-8",
     errors: Errors = "error",
-    normalize: Annotated[str, typer.Option(help="Unicode normal form: none, nfc or nfkc.")] = "none",
-    newlines: Annotated[str, typer.Option(help="keep, or lf to turn CR LF and CR into LF.")] = "keep",
+    normalize: Annotated[
+        str, typer.Option(callback=in_lower_case, help="Unicode normal form: none, nfc or nfkc.")
+    ] = "none",
+    newlines: Annotated[
+        str, typer.Option(callback=in_lower_case, help="keep, or lf to turn CR LF and CR into LF.")
+    ] = "keep",
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Make letters lower case.")] = False,
     min_count: Annotated[
         int, typer.Option(help="Rarer characters become one unknown symbol, U+FFFD.", show_default="keep all")

@@ -11,8 +11,8 @@ from types import TracebackType
 import numpy as np
 
 from charrnn import runtime
+from charrnn.cli.bar import Bar, Pace, clock
 from charrnn.cli.options import say
-from charrnn.cli.terminal import readable
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
@@ -25,19 +25,11 @@ from charrnn.training.loop import Trainer
 from charrnn.training.optimiser import MOMENTS, MUON_SCRATCH
 
 PLAIN_SECONDS = 10.0  # between plain lines
-BAR = "{percentage:3.0f}% |{bar:8}| {desc} [{remaining} left]"
 
 
 def losses(nats: float) -> str:
     """A loss in both units."""
     return f"{nats:.4f} nats, {nats / math.log(2):.4f} bpc"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02 or 1:02:03."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def memory_of_run(model: ModelConfig, config: TrainConfig) -> int:
@@ -71,7 +63,10 @@ class Display:
         model, config = checkpoint.model, checkpoint.training
         self.said = time.perf_counter()
         self.compile_start: float | None = None
-        self.bar, self.figures, self.begun = None, "", False
+        self.bar: Bar | None = None
+        self.pace: Pace | None = None  # of training
+        self.evaluation: Pace | None = None
+        self.figures: dict[str, int] = {}
         memory = memory_of_run(model, config)
         embedding = f", embedding {model.embed}" if model.embed else ""
         say(
@@ -94,37 +89,40 @@ class Display:
 
     def _begin(self, trainer: Trainer, rate: float) -> None:
         """The first steps were made: compilation is over, and their speed tells how long an epoch will take."""
-        if not self.begun:
-            self.begun = True
-            streams = trainer.learner.streams
-            say(f"{rate:,.0f} characters a second: an epoch takes about {clock(streams.steps * streams.batch / rate)}")
+        streams = trainer.learner.streams
+        say(f"{rate:,.0f} characters a second: an epoch takes about {clock(streams.steps * streams.batch / rate)}")
         if self.compile_start is not None:
             say(f"compiled in {time.perf_counter() - self.compile_start:.1f} s")
-            self.compile_start = None
-        if self.bar is None and sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self.bar = tqdm(
-                total=1.0, initial=trainer.done(), bar_format=BAR, file=sys.stderr, leave=False, dynamic_ncols=True
-            )
+        self.pace = Pace(trainer.done())
+        if sys.stderr.isatty():
+            self.bar = Bar()
 
     def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
         """Move the bar, or print a line now and then."""
-        self._begin(trainer, rate)
-        self.figures = (
-            f"step {trainer.progress.step:,}, epoch {trainer.epochs():.2f}, {losses(loss)}, {rate / 1000:,.1f}k chars/s"
-        )
+        if self.pace is None:
+            self._begin(trainer, rate)
+        assert self.pace is not None
+        self.evaluation = None
+        self.figures = {
+            f"step {trainer.progress.step:,}": 5,
+            f"epoch {trainer.epochs():.2f}": 3,
+            f"{loss:.4f} nats": 1,
+            f"{loss / math.log(2):.4f} bpc": 4,
+            f"{rate / 1000:,.1f}k chars/s": 2,
+        }
         if self.bar is not None:
-            self.bar.n = trainer.done()
-            self.bar.set_description_str(self.figures)
+            self.bar.show(trainer.done(), {self.pace.left(trainer.done()): 0} | self.figures)
         elif time.perf_counter() - self.said >= PLAIN_SECONDS:
             self.said = time.perf_counter()
-            say(f"{self.figures}, gradient norm {trainer.last_norm:.3g}")
+            say(f"{', '.join(self.figures)}, gradient norm {trainer.last_norm:.3g}")
 
     def evaluating(self, done: int, total: int) -> None:
         """Show how far the evaluation is."""
+        if self.evaluation is None:
+            self.evaluation = Pace(0.0)
         if self.bar is not None:
-            self.bar.set_description_str(f"{self.figures}, evaluating {done / total:.0%}")
+            share = done / total
+            self.bar.show(share, {f"evaluating, {self.evaluation.left(share)}": 0} | self.figures)
 
     def shortened(self, chars: int, total: int) -> None:
         """Say what the validation loss is measured on."""
@@ -143,7 +141,7 @@ class Display:
 
     def _line(self, text: str) -> None:
         if self.bar is not None:
-            self.bar.write(readable(text), file=sys.stderr)
+            self.bar.line(text)
         else:
             say(text)
 

@@ -14,7 +14,6 @@ from charrnn.cli.options import (
     Threads,
     Unknown,
     print_json,
-    say,
     say_skipped,
     start_engine,
     unknown_policy,
@@ -25,9 +24,13 @@ from charrnn.errors import ConfigError, InterruptError
 
 def sample(
     source: CheckpointOrRun,
-    length: Annotated[int, typer.Option(help="Characters to sample, not counting the prompt.")] = 1000,
-    prompt: Annotated[str, typer.Option(help="Text to begin with; it is printed too.")] = "",
-    temperature: Annotated[float, typer.Option(help="Below 1 safer, above 1 wilder, 0 always the likeliest.")] = 1.0,
+    length: Annotated[
+        int, typer.Option("--length", "-n", help="Characters to sample, not counting the prompt.")
+    ] = 1000,
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="Text to begin with; it is printed too.")] = "",
+    temperature: Annotated[
+        float, typer.Option("--temperature", "-t", help="Below 1 safer, above 1 wilder, 0 always the likeliest.")
+    ] = 1.0,
     seed: Seed = 0,
     count: Annotated[int, typer.Option(help="How many texts.")] = 1,
     unknown: Unknown = "error",
@@ -77,7 +80,7 @@ def sample(
         shown.finish(texts[0])
     else:
         for number, text in enumerate(texts, start=1):
-            say(f"--- {number} of {count} ---")
+            shown.finish(f"--- {number} of {count} ---".encode(), whole=True)
             shown.finish(text, whole=True)
 
 

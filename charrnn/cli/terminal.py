@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
+import textwrap
 from typing import Any, TextIO
 
+USUAL_COLUMNS = 80
 # Control characters but tab and line feed, and what changes the direction of all that follows (Unicode Annex #9).
 COMMANDS = re.compile(r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 COMMAND_BYTES = re.compile(rb"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
@@ -24,6 +27,21 @@ def _escape(code: int) -> str:
 def readable_bytes(text: bytes) -> bytes:
     """The same for text in UTF-8, or for bytes that are no text."""
     return COMMAND_BYTES.sub(lambda found: b"".join(b"\\x%02x" % byte for byte in found[0]), text)
+
+
+def columns() -> int:
+    """How wide the terminal is that standard error goes to; 80 where it does not say."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_COLUMNS
+    except (OSError, ValueError):
+        return USUAL_COLUMNS
+
+
+def wrapped(line: str) -> str:
+    """The line broken between words, for the terminal that standard error goes to; whole if that is none."""
+    if not sys.stderr.isatty():
+        return line
+    return textwrap.fill(line, columns(), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 class _Unbreakable(io.RawIOBase):

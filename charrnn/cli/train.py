@@ -16,7 +16,6 @@ from charrnn.cli.options import (
     ActivationPenalty,
     Bptt,
     Cell,
-    DataFolder,
     Dropout,
     DropoutInput,
     DropoutKind,
@@ -40,6 +39,7 @@ from charrnn.cli.options import (
     Zoneout,
     ZoneoutCell,
     explicit,
+    in_lower_case,
     print_json,
     refuse_both_lengths,
     say,
@@ -63,8 +63,14 @@ DEFAULT = TrainConfig()
 
 def train(
     context: typer.Context,
-    data: DataFolder,
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run.", show_default=False)],
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DATA", help="Folder made by charrnn prepare; --resume finds its own.", show_default=False
+        ),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder for the run.", show_default=False)],
     cell: Cell = ModelConfig.cell,
     layers: Layers = ModelConfig.layers,
     hidden: Hidden = CHOSEN,
@@ -90,7 +96,10 @@ def train(
     ] = DEFAULT.matrix_lr,
     schedule: Annotated[
         str,
-        typer.Option(help="Of the learning rate: constant, linear or cosine (down to 0 at the end), step, plateau."),
+        typer.Option(
+            callback=in_lower_case,
+            help="Of the learning rate: constant, linear or cosine (down to 0 at the end), step, plateau.",
+        ),
     ] = DEFAULT.schedule,
     warmup: Annotated[
         float, typer.Option(help="Rise of the rate at the start: a share of the run below 1, else steps.")
@@ -103,7 +112,10 @@ def train(
         int, typer.Option(help="Evaluations without a better loss after which plateau decays.")
     ] = DEFAULT.plateau,
     optimiser: Annotated[
-        str, typer.Option("--optimiser", "--optimizer", help="muon, adam, adamw, rmsprop, sgd or adagrad.")
+        str,
+        typer.Option(
+            "--optimiser", "--optimizer", callback=in_lower_case, help="muon, adam, adamw, rmsprop, sgd or adagrad."
+        ),
     ] = DEFAULT.optimiser,
     beta1: Annotated[float, typer.Option(help="Memory of Adam's first moment.")] = DEFAULT.beta1,
     beta2: Annotated[
@@ -117,7 +129,9 @@ def train(
     weight_decay: Annotated[
         float | None, typer.Option(help="Decoupled weight decay.", show_default="0, adamw 0.01")
     ] = None,
-    init: Annotated[str, typer.Option(help="How recurrent weights begin: uniform or orthogonal.")] = DEFAULT.init,
+    init: Annotated[
+        str, typer.Option(callback=in_lower_case, help="How recurrent weights begin: uniform or orthogonal.")
+    ] = DEFAULT.init,
     forget_bias: Annotated[
         str, typer.Option(metavar="X|chrono", help="What the bias of an LSTM's forget gates begins with.")
     ] = DEFAULT.forget_bias,
@@ -163,6 +177,7 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
+            callback=in_lower_case,
             help="Settings that go well together, unless given. " + "; ".join(f"{n}: {describe(n)}" for n in PRESETS),
             show_default=False,
         ),
@@ -196,6 +211,7 @@ def train(
     from charrnn.training.loop import Trainer
     from charrnn.training.run import new_run, origin, resume_run
 
+    data = _data_folder(context, data, out, resume)
     text = open_data(data)
     with ExitStack() as stack:
         if resume:
@@ -230,8 +246,17 @@ def train(
     if as_json:
         print_json(_result(out, trainer, bool(interrupt.asked)))
     if interrupt.asked:
-        say(f"interrupted and saved; go on with: charrnn train {data} --out {out} --resume")
+        say(f"interrupted and saved; go on with: charrnn train --out {out} --resume")
         raise typer.Exit(128 + interrupt.asked)
+
+
+def _data_folder(context: typer.Context, data: Path | None, out: Path, resume: bool) -> Path:
+    """The DATA folder that was named, or that of the run that goes on."""
+    from charrnn.training.run import data_of_run
+
+    if data is None and not resume:
+        context.fail("Missing argument 'DATA'.")
+    return data_of_run(out) if data is None else data
 
 
 def _result(out: Path, trainer: Trainer, interrupted: bool) -> dict[str, Any]:

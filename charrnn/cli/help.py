@@ -1,0 +1,53 @@
+"""What --help prints: options in groups, those that most users want first; and `charrnn help COMMAND`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+# Headings, and the options of `train` below them.
+GROUPS = {
+    "Usual options": "out preset minutes epochs steps cell layers hidden batch lr dropout stateless resume init_from"
+    " force",
+    "Model": "embed tied nonlinearity reset layer_norm residual zoneout zoneout_cell init forget_bias",
+    "Reading the text": "seq_len bptt random_lengths reset_every accumulate seed",
+    "Learning rate": "matrix_lr schedule warmup decay decay_every plateau",
+    "Optimiser": "optimiser beta1 beta2 epsilon momentum nesterov weight_decay clip_norm clip_value ema",
+    "Regularisation": "dropout_input dropout_output dropout_kind weight_drop label_smoothing activation_penalty"
+    " temporal_penalty",
+    "Watching and keeping": "patience eval_every log_every preview keep name note as_json threads help",
+}
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose options are listed in groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, then the groups of options."""
+        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        arguments = [p.name for p in self.get_params(ctx) if p.param_type_name == "argument"]
+        sections = {"Arguments": arguments} | {heading: names.split() for heading, names in GROUPS.items()}
+        for heading, names in sections.items():
+            if listed := [record for name in names if (record := records.pop(name, None)) is not None]:
+                with formatter.section(heading):
+                    formatter.write_dl(listed)
+        assert not [name for name, record in records.items() if record is not None]
+
+
+def help_of(
+    context: typer.Context,
+    command: Annotated[str, typer.Argument(metavar="COMMAND", help="Such as train.", show_default=False)] = "",
+) -> None:
+    """Show what a command does and all its options."""
+    parent = context.parent
+    assert parent is not None
+    if not command:
+        print(parent.get_help())
+        return
+    found = parent.command.get_command(parent, command)  # type: ignore[attr-defined]
+    if found is None:
+        names = ", ".join(parent.command.list_commands(parent))  # type: ignore[attr-defined]
+        context.fail(f"No such command {command!r}; there are {names}.")
+    print(type(context)(found, info_name=command, parent=parent).get_help())
