@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from forks import Forks
+
 SIZES = ("--hidden", "8", "--layers", "1", "--batch", "2", "--seq-len", "8")
 TIMEOUT = 120  # seconds; the first run of a cell on a machine compiles
 
@@ -23,8 +25,29 @@ def environment(**changes):
     return {k: v for k, v in os.environ.items() if k not in dropped} | changes
 
 
-def charrnn(*args, cwd, text=True, stdout=subprocess.PIPE, **changes):
+FORKS = Forks()
+NEED_A_START = {
+    "CHARRNN_DEBUG",
+    "CHARRNN_CACHE",
+    "PYTHONIOENCODING",
+    "LC_ALL",
+    "HOME",
+}  # variables that are read when Python starts
+
+
+def charrnn(*args, cwd, text=True, stdout=None, **changes):
     """Run a command to its end, without standard input; further arguments change its environment."""
+    if stdout is not None or "--threads" in args or changes.keys() & NEED_A_START:
+        result = start(*args, cwd=cwd, stdout=stdout or subprocess.PIPE, **changes)
+    else:
+        result = FORKS.run(args, cwd, environment(**changes))
+    if text:
+        result.stdout, result.stderr = (None if t is None else t.decode() for t in (result.stdout, result.stderr))
+    return result
+
+
+def start(*args, cwd, stdout=subprocess.PIPE, **changes):
+    """The same in a process of its own."""
     return subprocess.run(
         command(*args),
         cwd=cwd,
@@ -32,7 +55,6 @@ def charrnn(*args, cwd, text=True, stdout=subprocess.PIPE, **changes):
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=subprocess.PIPE,
-        encoding="utf-8" if text else None,
         timeout=TIMEOUT,
         check=False,
     )
