@@ -41,6 +41,9 @@ def test_every_command_shown_works(page, tmp_path):
         line = shortened(command)
         done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+    for program in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_readme_shows_commands():

@@ -4,7 +4,9 @@ The rule is explained, and its figures are measured, in docs/defaults.md:
 
 1. A run reads so many characters as --steps or --epochs say, or as this CPU can read in --minutes.
 2. The model is the largest of SIZES that reads CHARS_PER_WEIGHT characters for each weight between its hidden units.
-3. Beyond PASSES_WITHOUT_DROPOUT of the text, each doubling of the passes adds DROPOUT_PER_DOUBLING between the layers.
+3. Beyond PASSES_WITHOUT_DROPOUT of the text, each doubling of the passes adds DROPOUT_PER_DOUBLING between the layers,
+   less for a model of fewer parameters than the text has characters. The weights are decayed so that what a
+   weight was is forgotten in PASSES_TO_FORGET passes of the text.
 4. The learning rate is that of RATES, and falls with the root of the hidden units.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
 
@@ -27,6 +29,7 @@ SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 CHARS_PER_WEIGHT = 5.0
 EFFICIENCY = 0.6  # share of the CPU's peak that a run reaches, evaluations and all else included
 PASSES_WITHOUT_DROPOUT, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
+PASSES_TO_FORGET, MOST_DECAY = 5.5, 1.0
 RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # that are right for RATE_HIDDEN hidden units
 RATE_HIDDEN, MOST_RATE = 256, 0.015
 PEAK_SECONDS, PEAK_ROUNDS = 0.05, 5
@@ -68,22 +71,25 @@ class Chooser:
         self.peak = peak() if given.get("minutes") else 0.0
 
     def choose(self) -> dict[str, Any]:
-        """The given settings, and values for hidden, embed, batch, lr and dropout where they are not given."""
+        """The given settings, and values for hidden, embed, batch, lr, dropout and weight decay where they are not."""
         settings = self.settings
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
         settings.setdefault("lr", self._rate())
         settings.setdefault("dropout", self._dropout())
+        if settings.get("optimiser", TrainConfig.optimiser) == "adam":
+            settings.setdefault("weight_decay", self._weight_decay())
         return settings
 
     def describe(self) -> str:
         """Why the settings are what they are, in one line."""
         read = self.characters_read(self._model(self.settings["hidden"]))
+        decay = f", weight decay {rate:g}" if (rate := self.settings.get("weight_decay")) else ""
         return (
             f"chosen for {_short(self.text.characters)} characters, {self.text.symbols:,} symbols, "
             f"each character read about {_short(read / self.text.characters)} times: "
             f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, "
-            f"dropout {self.settings['dropout']:g}, batch {self.settings['batch']}, lr {self.settings['lr']:g}"
+            f"dropout {self.settings['dropout']:g}{decay}, batch {self.settings['batch']}, lr {self.settings['lr']:g}"
         )
 
     def characters_read(self, model: ModelConfig) -> float:
@@ -118,9 +124,17 @@ class Chooser:
         return float(f"{min(MOST_RATE, rate):.2g}")
 
     def _dropout(self) -> float:
-        passes = self.characters_read(self._model(self.settings["hidden"])) / self.text.characters
+        model = self._model(self.settings["hidden"])
+        passes = self.characters_read(model) / self.text.characters
         doublings = math.log2(max(1.0, passes / PASSES_WITHOUT_DROPOUT))
-        return round(min(MOST_DROPOUT, DROPOUT_PER_DOUBLING * doublings), 2)
+        capacity = min(1.0, parameter_count(model) / self.text.characters)
+        return round(min(MOST_DROPOUT, DROPOUT_PER_DOUBLING * doublings) * capacity, 2)
+
+    def _weight_decay(self) -> float:
+        """Such that a weight shrinks by the factor e in PASSES_TO_FORGET passes, at the highest rate."""
+        s = self.settings
+        updates = max(1.0, self.text.characters / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
+        return float(f"{min(MOST_DECAY, 1.0 / (s['lr'] * PASSES_TO_FORGET * updates)):.2g}")
 
 
 def measured_peak() -> float:
