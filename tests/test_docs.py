@@ -42,7 +42,8 @@ def test_every_command_shown_works(page, tmp_path):
         done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     for program in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
-        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+        line = [sys.executable, "-c", program]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
 

@@ -25,6 +25,8 @@ from charrnn.training.config import TrainConfig
 
 DEFAULT = TrainConfig()
 
+MOST_SECONDS = 3600
+
 
 def bench(
     cell: Cell = ModelConfig.cell,
@@ -43,10 +45,10 @@ def bench(
 ) -> None:
     """Measure training and sampling speed on this machine, beside its peak."""
     start_engine(threads)
-    if streams < 1 or not 0 < seconds <= 3600:
-        raise ConfigError(
-            f"expected --streams of at least 1 and --seconds above 0, got {streams}, {seconds}; try 1 and 5"
-        )
+    if streams < 1:
+        raise ConfigError(f"expected --streams of at least 1, got {streams}; try --streams 1")
+    if not 0 < seconds <= MOST_SECONDS:
+        raise ConfigError(f"expected --seconds above 0 and up to {MOST_SECONDS}, got {seconds:g}; try --seconds 5")
     model = ModelConfig(symbols, cell, layers, hidden, embed, nonlinearity, reset)
     training = TrainConfig(batch=batch, seq_len=seq_len)
     from charrnn.bench import Bench
