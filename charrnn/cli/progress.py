@@ -19,10 +19,11 @@ from charrnn.model.network import Network
 from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_count
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.text.data import Data
-from charrnn.training.checkpoint import Checkpoint, Progress
+from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.loop import Trainer
 from charrnn.training.optimiser import MOMENTS, MUON_SCRATCH
+from charrnn.training.progress import Progress
 
 PLAIN_SECONDS = 10.0  # between plain lines
 BAR = "{percentage:3.0f}% |{bar:8}| {desc} [{remaining} left]"

@@ -44,7 +44,11 @@ class Streams:
             position: in each stream.
             steps: from there on, seq_len unless given; fewer at the end of the text.
             past: at most `position`.
+        Raises:
+            ValueError: the position is not in the streams.
         """
+        if not 0 <= past <= position < self.steps:
+            raise ValueError(f"expected a time step from {past} to {self.steps - 1}, got {position}")
         end = min(position + (steps or self.seq_len), self.steps)
         part = np.ascontiguousarray(self._view[:, position - past : end + 1].T, np.int32)
         return part[:-1], part[1:]

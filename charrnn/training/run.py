@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,19 +13,22 @@ from typing import Any
 from charrnn.errors import CheckpointError, ConfigError, DataError
 from charrnn.files import clear_half_written, replacing
 from charrnn.folders import NewFolder, building_folder
+from charrnn.json_files import check, read_object
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import Initialiser
 from charrnn.model.network import Network
 from charrnn.text.data import Data
-from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
+from charrnn.training.checkpoint import Checkpoint, load_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.finetune import CarriedOver, carry_over
 from charrnn.training.learner import streams_of
 from charrnn.training.optimiser import Optimiser
+from charrnn.training.progress import Progress
 
 FORMAT, FORMAT_VERSION = "charrnn-run", 1
 MARKER = "config.json"
+LARGEST_CONFIG = 1 << 20  # bytes
 # What may change when a run goes on.
 RESUMABLE = {"epochs", "steps", "minutes", "patience", "eval_every", "keep", "preview"}
 
@@ -119,6 +123,7 @@ def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
             f"expected the data that {path} was trained on, got {data.path}, another text or split; "
             "try the DATA folder that the run began with, or a new --out"
         )
+    _check_progress(checkpoint, data, path)
     settings = checkpoint.model.as_dict() | checkpoint.training.as_dict()
     refuse_changes(settings, {n: v for n, v in asked.items() if n not in RESUMABLE}, f"{path} has it")
     changes = {name: value for name, value in asked.items() if name in RESUMABLE}
@@ -129,6 +134,18 @@ def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
     with replacing(path / MARKER) as file:
         file.write(_describe(checkpoint, data))
     return checkpoint
+
+
+def _check_progress(checkpoint: Checkpoint, data: Data, path: Path) -> None:
+    """Raise CheckpointError unless the run can have come so far in this text."""
+    streams = streams_of(data.split("train"), checkpoint.training)
+    try:
+        checkpoint.progress.check_within(streams.steps, streams.batch)
+    except ValueError as error:
+        raise CheckpointError(
+            f"expected a whole checkpoint, got {path / 'last.npz'}, damaged ({error}); try a new --out, with "
+            f"--init-from {path}"
+        ) from None
 
 
 def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str) -> None:
@@ -147,8 +164,11 @@ def data_of_run(path: Path) -> Path:
     """The DATA folder that a run, or the run of a checkpoint, was trained on, as its config.json names it."""
     folder = path if path.is_dir() else path.parent
     try:
-        return Path(json.loads((folder / MARKER).read_text())["data"]["path"])
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_object(folder / MARKER, LARGEST_CONFIG)
+        check(content, {"data": {"path": str}}, MARKER)
+        os.fsencode(content["data"]["path"])  # fails for what no path can hold
+        return Path(content["data"]["path"])
+    except (OSError, ValueError):
         raise CheckpointError(
             f"expected a RUN folder, or a checkpoint in it, which knows its data, got {path}; try naming DATA or a file"
         ) from None
