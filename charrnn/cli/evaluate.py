@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +24,11 @@ from charrnn.cli.options import (
     unknown_policy,
 )
 from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptError, TrainingError
+
+if TYPE_CHECKING:
+    from charrnn.text.data import Symbols
+    from charrnn.text.reading import Reading
+    from charrnn.text.vocabulary import Vocabulary
 
 LARGEST_LOGARITHM = 700.0  # of a number that a double holds
 
@@ -52,47 +58,41 @@ def evaluate(
         raise ConfigError(f"expected --dynamic-lr above 0, got {dynamic_lr}; try 0.1")
     start_engine(threads)
     from charrnn.interrupt import Interrupt
-    from charrnn.text.data import open_data
     from charrnn.text.reading import Reading
-    from charrnn.text.sources import STANDARD_INPUT, read_file
+    from charrnn.text.sources import STANDARD_INPUT
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.training.evaluate import Evaluator
+    from charrnn.training.evaluate import Evaluator, loss_of_blocks
     from charrnn.training.run import data_of_run
 
     checkpoint = load_checkpoint(find_checkpoint(source))
     vocabulary = checkpoint.vocabulary
     text = data_of_run(source) if text is None else text
-    if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):
-        reading = Reading(vocabulary.level, encoding, errors, form=checkpoint.form)
-        codes = read_file(text, reading)
-        symbols, what = vocabulary.encode(codes, str(text), unknown), str(text)
-        say_skipped(len(codes) - len(symbols), what)
-    else:
-        data = open_data(text)
-        if data.vocabulary != vocabulary:
-            raise CheckpointError(
-                f"expected data with the model's vocabulary ({len(vocabulary)} symbols), got {text} with another "
-                f"({len(data.vocabulary)}); try a text file instead, or the DATA folder of the model"
-            )
-        symbols, what = data.split(split), f"{split} of {text}"
-    if len(symbols) < 2:
-        raise DataError(
-            f"expected at least 2 characters to read, got {len(symbols)} that the model knows in {what}; "
-            "try a longer text"
-        )
+    rate = dynamic_lr if dynamic else 0.0
     start = time.perf_counter()
     with Interrupt() as interrupt:
-        loss = Evaluator(checkpoint.network(), symbols, dynamic_lr if dynamic else 0.0).loss(
-            lambda _: not interrupt.asked
-        )
-    if loss is None:
+        if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):
+            reading, what = Reading(vocabulary.level, encoding, errors, form=checkpoint.form), str(text)
+            known = KnownSymbols(text, reading, vocabulary, unknown)
+            network = checkpoint.network()
+            loss, count = loss_of_blocks(network, known.blocks(), rate, lambda _: not interrupt.asked)
+            read_bytes = known.bytes
+            say_skipped(known.skipped, what)
+        else:
+            symbols, what = _split(text, split, vocabulary), f"{split} of {text}"
+            count = len(symbols)
+            _refuse_too_short(count, what)
+            loss = Evaluator(checkpoint.network(), symbols, rate).loss(lambda _: not interrupt.asked)
+            read_bytes = vocabulary.bytes_of(symbols[1:])
+    if interrupt.asked:
         raise InterruptError(interrupt.asked)
+    _refuse_too_short(count, what)
+    assert loss is not None
     if not math.isfinite(loss):
         raise TrainingError(f"expected a finite loss, got {loss}; try a lower --dynamic-lr than {dynamic_lr}")
     seconds = time.perf_counter() - start
     bits = loss / math.log(2)
-    chars = len(symbols) - 1
-    per_byte = bits * chars / vocabulary.bytes_of(symbols[1:])
+    chars = count - 1
+    per_byte = bits * chars / read_bytes
     perplexity = math.exp(loss) if loss < LARGEST_LOGARITHM else None
     if as_json:
         figures = {
@@ -107,3 +107,54 @@ def evaluate(
             f"{what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {perplexity or math.inf:.3f} per character, "
             f"{per_byte:.4f} bits per byte; {chars:,} characters"
         )
+
+
+def _split(path: Path, name: str, vocabulary: Vocabulary) -> Symbols:
+    """A split of a DATA folder, whose vocabulary is the model's."""
+    from charrnn.text.data import open_data
+
+    data = open_data(path)
+    if data.vocabulary != vocabulary:
+        raise CheckpointError(
+            f"expected data with the model's vocabulary ({len(vocabulary)} symbols), got {path} with another "
+            f"({len(data.vocabulary)}); try a text file instead, or the DATA folder of the model"
+        )
+    return data.split(name)
+
+
+def _refuse_too_short(count: int, what: str) -> None:
+    if count < 2:
+        raise DataError(
+            f"expected at least 2 characters to read, got {count} that the model knows in {what}; try a longer text"
+        )
+
+
+class KnownSymbols:
+    """The symbols of a text file, block by block.
+
+    Args:
+        path: the file, or `-`.
+        reading: how it is read.
+        vocabulary: of the model.
+        unknown: what becomes of other characters, see `Vocabulary.encode`.
+
+    Attributes:
+        skipped: characters left out so far.
+        bytes: that all symbols but the first take.
+    """
+
+    def __init__(self, path: Path, reading: Reading, vocabulary: Vocabulary, unknown: str) -> None:
+        self.path, self.reading, self.vocabulary, self.unknown = path, reading, vocabulary, unknown
+        self.skipped = self.bytes = 0
+
+    def blocks(self) -> Iterator[Symbols]:
+        """The text, (n,) symbols at a time."""
+        from charrnn.text.sources import read_file
+
+        read = kept = 0
+        for codes in read_file(self.path, self.reading):
+            symbols = self.vocabulary.encode(codes, str(self.path), self.unknown, read)
+            read, self.skipped = read + len(codes), self.skipped + len(codes) - len(symbols)
+            self.bytes += self.vocabulary.bytes_of(symbols if kept else symbols[1:])
+            kept += len(symbols)
+            yield symbols

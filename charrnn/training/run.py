@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -99,13 +99,16 @@ def new_run(path: Path, checkpoint: Checkpoint, data: Data, force: bool) -> Iter
         yield folder
 
 
-def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
+def resume_run(
+    path: Path, data: Data, asked: dict[str, Any], refuse: Callable[[ModelConfig, TrainConfig], None] = lambda *_: None
+) -> Checkpoint:
     """The last checkpoint of a run, ready to go on; the folder is locked by the caller.
 
     Args:
         path: the RUN folder.
         data: the training data, which must be the run's own.
         asked: settings that the user gave; those of RESUMABLE replace the run's, others must agree with it.
+        refuse: raises an error if the run cannot go on here; called before anything is written.
     Raises:
         CheckpointError: it is no RUN folder, or the data is another.
         ConfigError: a setting differs that cannot change.
@@ -130,6 +133,7 @@ def resume_run(path: Path, data: Data, asked: dict[str, Any]) -> Checkpoint:
     if changes.keys() & {"epochs", "steps", "minutes"}:
         changes = {"epochs": 0.0, "steps": 0, "minutes": 0.0} | changes
     checkpoint.training = replace(checkpoint.training, **changes)
+    refuse(checkpoint.model, checkpoint.training)
     clear_half_written(path)
     with replacing(path / MARKER) as file:
         file.write(_describe(checkpoint, data))

@@ -6,8 +6,7 @@ import math
 
 from charrnn.training.config import TrainConfig
 
-
-MOST_DECAYS = 1e15
+MOST_DECAYS = 1e15  # of "step": a rate that has long been 0
 
 
 def share_done(config: TrainConfig, step: int, epochs: float, elapsed: float) -> float:
