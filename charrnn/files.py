@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,23 @@ from typing import IO
 from charrnn.errors import OutputError
 
 HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp")  # what `replacing` calls a file until it is whole
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file for reading; a pipe or a device in its place is an error at once, and never waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is something else.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        return descriptor
+
+    return open(path, "rb", opener=opener)
 
 
 def reason(error: OSError) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from charrnn.errors import OutputError
 from charrnn.files import HALF_WRITTEN, not_written, reason, sync, sync_folder
 from charrnn.interrupt import deferred
+from charrnn.json_files import read_object
 
 try:
     import fcntl
@@ -26,6 +26,7 @@ except ImportError:  # on Windows nothing is locked
 OUR_FILES = {"meta.json", "vocab.json", "train.npy", "val.npy", "test.npy"}
 OUR_FILES |= {"config.json", "log.jsonl", "last.npz", "best.npz"}
 OLDER_CHECKPOINT = re.compile(r"step-\d+\.npz")
+LARGEST_MARKER = 1 << 26  # bytes of a JSON file that marks a folder
 UNDER_CONSTRUCTION = ".new"  # how the name of a folder ends until it has its place
 OLD_SECONDS = 60.0  # after which a folder under construction that nobody holds was left behind
 
@@ -252,11 +253,11 @@ def _is_our_file(name: str) -> bool:
 def _is_ours(folder: Path, marker: str) -> bool:
     """Whether a JSON file marks this folder as one of this project; a damaged one does beside other files of ours."""
     try:
-        content = json.loads((folder / marker).read_bytes())
+        content = read_object(folder / marker, LARGEST_MARKER)
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return any((folder / name).exists() for name in OUR_FILES - {marker})
-    if not isinstance(content, dict) or "format" not in content:
+    if "format" not in content:
         return any((folder / name).exists() for name in OUR_FILES - {marker, "config.json", "vocab.json"})
     return str(content["format"]).startswith("charrnn-")

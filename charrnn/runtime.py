@@ -52,16 +52,32 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+MEMORY_INFO = Path("/proc/meminfo")
+CGROUPS = (  # where a container's limit stands (versions 2 and 1): a folder, then its files, then a line of memory.stat
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current", "inactive_file"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
 def available_memory() -> int | None:
     """Bytes that new work can have, as the system (and a container's limit) says; None where it does not say."""
     found = []
     with suppress(OSError, ValueError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = MEMORY_INFO.read_text().splitlines()
         found += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    with suppress(OSError, ValueError):
-        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text() for name in ("max", "current"))
-        found.append(int(limit) - int(used))
+    for cgroup in CGROUPS:
+        with suppress(OSError, ValueError):
+            found.append(_left_in(*cgroup))
     return min(found, default=None)
+
+
+def _left_in(folder: Path, limit: str, used: str, cache: str) -> int:
+    """What a container's limit leaves; pages of files that were not read of late are given up when asked for."""
+    cached = 0
+    with suppress(OSError, ValueError):
+        lines = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        cached = sum(int(value) for name, value in lines if name == cache)
+    return max(0, int((folder / limit).read_text()) - int((folder / used).read_text()) + cached)
 
 
 def vector_bits() -> int | None:

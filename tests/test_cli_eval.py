@@ -38,3 +38,16 @@ def test_eval_of_a_run_refuses_data_that_was_prepared_anew(shop, tmp_path):
     config.write_text(config.read_text().replace(str(shop.folder), str(tmp_path / "shop")))
     check_failure(charrnn("eval", "data-run", cwd=tmp_path / "shop"), "prepared anew", "naming the DATA folder")
     assert charrnn("eval", "data-run", "data", cwd=tmp_path / "shop").returncode == 0
+
+
+@pytest.mark.parametrize("what", ["data", "data.txt"])
+def test_chars_limits_what_is_read(shop, what):
+    part = json.loads(charrnn("eval", "data-run", what, "--chars", "50", "--json", cwd=shop.folder).stdout)
+    assert part["chars"] == 50
+    (shop.folder / "part.txt").write_text(TEXT[:51])
+    if what == "data.txt":
+        same = json.loads(charrnn("eval", "data-run", "part.txt", "--json", cwd=shop.folder).stdout)
+        assert same["loss"] == part["loss"]
+    (shop.folder / "part.txt").unlink()
+    all_of_it = json.loads(charrnn("eval", "data-run", what, "--chars", "10000000", "--json", cwd=shop.folder).stdout)
+    assert all_of_it["chars"] > 50

@@ -7,10 +7,11 @@ import pytest
 from test_training import SHORT_TEXT, Silent, journal_of, prepared, start
 
 from charrnn.errors import TrainingError
-from charrnn.training.checkpoint import Progress, load_checkpoint
+from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.clock import Clock
 from charrnn.training.evaluate import Evaluator
 from charrnn.training.loop import Trainer
+from charrnn.training.progress import Progress
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +25,12 @@ from charrnn.cli.options import (
 )
 from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptError, TrainingError
 
+if TYPE_CHECKING:
+    from charrnn.text.data import Data
+    from charrnn.text.reading import Reading
+    from charrnn.text.vocabulary import Codes, Vocabulary
+    from charrnn.training.checkpoint import Checkpoint
+
 LARGEST_LOGARITHM = 700.0  # of a number that a double holds
 
 
@@ -39,6 +46,7 @@ def evaluate(
     encoding: Encoding = "utf-8",
     errors: Errors = "error",
     unknown: Unknown = "error",
+    chars: Annotated[int, typer.Option(help="Characters to predict at most.", show_default="all")] = 0,
     dynamic: Annotated[
         bool, typer.Option("--dynamic", help="Learn from each piece of the text after it was counted.")
     ] = False,
@@ -48,56 +56,47 @@ def evaluate(
 ) -> None:
     """Measure the loss on a text, read once from left to right."""
     unknown_policy(unknown)
+    if chars < 0:
+        raise ConfigError(f"expected --chars of 0 or more, got {chars}; try --chars 100000")
     if not 0 < dynamic_lr < math.inf:
         raise ConfigError(f"expected --dynamic-lr above 0, got {dynamic_lr}; try 0.1")
     start_engine(threads)
     from charrnn.interrupt import Interrupt
-    from charrnn.text.data import open_data
     from charrnn.text.reading import Reading
-    from charrnn.text.sources import STANDARD_INPUT, read_file
+    from charrnn.text.sources import STANDARD_INPUT
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.training.evaluate import Evaluator
+    from charrnn.training.evaluate import Evaluator, loss_of_blocks
     from charrnn.training.run import data_of_run
 
     checkpoint = load_checkpoint(find_checkpoint(source))
     vocabulary = checkpoint.vocabulary
     own, text = text is None, data_of_run(source) if text is None else text
-    if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):
-        reading = Reading(vocabulary.level, encoding, errors, form=checkpoint.form)
-        codes = read_file(text, reading)
-        symbols, what = vocabulary.encode(codes, str(text), unknown), str(text)
-        say_skipped(len(codes) - len(symbols), what)
-    else:
-        data = open_data(text)
-        if data.vocabulary != vocabulary:
-            raise CheckpointError(
-                f"expected data with the model's vocabulary ({len(vocabulary)} symbols), got {text} with another "
-                f"({len(data.vocabulary)}); try a text file instead, or the DATA folder of the model"
-            )
-        if own and data.fingerprint != checkpoint.data:
-            raise CheckpointError(
-                f"expected the data that {source} was trained on, got {text}, prepared anew from another text or "
-                "split, so that training text may be in it; try naming the DATA folder or text file to read"
-            )
-        symbols, what = data.split(split)[:], f"{split} of {text}"
-    if len(symbols) < 2:
-        raise DataError(
-            f"expected at least 2 characters to read, got {len(symbols)} that the model knows in {what}; "
-            "try a longer text"
-        )
+    rate = dynamic_lr if dynamic else 0.0
     start = time.perf_counter()
     with Interrupt() as interrupt:
-        loss = Evaluator(checkpoint.network(), symbols, dynamic_lr if dynamic else 0.0).loss(
-            lambda _: not interrupt.asked
-        )
-    if loss is None:
+        if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):
+            reading, what = Reading(vocabulary.level, encoding, errors, form=checkpoint.form), str(text)
+            known = KnownSymbols(text, reading, vocabulary, unknown, chars + 1 if chars else None)
+            network = checkpoint.network()
+            loss, count = loss_of_blocks(network, known.blocks(), rate, lambda _: not interrupt.asked)
+            read_bytes = known.bytes
+            say_skipped(known.skipped, what)
+        else:
+            data = _open(text, checkpoint, source if own else None)
+            symbols, what = data.split(split)[: chars + 1 if chars else None], f"{split} of {text}"
+            count = len(symbols)
+            _refuse_too_short(count, what)
+            loss = Evaluator(checkpoint.network(), symbols, rate).loss(lambda _: not interrupt.asked)
+            read_bytes = vocabulary.bytes_of(symbols[1:])
+    if interrupt.asked:
         raise InterruptError(interrupt.asked)
+    _refuse_too_short(count, what)
+    assert loss is not None
     if not math.isfinite(loss):
         raise TrainingError(f"expected a finite loss, got {loss}; try a lower --dynamic-lr than {dynamic_lr}")
     seconds = time.perf_counter() - start
     bits = loss / math.log(2)
-    chars = len(symbols) - 1
-    per_byte = bits * chars / vocabulary.bytes_of(symbols[1:])
+    per_byte = bits * (count - 1) / read_bytes
     perplexity = math.exp(loss) if loss < LARGEST_LOGARITHM else None
     if as_json:
         figures = {
@@ -106,9 +105,71 @@ def evaluate(
             "perplexity": perplexity,
             "bits_per_byte": per_byte,
         }
-        print_json({"text": what, "chars": chars} | figures | {"seconds": seconds})
+        print_json({"text": what, "chars": count - 1} | figures | {"seconds": seconds})
     else:
         show(
             f"{what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {perplexity or math.inf:.3f} per character, "
-            f"{per_byte:.4f} bits per byte; {chars:,} characters"
+            f"{per_byte:.4f} bits per byte; {count - 1:,} characters"
         )
+
+
+def _open(path: Path, checkpoint: Checkpoint, run: Path | None) -> Data:
+    """A DATA folder with the model's vocabulary; with `run`, whose own data it is, the very data of that run."""
+    from charrnn.text.data import open_data
+
+    data, vocabulary = open_data(path), checkpoint.vocabulary
+    if data.vocabulary != vocabulary:
+        raise CheckpointError(
+            f"expected data with the model's vocabulary ({len(vocabulary)} symbols), got {path} with another "
+            f"({len(data.vocabulary)}); try a text file instead, or the DATA folder of the model"
+        )
+    if run is not None and data.fingerprint != checkpoint.data:
+        raise CheckpointError(
+            f"expected the data that {run} was trained on, got {path}, prepared anew from another text or split, so "
+            "that training text may be in it; try naming the DATA folder or text file to read"
+        )
+    return data
+
+
+def _refuse_too_short(count: int, what: str) -> None:
+    if count < 2:
+        raise DataError(
+            f"expected at least 2 characters to read, got {count} that the model knows in {what}; try a longer text"
+        )
+
+
+class KnownSymbols:
+    """The symbols of a text file, block by block.
+
+    Args:
+        path: the file, or `-`.
+        reading: how it is read.
+        vocabulary: of the model.
+        unknown: what becomes of other characters, see `Vocabulary.encode`.
+        most: symbols that are read; None for all.
+
+    Attributes:
+        skipped: characters left out so far.
+        bytes: that all symbols but the first take.
+    """
+
+    def __init__(self, path: Path, reading: Reading, vocabulary: Vocabulary, unknown: str, most: int | None) -> None:
+        self.most = most
+        self.path, self.reading, self.vocabulary, self.unknown = path, reading, vocabulary, unknown
+        self.skipped = self.bytes = 0
+
+    def blocks(self) -> Iterator[Codes]:
+        """The text, (n,) symbols at a time."""
+        from charrnn.text.sources import read_file
+
+        read = kept = 0
+        for codes in read_file(self.path, self.reading):
+            symbols = self.vocabulary.encode(codes, str(self.path), self.unknown, read)
+            if self.most is not None:
+                symbols = symbols[: self.most - kept]
+            read, self.skipped = read + len(codes), self.skipped + len(codes) - len(symbols)
+            self.bytes += self.vocabulary.bytes_of(symbols if kept else symbols[1:])
+            kept += len(symbols)
+            yield symbols
+            if kept == self.most:
+                return

@@ -93,7 +93,7 @@ def chart(train: list[Line], evaluations: list[Line], lines: list[Line]) -> list
     points = [point for point in points if point[1] is not None]
     if len(points) < 2:
         return []
-    right, low, high = max(p[0] for p in points), min(p[1] for p in points), max(p[1] for p in points)
+    right, low, high = max(1, *(p[0] for p in points)), min(p[1] for p in points), max(p[1] for p in points)
     span = (high - low) or 1.0
     canvas = [[" "] * CHART_COLUMNS for _ in range(CHART_ROWS)]
     for x, loss, mark in points:

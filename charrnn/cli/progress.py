@@ -19,10 +19,11 @@ from charrnn.model.network import Network
 from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_count
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.text.data import Data
-from charrnn.training.checkpoint import Checkpoint, Progress
+from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.loop import Trainer
 from charrnn.training.optimiser import MOMENTS, MUON_SCRATCH
+from charrnn.training.progress import Progress
 
 PLAIN_SECONDS = 10.0  # between plain lines
 
@@ -39,15 +40,16 @@ def memory_of_run(model: ModelConfig, config: TrainConfig) -> int:
     return memory_needed(model, config.batch, config.chunk_steps, vectors)
 
 
-def refuse_too_large(model: ModelConfig, config: TrainConfig) -> None:
-    """Raise ConfigError when a run would take more memory than there is."""
+def refuse_too_large(model: ModelConfig, config: TrainConfig, resumed: bool = False) -> None:
+    """Raise ConfigError when a run would take more memory than there is; a run that is resumed keeps its sizes."""
     needed, there = memory_of_run(model, config), runtime.available_memory()
     if there is not None and needed > there:
-        smaller = max(1, config.batch // 2)
+        smaller = f"--hidden {max(1, model.hidden // 2)}"
+        if config.batch > 1:
+            smaller += f", or --batch {max(1, config.batch // 2)} --accumulate 2"
         raise ConfigError(
             f"expected a run that fits into {there / 2**30:.1f} GB of free memory, got one of about "
-            f"{needed / 2**30:.1f} GB; try --hidden {max(1, model.hidden // 2)}"
-            + (f", or --batch {smaller} --accumulate 2" if config.batch > 1 else "")
+            f"{needed / 2**30:.1f} GB; try {'to end other programs, or a larger machine' if resumed else smaller}"
         )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charrnn import runtime
 from charrnn.cli.options import (
     CheckpointOrRun,
     Json,
@@ -20,6 +21,11 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.terminal import readable_bytes
 from charrnn.errors import ConfigError, InterruptError
+
+if TYPE_CHECKING:
+    from charrnn.model.config import ModelConfig
+
+BLOCK = 1 << 16  # symbols that are shown at a time
 
 
 def sample(
@@ -57,56 +63,66 @@ def sample(
     codes = vocabulary.codes_of(checkpoint.form.apply(prompt))
     start = vocabulary.encode(codes, "the prompt", unknown)
     say_skipped(len(codes) - len(start), "the prompt")
+    live = count == 1 and not as_json
+    _refuse_too_large(checkpoint.model, count, 0 if live else length * count * vocabulary.dtype.itemsize)
     sampler = Sampler(checkpoint.network(), count, temperature, seed)
     # Lines that are independent begin after a line break, so a prompt does too.
     before = vocabulary.beginning if checkpoint.model.stateless or not len(start) else start[:0]
     sampler.feed(np.concatenate([before, start]))
-    pieces = []
-    shown = Writer(live=count == 1 and not as_json)
-    shown.write(vocabulary.decode(start))
+    kept = np.empty((count, 0 if live else length), vocabulary.dtype)
+    shown = Writer()
     with Interrupt() as interrupt:
-        while length > 0:
+        if live:
+            shown.write(vocabulary.decode(start))
+        for position in range(0, length, PIECE):
             if interrupt.asked:
                 raise InterruptError(interrupt.asked)
-            pieces.append(sampler.take(min(PIECE, length)))
-            length -= len(pieces[-1])
-            shown.write(vocabulary.decode(pieces[-1][:, 0]))
-    texts = [vocabulary.decode(np.concatenate([start, stream])) for stream in np.concatenate(pieces).T]
+            piece = sampler.take(min(PIECE, length - position))
+            if live:
+                shown.write(vocabulary.decode(piece[:, 0]))
+            else:
+                kept[:, position : position + PIECE] = piece.T
     if as_json:
-        print_json(
-            {"texts": [text.decode("utf-8", "replace") for text in texts], "seed": seed, "temperature": temperature}
-        )
-    elif count == 1:
-        shown.finish(texts[0])
+        texts = [vocabulary.decode(np.concatenate([start, stream])).decode("utf-8", "replace") for stream in kept]
+        print_json({"texts": texts, "seed": seed, "temperature": temperature})
+    elif live:
+        shown.finish()
     else:
-        for number, text in enumerate(texts, start=1):
-            shown.finish(f"--- {number} of {count} ---".encode(), whole=True)
-            shown.finish(text, whole=True)
+        for number, stream in enumerate(kept, start=1):
+            shown.write(f"--- {number} of {count} ---\n".encode())
+            shown.write(vocabulary.decode(start))
+            for position in range(0, length, BLOCK):
+                shown.write(vocabulary.decode(stream[position : position + BLOCK]))
+            shown.finish()
+
+
+def _refuse_too_large(model: ModelConfig, count: int, kept: int) -> None:
+    """Raise ConfigError when texts would take more memory than there is; `kept` are the bytes of their symbols."""
+    from charrnn.model.size import memory_needed
+    from charrnn.sampling.sampler import PIECE
+
+    needed, there = kept + memory_needed(model, count, PIECE, vectors=2), runtime.available_memory()
+    if there is not None and needed > there:
+        raise ConfigError(
+            f"expected texts that fit into {there / 2**30:.1f} GB of free memory, got some of about "
+            f"{needed / 2**30:.1f} GB; try a smaller --count, or --count 1 without --json, of which nothing is kept"
+        )
 
 
 class Writer:
-    """Writes text to standard output in whole characters; on a terminal, without what it would obey.
+    """Writes a text to standard output in whole characters; on a terminal, without what it would obey."""
 
-    Args:
-        live: whether pieces are shown as they come.
-    """
-
-    def __init__(self, live: bool) -> None:
-        self.live = live
+    def __init__(self) -> None:
+        self.ended = False  # whether what was shown ends with a line break
 
     def write(self, piece: bytes) -> None:
         """Show a piece."""
-        if self.live:
-            self._put(piece)
-            sys.stdout.buffer.flush()
+        sys.stdout.buffer.write(readable_bytes(piece) if sys.stdout.isatty() else piece)
+        sys.stdout.buffer.flush()
+        self.ended = piece.endswith(b"\n") if piece else self.ended
 
-    def _put(self, text: bytes) -> None:
-        sys.stdout.buffer.write(readable_bytes(text) if sys.stdout.isatty() else text)
-
-    def finish(self, text: bytes, whole: bool = False) -> None:
-        """End a text with a line break, showing it first if it was not shown piece by piece."""
-        if whole:
-            self._put(text)
-        if not text.endswith(b"\n"):
+    def finish(self) -> None:
+        """End a text with a line break."""
+        if not self.ended:
             sys.stdout.buffer.write(b"\n")
         sys.stdout.buffer.flush()

@@ -6,6 +6,7 @@ import json
 import math
 from contextlib import ExitStack
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -204,7 +205,7 @@ def train(
         raise ConfigError("expected --resume or --preset, got both; try --resume alone: the run keeps its settings")
     if resume and init_from is not None:
         raise ConfigError("expected --resume or --init-from, got both; try --resume alone to go on with the run")
-    from charrnn.cli.progress import Display, Previewer, summary
+    from charrnn.cli.progress import Display, Previewer, refuse_too_large, summary
     from charrnn.folders import locked
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
@@ -217,9 +218,8 @@ def train(
         if resume:
             if out.is_dir():
                 stack.enter_context(locked(out))
-            checkpoint = resume_run(
-                out, text, explicit(context, [*MODEL, *TRAINING]), explicit(context, ["name", "note"])
-            )
+            asked, remarks = explicit(context, [*MODEL, *TRAINING]), explicit(context, ["name", "note"])
+            checkpoint = resume_run(out, text, asked, remarks, partial(refuse_too_large, resumed=True))
             run, settle = out, None
             say(f"resuming {out} at step {checkpoint.progress.step:,}")
         else:

@@ -11,6 +11,7 @@ from charrnn.engine.rows import add_differences, add_rows
 from charrnn.engine.softmax import cross_entropy
 from charrnn.engine.table import lookup
 from charrnn.model.affine import ONE_GATE
+from charrnn.model.inputs import flat_symbols
 from charrnn.model.layer import LayerBuffers
 from charrnn.model.network import Network, State
 from charrnn.model.noise import Noise, Objective
@@ -39,7 +40,9 @@ class Chunk:
         noise: Noise | None = None,
         objective: Objective | None = None,
     ) -> None:
-        self.network, self.batch = network, batch
+        if batch < 1 or steps < 1:
+            raise ValueError(f"expected a chunk of at least one stream and one time step, got {batch} and {steps}")
+        self.network, self.batch, self.most_steps = network, batch, steps
         self.noise, self.objective = noise or NO_NOISE, objective or Objective()
         self.present, self.draw = self.noise, 0  # the noise of the present pass, and the number of its draw
         config, dtype, rows = network.config, network.dtype, batch * steps
@@ -106,11 +109,13 @@ class Chunk:
         Args:
             inputs: (t, B) symbols, t at most T.
             draw: the number of the noise's draw; None for none.
+        Raises:
+            ValueError: of other shape, or with numbers that are no symbols.
         """
         self.make_room()
         self.present, self.draw = (NO_NOISE, 0) if draw is None else (self.noise, draw)
+        self.symbols = flat_symbols(inputs, self.batch, self.most_steps, self.network.config.symbols)
         self.steps = self.advance = inputs.shape[0]
-        self.symbols = np.ascontiguousarray(inputs, np.int32).reshape(-1)
         self._prepare_layers(draw)
         for index, layer in enumerate(self.layers):
             self.input_forward(index, inputs.size)
@@ -124,10 +129,15 @@ class Chunk:
         Args:
             targets: (t, B) symbols, the ones that follow the inputs.
             past: so many of the first time steps do not count.
+        Raises:
+            ValueError: of other shape than the inputs, or with numbers that are no symbols.
         """
+        symbols = self.network.config.symbols
+        wanted = flat_symbols(targets, self.batch, self.steps, symbols)
+        if len(targets) != self.steps or not 0 <= past < self.steps:
+            raise ValueError(f"expected targets of {self.steps} time steps, got {len(targets)}, {past} of them past")
         self.past, first = past, past * self.batch
-        wanted = np.ascontiguousarray(targets, np.int32).reshape(-1)
-        count, symbols = wanted.size - first, self.network.config.symbols
+        count = wanted.size - first
         threads = numba.get_num_threads()
         cross_entropy(self.logits, wanted, self.losses, first, 1.0 / count, self.objective.smoothing, symbols, threads)
         return float(self.losses[first : wanted.size].sum(dtype=np.float64)) / count

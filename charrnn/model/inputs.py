@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numba
+import numpy as np
 from numpy.typing import DTypeLike
 
 from charrnn.engine.panels import Array, activations, pack, pack_transposed, rows_of, set_rows, unpack, zeros
@@ -14,6 +15,27 @@ from charrnn.engine.tile import W
 from charrnn.model.parameters import Parameters
 
 W_X = "layer0.W_x"
+
+
+def flat_symbols(given: Array, batch: int, most: int, symbols: int) -> Array:
+    """Symbols of some time steps as one vector, fit for the kernels, which look rows up by them unchecked.
+
+    Args:
+        given: (t, B) whole numbers.
+        batch: B.
+        most: t at most.
+        symbols: V.
+    Returns:
+        (t * B,) int32.
+    Raises:
+        ValueError: the shape is another, or a number is no symbol.
+    """
+    if given.ndim != 2 or given.shape[1] != batch or not 1 <= given.shape[0] <= most:
+        raise ValueError(f"expected symbols of 1 to {most} time steps of {batch} streams, got shape {given.shape}")
+    flat = np.ascontiguousarray(given, np.int32).reshape(-1)
+    if flat.view(np.uint32).max() >= symbols:  # negative numbers are large ones here
+        raise ValueError(f"expected symbols from 0 to {symbols - 1}, got {flat.min()} to {flat.max()}")
+    return flat
 
 
 class Input(Protocol):

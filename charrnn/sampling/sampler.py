@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from charrnn.engine.panels import activations
 from charrnn.engine.recurrence import threads_for_panels
 from charrnn.model.chunk import Chunk
+from charrnn.model.inputs import flat_symbols
 from charrnn.model.network import Network
 from charrnn.sampling.generate import generate
 
@@ -42,14 +43,25 @@ class Sampler:
         )
 
     def feed(self, symbols: NDArray[np.integer]) -> None:
-        """Read a text, (n,) symbols with n >= 1, into every stream; sampling goes on after it."""
+        """Read a text, (n,) symbols with n >= 1, into every stream; sampling goes on after it.
+
+        Raises:
+            ValueError: there is none, or numbers are no symbols.
+        """
+        symbols = flat_symbols(symbols[:, None], 1, len(symbols), self.network.config.symbols)
         for start in range(0, len(symbols) - 1, PIECE):
             part = symbols[start : min(start + PIECE, len(symbols) - 1)]
             self.chunk.forward(np.repeat(part[:, None], self.count, axis=1))
         self.last[:] = symbols[-1]
 
     def take(self, length: int) -> NDArray[np.int32]:
-        """The next `length` symbols of every stream: (length, B) int32, length at most PIECE."""
+        """The next `length` symbols of every stream: (length, B) int32.
+
+        Raises:
+            ValueError: the length is not from 1 to PIECE.
+        """
+        if not 1 <= length <= PIECE:
+            raise ValueError(f"expected a piece of 1 to {PIECE} symbols, got {length}")
         out = np.zeros((length, self.count), np.int32)
         self.chunk.make_room()
         for layer in self.chunk.layers:

@@ -12,19 +12,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import DataError
+from charrnn.json_files import FINITE, WHOLE, Each, Form, Maybe, Number, check, read_object
 from charrnn.text.reading import TextForm
 from charrnn.text.stored import StoredSymbols, blocks
-from charrnn.text.vocabulary import UNKNOWN, Vocabulary
+from charrnn.text.vocabulary import CODE_POINTS, UNKNOWN, Vocabulary
 
 FORMAT = "charrnn-data"
 FORMAT_VERSION = 2
 MARKER = "meta.json"
 SPLITS = ("train", "val", "test")
-META = {
-    **{"level": str, "symbols": int, "characters": int, "splits": dict, "inputs": list},
-    **{"options": dict, "left_out": dict, "repairs": dict, "report": dict},
+LARGEST_META, LARGEST_VOCABULARY = 1 << 26, 1 << 25  # bytes
+RANKED = [(Number(0, CODE_POINTS - 1, whole=True), WHOLE)]  # codes, and how often each occurs
+META: Form = {  # what is read from meta.json after it was written
+    "level": str,
+    "symbols": WHOLE,
+    "characters": Number(1, 2**63 - 1, whole=True),
+    "splits": dict.fromkeys(SPLITS, WHOLE),
+    "inputs": [{"name": str, "split": str, "bytes": WHOLE, "sha256": str}],
+    "options": {"normalize": str, "newlines": str, "lowercase": bool, "errors": str},
+    "left_out": {"symbols": WHOLE, "characters": WHOLE},
+    "repairs": {"places": WHOLE, "bytes": WHOLE, "byte_order_marks": WHOLE},
+    "report": {
+        **{"commonest": RANKED, "rarest": RANKED, "scripts": Each(WHOLE), "sample": WHOLE},
+        **{"entropy": [Maybe(FINITE)], "xz": Maybe(FINITE)},
+    },
 }
-REPORT = {"commonest", "rarest", "scripts", "sample", "entropy", "xz"}
+VOCABULARIES: dict[str, Form] = {  # vocab.json at each level
+    level: {"symbols": [form], "unknown": Maybe(str)}
+    for level, form in (("char", str), ("byte", Number(0, 255, whole=True)))
+}
 
 
 @dataclass(frozen=True)
@@ -77,17 +93,14 @@ def open_data(path: Path) -> Data:
     """
     try:
         meta = _parse_meta(path)
-        vocab = json.loads((path / "vocab.json").read_text())
-        codes = [ord(s) for s in vocab["symbols"]] if meta["level"] == "char" else vocab["symbols"]
-        vocabulary = Vocabulary(meta["level"], codes, vocab["unknown"] is not None)
-        splits = {name: StoredSymbols(path / f"{name}.npy") for name in SPLITS if meta["splits"][name]}
-        _check(meta, vocabulary, splits)
-    except DAMAGE as error:
+        vocabulary = _read_vocabulary(path, meta["level"])
+        if len(vocabulary) != meta["symbols"]:
+            raise ValueError(f"{meta['symbols']} symbols in meta.json, {len(vocabulary)} in vocab.json")
+        sizes = {name: meta["splits"][name] for name in SPLITS if meta["splits"][name]}
+        splits = {name: _open_split(path / f"{name}.npy", size, vocabulary) for name, size in sizes.items()}
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from None
     return Data(path, meta, vocabulary, splits)
-
-
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, EOFError, RecursionError)
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
@@ -102,7 +115,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     """
     try:
         return _parse_meta(path)
-    except DAMAGE as error:
+    except (OSError, ValueError) as error:
         raise _damaged(path, error) from None
 
 
@@ -111,22 +124,30 @@ def _parse_meta(path: Path) -> dict[str, Any]:
         what = "a folder without meta.json" if path.is_dir() else "a file" if path.exists() else "nothing there"
         command = f"{path} --out DATA" if path.is_file() else f"TEXT --out {path}"
         raise DataError(f"expected a folder made by charrnn prepare, got {path}: {what}; try charrnn prepare {command}")
-    meta: dict[str, Any] = json.loads((path / MARKER).read_text())
+    meta = read_object(path / MARKER, LARGEST_META)
     if meta.get("format") != FORMAT:
         raise DataError(f"expected {path / MARKER} of charrnn prepare, got another file; try prepare with --force")
+    check(meta.get("format_version"), WHOLE, "format_version")
     if meta["format_version"] != FORMAT_VERSION:
         newer = meta["format_version"] > FORMAT_VERSION
         raise DataError(
             f"expected data format {FORMAT_VERSION}, got {meta['format_version']} in {path}; "
             f"try {'a newer charrnn' if newer else 'charrnn prepare again, with --force'}"
         )
-    for name, kind in META.items():
-        if not isinstance(meta[name], kind):
-            raise ValueError(f"{name} in meta.json is no {kind.__name__}")
-    missing = REPORT - meta["report"].keys()
-    if missing or meta["characters"] < 1:
-        raise ValueError(f"meta.json has no {', '.join(missing) or 'characters'}")
+    check(meta, META, MARKER)
+    if meta["splits"].keys() != set(SPLITS) or meta["level"] not in VOCABULARIES:
+        raise ValueError(f"{MARKER} has an unknown split or level")
     return meta
+
+
+def _read_vocabulary(path: Path, level: str) -> Vocabulary:
+    content = read_object(path / "vocab.json", LARGEST_VOCABULARY)
+    check(content, VOCABULARIES[level], "vocab.json")
+    symbols = content["symbols"]
+    if level == "char" and any(len(symbol) != 1 for symbol in symbols):
+        raise ValueError("vocab.json holds symbols that are no single characters")
+    codes = [ord(symbol) for symbol in symbols] if level == "char" else symbols
+    return Vocabulary(level, codes, content["unknown"] is not None)
 
 
 def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
@@ -140,12 +161,12 @@ def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
     (folder / "vocab.json").write_text(json.dumps(content) + "\n")
 
 
-def _check(meta: dict[str, Any], vocabulary: Vocabulary, splits: dict[str, StoredSymbols]) -> None:
-    if len(vocabulary) != meta["symbols"]:
-        raise ValueError(f"{meta['symbols']} symbols in meta.json, {len(vocabulary)} in vocab.json")
-    for name, symbols in splits.items():
-        if symbols.dtype != vocabulary.dtype or symbols.shape != (meta["splits"][name],):
-            raise ValueError(f"{name}.npy does not hold {meta['splits'][name]} symbols of {vocabulary.dtype}")
-        largest = max(int(block.max()) for block in blocks(symbols))
-        if largest >= len(vocabulary):  # the engine looks rows of tables up by these numbers
-            raise ValueError(f"{name}.npy holds symbol {largest} of a vocabulary of {len(vocabulary)}")
+def _open_split(path: Path, size: int, vocabulary: Vocabulary) -> StoredSymbols:
+    """A split, once its file is what it should be: (size,) symbols of the vocabulary."""
+    symbols = StoredSymbols(path)
+    if symbols.dtype != vocabulary.dtype or symbols.shape != (size,):
+        raise ValueError(f"{path.name} does not hold {size} symbols of {vocabulary.dtype}")
+    largest = max(int(block.max()) for block in blocks(symbols))
+    if largest >= len(vocabulary):  # the engine looks rows of tables up by these numbers
+        raise ValueError(f"{path.name} holds symbol {largest} of a vocabulary of {len(vocabulary)}")
+    return symbols

@@ -13,8 +13,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from charrnn.errors import DataError, OutputError
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.vocabulary import Codes
@@ -188,15 +186,17 @@ def _spooled(path: Path, name: str, pipe: IO[bytes], stack: ExitStack, spool_in:
     return Source(path, name, spool)
 
 
-def read_file(path: Path, reading: Reading) -> Codes:
-    """All characters or bytes of one file, or of standard input for `-`.
+def read_file(path: Path, reading: Reading) -> Iterator[Codes]:
+    """The characters or bytes of one file, or of standard input for `-`, in pieces.
 
     Raises:
         DataError: it is missing, a folder, empty or undecodable.
     """
+    some = False
     with ExitStack() as stack:
         source = _one_source(path, str(path), stack, Path(tempfile.gettempdir()))
-        blocks = list(read_blocks(source.blocks(lambda _: None), source.name, reading, Repairs()))
-    if not blocks:
+        for codes in read_blocks(source.blocks(lambda _: None), source.name, reading, Repairs()):
+            some = True
+            yield codes
+    if not some:
         raise DataError(f"expected text, got the empty file {path}; try another file")
-    return np.concatenate(blocks)

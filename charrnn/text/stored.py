@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import weakref
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import DataError
+from charrnn.files import open_regular
+from charrnn.npy import read_header
 
 BLOCK = 1 << 20  # symbols
 
@@ -33,14 +34,13 @@ class StoredSymbols:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  (closed with the object)
+        opened: Any = open_regular(path)
+        self._file = opened.detach()  # without a buffer, which would hide changes
         weakref.finalize(self, self._file.close)
-        if np.lib.format.read_magic(self._file) != (1, 0):
-            raise ValueError(f"{path.name} is no .npy file of version 1.0")
-        self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._file)
-        self._offset = self._file.tell()
+        header = read_header(self._file)
+        self.shape, self.dtype, self._offset = header.shape, header.dtype, header.size
         there = os.fstat(self._file.fileno()).st_size - self._offset
-        if there != math.prod(self.shape) * self.dtype.itemsize:
+        if there != header.nbytes:
             raise ValueError(f"{path.name} holds {there} bytes, not {self.dtype} of shape {self.shape}")
 
     def __len__(self) -> int:

@@ -42,7 +42,11 @@ class Streams:
             position: in each stream.
             steps: from there on, seq_len unless given; fewer at the end of the text.
             past: at most `position`.
+        Raises:
+            ValueError: the position is not in the streams.
         """
+        if not 0 <= past <= position < self.steps:
+            raise ValueError(f"expected a time step from {past} to {self.steps - 1}, got {position}")
         end = min(position + (steps or self.seq_len), self.steps)
         starts = range(position - past, self.batch * self.steps, self.steps)
         pieces = [self._symbols[start : start + end + 1 - position + past] for start in starts]

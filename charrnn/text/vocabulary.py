@@ -105,7 +105,7 @@ class Vocabulary:
         """A code as a person reads it: 'é' (U+00E9), or byte 0xFF."""
         return describe(code) if self.level == "char" else f"byte 0x{code:02X}"
 
-    def encode(self, codes: Codes, where: str, unknown: str = "error") -> NDArray[np.unsignedinteger]:
+    def encode(self, codes: Codes, where: str, unknown: str = "error", start: int = 0) -> NDArray[np.unsignedinteger]:
         """Symbol numbers of code points or bytes.
 
         Args:
@@ -113,6 +113,7 @@ class Vocabulary:
             where: what the text is, for the message.
             unknown: what becomes of a code that is not in the vocabulary: "error", "skip" to leave it out, or
                 "replace" to take the unknown symbol.
+            start: where in the text they begin, for the message.
         Raises:
             DataError: there is such a code, and unknown is "error", or "replace" without an unknown symbol.
         """
@@ -124,12 +125,13 @@ class Vocabulary:
             elif unknown == "replace" and self.has_unknown:
                 symbols[gone] = self.numbers[UNKNOWN]
             else:
-                raise self._unknown(codes, int(np.argmax(gone)), where, unknown)
+                at = int(np.argmax(gone))
+                raise self._unknown(int(codes[at]), f"position {start + at} of {where}", unknown)
         numbers: NDArray[np.unsignedinteger] = symbols.astype(self.dtype)
         return numbers
 
-    def _unknown(self, codes: Codes, at: int, where: str, policy: str) -> DataError:
-        found = f"{self.describe(int(codes[at]))} at position {at} of {where}"
+    def _unknown(self, code: int, where: str, policy: str) -> DataError:
+        found = f"{self.describe(code)} at {where}"
         if policy == "replace" and self.level == "byte":
             return DataError(f"expected only bytes that the model knows, got {found}; try --unknown skip")
         if policy == "replace":

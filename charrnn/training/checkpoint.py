@@ -17,75 +17,30 @@ Arrays under plain names:
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from charrnn import runtime
 from charrnn.engine.panels import Array
 from charrnn.errors import CharRNNError, CheckpointError
 from charrnn.files import replacing
+from charrnn.json_files import build, parse
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network, State, layer_type, parameter_shapes
 from charrnn.model.parameters import Shapes
+from charrnn.npz import Archive, NotAnArchive
 from charrnn.text.reading import TextForm
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import CODE_POINTS, Vocabulary
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import MOMENTS
+from charrnn.training.progress import Progress
 
 FORMAT = "charrnn-checkpoint"
 FORMAT_VERSION = 2
 OLDER_DEFAULTS = {"reset_every": 0}  # what runs did that were begun before there was such a setting
-
-
-@dataclass
-class Progress:
-    """How far a run has come.
-
-    Args:
-        step: updates made.
-        epoch: whole epochs read.
-        position: time steps read of the present epoch.
-        chars: characters trained on.
-        seconds: time spent on training alone.
-        elapsed: seconds since the command that began the run, with all that belongs to it but compilation.
-        overhead: of them, before the first step.
-        evaluation_seconds: spent on evaluations.
-        evaluation_chars: predicted in each evaluation, of the beginning of the validation text; 0 for all of it.
-        best_loss, best_step: lowest validation loss in nats per character, and when; None before there is one.
-        evaluations_since_best: evaluations since then.
-        lr_scale: what plateaus and rollbacks have made of the learning rate.
-        loss_mean, loss_variance: running, of the training loss; None at the beginning.
-        best_loss_mean: the running mean when the validation loss was lowest.
-        skipped: updates skipped in a row.
-        rollbacks: soon after one another, since the loss was last at its best.
-        rolled_back_from: the step at which the last of them came.
-        evaluated_step: of the last evaluation that was not interrupted.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    position: int = 0
-    chars: int = 0
-    seconds: float = 0.0
-    elapsed: float = 0.0
-    overhead: float = 0.0
-    evaluation_seconds: float = 0.0
-    evaluation_chars: int = 0
-    best_loss: float | None = None
-    best_step: int | None = None
-    evaluations_since_best: int = 0
-    lr_scale: float = 1.0
-    loss_mean: float | None = None
-    loss_variance: float = 0.0
-    best_loss_mean: float | None = None
-    skipped: int = 0
-    rollbacks: int = 0
-    rolled_back_from: int = 0
-    evaluated_step: int = 0
 
 
 @dataclass
@@ -140,46 +95,30 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; nothing in the file is ever executed.
+    """Read a checkpoint; nothing in the file is ever executed, and only what belongs to one is read.
 
     Args:
         path: the `.npz`.
     Raises:
-        CheckpointError: it is missing, truncated, damaged, foreign, or of a newer format.
+        CheckpointError: it is missing, truncated, damaged, foreign, of a newer format, or larger than the free memory.
     """
     if not path.is_file():
         raise CheckpointError(
             f"expected a checkpoint, got {path}, which is no file; try the path of a .npz or a RUN folder"
         )
     try:
-        if path.read_bytes()[:2] not in (b"PK", b""):
-            raise _foreign(path)
-        with np.load(path, allow_pickle=False) as file:
-            return _read(dict(file.items()), path)
+        with Archive(path) as archive:
+            _check_format(archive, path)
+            return _read(archive, path)
     except CheckpointError:
         raise
-    except DAMAGE as error:
+    except NotAnArchive:
+        raise _foreign(path) from None
+    except (OSError, ValueError, CharRNNError) as error:
         raise CheckpointError(
             f"expected a whole checkpoint, got {path}, truncated or damaged ({_short(error)}); "
             "try another checkpoint of the run"
         ) from None
-
-
-# What NumPy, zipfile, json and our own checks raise on content that is not what it should be.
-DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    CharRNNError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def _foreign(path: Path) -> CheckpointError:
@@ -187,50 +126,95 @@ def _foreign(path: Path) -> CheckpointError:
 
 
 def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def _read(arrays: dict[str, Array], path: Path) -> Checkpoint:
-    if str(arrays.get("format")) != FORMAT:
+def _check_format(archive: Archive, path: Path) -> None:
+    try:
+        name = archive.text("format")
+    except ValueError:
+        name = ""
+    if name != FORMAT:
         raise _foreign(path)
-    if (found := int(arrays["format_version"])) != FORMAT_VERSION:
+    if (found := archive.number("format_version", "iu")) != FORMAT_VERSION:
         raise CheckpointError(
             f"expected checkpoint format {FORMAT_VERSION}, got {found} in {path}; "
             f"try {'a newer' if found > FORMAT_VERSION else 'an older'} charrnn"
         )
-    model = ModelConfig(**json.loads(str(arrays["model"])))
-    vocabulary = Vocabulary(str(arrays["level"]), arrays["vocabulary"].tolist(), bool(arrays["unknown"]))
-    if len(vocabulary) != model.symbols:
-        raise ValueError(f"{model.symbols} symbols in the model, {len(vocabulary)} in the vocabulary")
-    if not np.array_equal(vocabulary.codes, arrays["vocabulary"]):
-        raise ValueError("vocabulary out of order")
-    training = TrainConfig(**OLDER_DEFAULTS | json.loads(str(arrays["training"])))
-    progress = json.loads(str(arrays["progress"]))
+
+
+def _read(archive: Archive, path: Path) -> Checkpoint:
+    model = build(ModelConfig, parse(archive.text("model")))
+    training = build(TrainConfig, OLDER_DEFAULTS | _object(archive, "training"))
+    values = _object(archive, "progress")
+    progress = build(Progress, {"evaluated_step": values.get("step", 0)} | values)
+    progress.check()
     shapes = parameter_shapes(model)
+    folders = {"parameters": shapes} | {f"optimiser/{name}": shapes for name in MOMENTS[training.optimiser]}
+    if training.ema:
+        folders["average"] = shapes
     state_shape = (model.layers, training.batch * training.accumulate, model.hidden)
+    folders["state"] = dict.fromkeys(layer_type(model).states, state_shape)
+    _check_sizes(archive, folders, path)
+    arrays = {folder: {name: _floats(archive, f"{folder}/{name}") for name in folders[folder]} for folder in folders}
     return Checkpoint(
         model,
         training,
-        Progress(**{"evaluated_step": progress["step"]} | progress),
-        vocabulary,
-        str(arrays["data"]),
-        _under("parameters", arrays, shapes),
-        {name: _under(f"optimiser/{name}", arrays, shapes) for name in MOMENTS[training.optimiser]},
-        _under("state", arrays, dict.fromkeys(layer_type(model).states, state_shape)),
-        TextForm(**json.loads(str(arrays["form"]))),
-        _under("average", arrays, shapes) if training.ema else {},
+        progress,
+        _vocabulary(archive, model.symbols),
+        archive.text("data"),
+        arrays["parameters"],
+        {name: arrays[f"optimiser/{name}"] for name in MOMENTS[training.optimiser]},
+        arrays["state"],
+        build(TextForm, parse(archive.text("form"))),
+        arrays.get("average", {}),
     )
 
 
-def _under(folder: str, arrays: dict[str, Array], shapes: Shapes) -> dict[str, Array]:
-    """The arrays of these names below `folder`, each of its shape, of finite numbers."""
-    found = {name: arrays[f"{folder}/{name}"] for name in shapes}
-    for name, array in found.items():
-        if array.shape != shapes[name] or array.dtype.kind != "f":
-            raise ValueError(f"{folder}/{name} is {array.dtype} of shape {array.shape}, not floats {shapes[name]}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{folder}/{name} holds numbers that are not finite")
-    return found
+def _object(archive: Archive, name: str) -> dict[str, Any]:
+    values = parse(archive.text(name))
+    if not isinstance(values, dict):
+        raise ValueError(f"{name} is no object")
+    return values
+
+
+def _check_sizes(archive: Archive, folders: dict[str, Shapes], path: Path) -> None:
+    """Compare what the arrays declare with what they should be, and with the free memory."""
+    total = 0
+    for folder, shapes in folders.items():
+        for name, shape in shapes.items():
+            header = archive.header(f"{folder}/{name}")
+            if header.shape != shape or header.dtype.kind != "f":
+                raise ValueError(f"{folder}/{name} is {header.dtype} of shape {header.shape}, not floats {shape}")
+            total += header.nbytes
+    there = runtime.available_memory()
+    if there is not None and total > there:
+        raise CheckpointError(
+            f"expected a checkpoint that fits into {there / 2**30:.1f} GB of free memory, got {path} of "
+            f"{total / 2**30:.1f} GB; try it on a larger machine"
+        )
+
+
+def _floats(archive: Archive, name: str) -> Array:
+    """An array as float32, of finite numbers."""
+    with np.errstate(over="ignore"):
+        array = archive.array(name).astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds numbers that are not finite")
+    return array
+
+
+def _vocabulary(archive: Archive, symbols: int) -> Vocabulary:
+    header = archive.header("vocabulary")
+    if header.dtype.kind not in "iu" or header.shape != (symbols,):
+        raise ValueError(f"vocabulary is {header.dtype} of shape {header.shape}, not {symbols} symbols of the model")
+    codes = archive.array("vocabulary")
+    if codes.min() < 0 or codes.max() >= CODE_POINTS:
+        raise ValueError("vocabulary holds numbers that are no code points")
+    vocabulary = Vocabulary(archive.text("level"), codes.tolist(), archive.number("unknown", "b"))
+    if not np.array_equal(vocabulary.codes, codes):
+        raise ValueError("vocabulary out of order")
+    return vocabulary
 
 
 def find_checkpoint(path: Path) -> Path:

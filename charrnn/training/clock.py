@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from charrnn.training.checkpoint import Progress
+from charrnn.training.progress import Progress
 
 EVALUATION_SHARE = 0.05  # of the time of a run with --minutes, for the last evaluation and for all others
 LEAST_SHARE = 0.5  # of --minutes that is left for training, however long it takes to begin and to evaluate

@@ -123,8 +123,9 @@ class TrainConfig:
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise ConfigError(f"expected --{_flag(name)} of 0 or more, got {value}; try leaving it out")
-        if self.seed >= 2**63:
-            raise ConfigError(f"expected --seed below 2^63, got {self.seed}; try a smaller one")
+        for name, limit in LIMITS.items():
+            if (value := getattr(self, name)) >= 2**limit:
+                raise ConfigError(f"expected --{_flag(name)} below 2^{limit}, got {value}; try a smaller one")
         for name in ("lr", "matrix_lr", "epsilon", "decay_every"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"expected --{_flag(name)} above 0, got {getattr(self, name)}; try leaving it out")
@@ -171,6 +172,10 @@ NOT_NEGATIVE = (
     *("reset_every", "clip_norm", "clip_value", "warmup", "weight_decay", "epochs", "steps", "minutes"),
     *("activation_penalty", "temporal_penalty", "patience", "eval_every", "log_every", "keep", "preview", "seed"),
 )
+LIMITS = {  # of whole numbers, as powers of 2
+    **dict.fromkeys(("seed", "steps", "reset_every", "patience", "eval_every", "keep", "plateau"), 63),
+    **{"batch": 31, "seq_len": 31, "accumulate": 31, "preview": 20},
+}
 SHARES = (
     *("momentum", "beta1", "beta2", "decay", "ema", "label_smoothing"),
     *("dropout", "dropout_input", "dropout_output", "weight_drop"),
@@ -184,7 +189,7 @@ def parse_bptt(text: str) -> tuple[int, int]:
         ConfigError: it is not of this form, with 1 <= K1 <= K2.
     """
     parts = text.split(":")
-    if len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts):
+    if len(parts) == 2 and all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
         moved, back = map(int, parts)
         if 1 <= moved <= back:
             return moved, back

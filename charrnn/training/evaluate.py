@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import numpy as np
+
+from charrnn.engine.panels import Array
 from charrnn.model.chunk import Chunk
 from charrnn.model.network import Network
 from charrnn.text.stored import Symbols
@@ -17,23 +20,66 @@ MEASUREMENTS = 3  # of the speed
 DYNAMIC_STEPS = 32  # characters between updates of dynamic evaluation
 
 
+class PieceReader:
+    """Reads a text piece by piece and sums up its cross-entropy; every character but the first is predicted and counts.
+
+    Args:
+        network: packed.
+        dynamic: learning rate of dynamic evaluation, 0 for none: after each piece of the text was read and counted, the
+            network learns from it by one step of gradient descent (Mikolov et al. 2010; Krause et al. 2018,
+            "Dynamic Evaluation of Neural Sequence Models"). Its parameters are then changed.
+
+    Attributes:
+        steps: characters of a piece; only the last one may have fewer.
+        nats, chars: the sum so far, and of how many characters.
+    """
+
+    def __init__(self, network: Network, dynamic: float = 0.0) -> None:
+        self.network, self.dynamic = network, dynamic
+        self.steps = DYNAMIC_STEPS if dynamic else STEPS
+        self.chunk = Chunk(network, 1, self.steps)
+        descent = TrainConfig(optimiser="sgd", momentum=0.0, clip_norm=1.0)
+        self.optimiser = Optimiser(descent, network.parameters) if dynamic else None
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a text, from a state of zeros."""
+        self.chunk.reset_state()
+        self.nats, self.chars = 0.0, 0
+
+    def read(self, inputs: Array, targets: Array) -> None:
+        """Count a piece: (t, 1) symbols, and those that follow them."""
+        self.chunk.forward(inputs)
+        self.nats += self.chunk.loss(targets) * targets.size
+        self.chars += targets.size
+        self._learn()
+
+    def _learn(self) -> None:
+        """One step on the piece just read, if evaluation is dynamic."""
+        if self.optimiser is not None:
+            self.chunk.backward()
+            gradients = self.network.gradients
+            self.optimiser.update(self.network.parameters, gradients, self.optimiser.norm(gradients), self.dynamic)
+            self.network.pack()
+
+    def loss(self) -> float:
+        """Mean cross-entropy so far in nats per character."""
+        return self.nats / self.chars
+
+
 class Evaluator:
-    """Measures the loss of a network on one text; every character but the first is predicted and counts.
+    """Measures the loss of a network on one text; see `PieceReader`.
 
     Args:
         network: packed.
         symbols: (n,) the text, n >= 2.
-        dynamic: learning rate of dynamic evaluation, 0 for none: after each piece of the text was read and counted, the
-            network learns from it by one step of gradient descent (Mikolov et al. 2010; Krause et al. 2018,
-            "Dynamic Evaluation of Neural Sequence Models"). Its parameters are then changed.
+        dynamic: learning rate of dynamic evaluation.
     """
 
     def __init__(self, network: Network, symbols: Symbols, dynamic: float = 0.0) -> None:
-        self.network, self.symbols, self.dynamic = network, symbols, dynamic
-        self.streams = Streams(symbols, 1, min(DYNAMIC_STEPS if dynamic else STEPS, len(symbols) - 1))
-        self.chunk = Chunk(network, 1, self.streams.seq_len)
-        descent = TrainConfig(optimiser="sgd", momentum=0.0, clip_norm=1.0)
-        self.optimiser = Optimiser(descent, network.parameters) if dynamic else None
+        self.reader, self.symbols = PieceReader(network, dynamic), symbols
+        self.chunk = self.reader.chunk
+        self.streams = Streams(symbols, 1, min(self.reader.steps, len(symbols) - 1))
 
     def seconds_per_char(self) -> float:
         """How long it takes to predict one character: the best of some measurements on the first piece of the text."""
@@ -46,14 +92,6 @@ class Evaluator:
             times.append(time.perf_counter() - start)
         return min(times) / targets.size
 
-    def _learn(self) -> None:
-        """One step on the piece just read, if evaluation is dynamic."""
-        if self.optimiser is not None:
-            self.chunk.backward()
-            gradients = self.network.gradients
-            self.optimiser.update(self.network.parameters, gradients, self.optimiser.norm(gradients), self.dynamic)
-            self.network.pack()
-
     def loss(self, progress: Callable[[int], bool] | None = None) -> float | None:
         """Mean cross-entropy in nats per character.
 
@@ -62,13 +100,36 @@ class Evaluator:
         Returns:
             The loss, or None when given up.
         """
-        self.chunk.reset_state()
-        total = 0.0
+        self.reader.begin()
         for position in range(0, self.streams.steps, self.streams.seq_len):
-            inputs, targets = self.streams.chunk(position)
-            self.chunk.forward(inputs)
-            total += self.chunk.loss(targets) * targets.size
-            self._learn()
-            if progress is not None and not progress(position + targets.size):
+            self.reader.read(*self.streams.chunk(position))
+            if progress is not None and not progress(self.reader.chars):
                 return None
-        return total / self.streams.steps
+        return self.reader.loss()
+
+
+def loss_of_blocks(
+    network: Network, blocks: Iterable[Array], dynamic: float = 0.0, progress: Callable[[int], bool] = lambda _: True
+) -> tuple[float | None, int]:
+    """The loss of a text that comes in blocks of any size, bit for bit that of `Evaluator`, without keeping the text.
+
+    Args:
+        network: packed.
+        blocks: (n,) symbols each.
+        dynamic: learning rate of dynamic evaluation.
+        progress: as for `Evaluator.loss`.
+    Returns:
+        Mean cross-entropy in nats per character, None when given up or without a character to predict; and how many
+        characters came.
+    """
+    reader, held = PieceReader(network, dynamic), np.zeros(0, np.int32)
+    for block in blocks:
+        held = np.concatenate([held, block.astype(np.int32)])
+        while len(held) > reader.steps:
+            reader.read(held[: reader.steps, None], held[1 : reader.steps + 1, None])
+            held = held[reader.steps :]
+            if not progress(reader.chars):
+                return None, reader.chars
+    if len(held) > 1:
+        reader.read(held[:-1, None], held[1:, None])
+    return (reader.loss() if reader.chars else None), reader.chars + bool(len(held))

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from charrnn.training.checkpoint import Progress
+    from charrnn.training.progress import Progress
 
 MEMORY = 0.99  # of the running mean and variance of the loss
 PATIENCE = 3  # updates skipped in a row before something is done

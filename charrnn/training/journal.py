@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from charrnn.errors import DataError, OutputError
-from charrnn.files import replacing
+from charrnn.files import open_regular, reason, replacing
+from charrnn.json_files import WHOLE, Form, Maybe, Number, check, parse
+
+LONGEST_LINE = 1 << 24  # bytes
+NUMBER = Number(-1e100, 1e100)
+FORMS: dict[str, Form] = {  # of lines that are shown; others need a step at most
+    "train": dict.fromkeys(("step", "chars"), WHOLE) | dict.fromkeys(("epoch", "seconds", "loss", "bpc", "lr"), NUMBER),
+    "eval": {"step": WHOLE, "loss": Maybe(NUMBER), "bpc": Maybe(NUMBER)},
+    "event": {"name": str},
+}
+OPTIONAL: dict[str, Form] = {"step": WHOLE, "preview": str}
 
 
 class Journal:
@@ -22,12 +33,13 @@ class Journal:
         self.path = path
         try:
             if path.exists():
-                kept = [line for line in _complete_lines(path) if line.get("step", 0) <= last_step]
                 with replacing(path) as file:
-                    file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+                    for line in _complete_lines(path):
+                        if line.get("step", 0) <= last_step:
+                            file.write((json.dumps(line) + "\n").encode())
             self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
-            raise OutputError(f"expected to write {path}, got: {error.strerror}; try another folder") from None
+            raise OutputError(f"expected to write {path}, got: {reason(error)}; try another folder") from None
 
     def write(self, kind: str, **values: Any) -> None:
         """One line: its kind, then the values in the order given; floats to 6 digits."""
@@ -43,17 +55,17 @@ class Journal:
         self._file.close()
 
 
-def _complete_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in the file's complete lines."""
-    lines = []
-    for text in path.read_bytes().splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue  # a line that was cut off when its process was killed
-        if isinstance(line, dict) and "kind" in line:
-            lines.append(line)
-    return lines
+def _complete_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects in the file's lines; one that was cut off when its process was killed, or is damaged, is left out."""
+    with open_regular(path) as file:
+        while text := file.readline(LONGEST_LINE):
+            try:
+                line = parse(text)
+                check(line, {"kind": str}, "line")
+                check(line, FORMS.get(line["kind"], {}) | {k: v for k, v in OPTIONAL.items() if k in line}, "line")
+            except ValueError:
+                continue
+            yield line
 
 
 def read_journal(run: Path) -> list[dict[str, Any]]:
@@ -64,10 +76,10 @@ def read_journal(run: Path) -> list[dict[str, Any]]:
     """
     path = run / "log.jsonl"
     try:
-        lines = _complete_lines(path)
+        lines = list(_complete_lines(path))
     except OSError as error:
         raise DataError(
-            f"expected a RUN folder with a log.jsonl, got {run}: {error.strerror}; try the --out of charrnn train"
+            f"expected a RUN folder with a log.jsonl, got {run}: {reason(error)}; try the --out of charrnn train"
         ) from None
     if not lines:
         raise DataError(f"expected lines in {path}, got none; try again when the run has begun")

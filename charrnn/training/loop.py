@@ -14,18 +14,20 @@ import numpy as np
 
 from charrnn import runtime
 from charrnn.errors import DataError, TrainingError
+from charrnn.folders import OLDER_CHECKPOINT
 from charrnn.interrupt import Interrupt
 from charrnn.model.network import Network
 from charrnn.model.parameters import Parameters
 from charrnn.text.data import Data
 from charrnn.training.average import Average
-from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
+from charrnn.training.checkpoint import Checkpoint, load_checkpoint
 from charrnn.training.clock import Clock
 from charrnn.training.evaluate import Evaluator
 from charrnn.training.guard import Verdict, diverged, judge
 from charrnn.training.journal import Journal
 from charrnn.training.learner import Learner
 from charrnn.training.optimiser import Optimiser
+from charrnn.training.progress import Progress
 from charrnn.training.schedule import learning_rate, share_done
 
 LOG_SECONDS = 0.5  # between lines of the journal
@@ -456,7 +458,8 @@ class Trainer:
 
     def _older(self) -> list[tuple[int, Path]]:
         """The checkpoints of earlier evaluations, each after its step."""
-        return sorted((int(path.stem.removeprefix("step-")), path) for path in self.path.glob("step-*.npz"))
+        paths = [path for path in self.path.glob("step-*.npz") if OLDER_CHECKPOINT.fullmatch(path.name)]
+        return sorted((int(path.stem.removeprefix("step-")), path) for path in paths if path.is_file())
 
     def _broken(self) -> bool:
         """Whether there are numbers in the model or the optimiser that are not finite."""

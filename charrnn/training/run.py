@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,19 +18,22 @@ from charrnn import __version__, runtime
 from charrnn.errors import CheckpointError, ConfigError, DataError
 from charrnn.files import clear_half_written, replacing
 from charrnn.folders import NewFolder, building_folder
+from charrnn.json_files import check, read_object
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import Initialiser
 from charrnn.model.network import Network
 from charrnn.text.data import Data
-from charrnn.training.checkpoint import Checkpoint, Progress, load_checkpoint
+from charrnn.training.checkpoint import Checkpoint, load_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.finetune import CarriedOver, carry_over
 from charrnn.training.learner import streams_of
 from charrnn.training.optimiser import Optimiser
+from charrnn.training.progress import Progress
 
 FORMAT, FORMAT_VERSION = "charrnn-run", 1
 MARKER = "config.json"
+LARGEST_CONFIG = 1 << 20  # bytes
 # What may change when a run goes on.
 RESUMABLE = {"epochs", "steps", "minutes", "patience", "eval_every", "log_every", "keep", "preview"}
 
@@ -116,7 +120,13 @@ def new_run(
         yield folder
 
 
-def resume_run(path: Path, data: Data, asked: dict[str, Any], remarks: dict[str, str] | None = None) -> Checkpoint:
+def resume_run(
+    path: Path,
+    data: Data,
+    asked: dict[str, Any],
+    remarks: dict[str, str] | None = None,
+    refuse: Callable[[ModelConfig, TrainConfig], None] = lambda *_: None,
+) -> Checkpoint:
     """The last checkpoint of a run, ready to go on; the folder is locked by the caller.
 
     Args:
@@ -124,6 +134,7 @@ def resume_run(path: Path, data: Data, asked: dict[str, Any], remarks: dict[str,
         data: the training data, which must be the run's own.
         asked: settings that the user gave; those of RESUMABLE replace the run's, others must agree with it.
         remarks: a new name and note, see `origin`.
+        refuse: raises an error if the run cannot go on here; called before anything is written.
     Raises:
         CheckpointError: it is no RUN folder, or the data is another.
         ConfigError: a setting differs that cannot change.
@@ -141,12 +152,14 @@ def resume_run(path: Path, data: Data, asked: dict[str, Any], remarks: dict[str,
             f"expected the data that {path} was trained on, got {data.path}, another text or split; "
             "try the DATA folder that the run began with, or a new --out"
         )
+    _check_progress(checkpoint, data, path)
     settings = checkpoint.model.as_dict() | checkpoint.training.as_dict()
     refuse_changes(settings, {n: v for n, v in asked.items() if n not in RESUMABLE}, f"{path} has it")
     changes = {name: value for name, value in asked.items() if name in RESUMABLE}
     if changes.keys() & {"epochs", "steps", "minutes"}:
         changes = {"epochs": 0.0, "steps": 0, "minutes": 0.0} | changes
     checkpoint.training = replace(checkpoint.training, **changes)
+    refuse(checkpoint.model, checkpoint.training)
     clear_half_written(path)
     began = _origin_of(path) | (remarks or {})
     with replacing(path / MARKER) as file:
@@ -161,6 +174,18 @@ def _origin_of(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     return began if isinstance(began, dict) else {}
+
+
+def _check_progress(checkpoint: Checkpoint, data: Data, path: Path) -> None:
+    """Raise CheckpointError unless the run can have come so far in this text."""
+    streams = streams_of(data.split("train"), checkpoint.training)
+    try:
+        checkpoint.progress.check_within(streams.steps, streams.batch)
+    except ValueError as error:
+        raise CheckpointError(
+            f"expected a whole checkpoint, got {path / 'last.npz'}, damaged ({error}); try a new --out, with "
+            f"--init-from {path}"
+        ) from None
 
 
 def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str) -> None:
@@ -179,8 +204,11 @@ def data_of_run(path: Path) -> Path:
     """The DATA folder that a run, or the run of a checkpoint, was trained on, as its config.json names it."""
     folder = path if path.is_dir() else path.parent
     try:
-        return Path(json.loads((folder / MARKER).read_text())["data"]["path"])
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_object(folder / MARKER, LARGEST_CONFIG)
+        check(content, {"data": {"path": str}}, MARKER)
+        os.fsencode(content["data"]["path"])  # fails for what no path can hold
+        return Path(content["data"]["path"])
+    except (OSError, ValueError):
         raise CheckpointError(
             f"expected a RUN folder, or a checkpoint in it, which knows its data, got {path}; try naming DATA or a file"
         ) from None

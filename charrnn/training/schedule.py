@@ -6,6 +6,8 @@ import math
 
 from charrnn.training.config import TrainConfig
 
+MOST_DECAYS = 1e15  # of "step": a rate that has long been 0
+
 
 def share_done(config: TrainConfig, step: float, epochs: float, time: float) -> float:
     """How much of a run is done, from 0 to 1, by the stopping rule that is nearest.
@@ -45,5 +47,5 @@ def _shape(config: TrainConfig, done: float, step: int) -> float:
     if config.schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * rest))
     if config.schedule == "step":
-        return config.decay ** int((step if config.decay_every >= 1 else done) / config.decay_every)
+        return config.decay ** int(min((step if config.decay_every >= 1 else done) / config.decay_every, MOST_DECAYS))
     return 1.0

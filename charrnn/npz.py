@@ -1,0 +1,114 @@
+"""An .npz, member by member: what it declares is looked at before anything of it is read."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from charrnn.files import open_regular
+from charrnn.npy import Header, read_header, read_numbers
+
+MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+LONGEST_TEXT = 1 << 20  # bytes, four to a character
+
+# What zipfile raises on content that is not what it should be.
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, IndexError),
+    *(NotImplementedError, RuntimeError, OverflowError, MemoryError),
+)
+
+
+class NotAnArchive(ValueError):  # noqa: N818  (it says what the file is)
+    """The file does not begin as an .npz does."""
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Turns what zipfile raises on a damaged archive into a ValueError."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise ValueError(str(error) or type(error).__name__) from None
+
+
+class Archive:
+    """An .npz that is open for reading; nothing of it is taken into memory unless asked for.
+
+    Args:
+        path: the file.
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+        NotAnArchive: it is something else.
+        ValueError: it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with ExitStack() as stack:
+            file = stack.enter_context(open_regular(path))
+            start = file.read(len(MAGIC[0]))
+            if start and start not in MAGIC:
+                raise NotAnArchive(f"{path} is no .npz")
+            with _whole():
+                self._zip = stack.enter_context(zipfile.ZipFile(file))
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[tuple[Any, Header]]:
+        """A member and its header, whose size agrees with that of the member."""
+        with _whole():
+            if f"{name}.npy" not in self._zip.NameToInfo:
+                raise ValueError(f"{name} is missing")
+            info = self._zip.getinfo(f"{name}.npy")
+            if info.compress_type not in METHODS:
+                raise ValueError(f"{name} is compressed in an unknown way")
+            with self._zip.open(info) as member:
+                header = read_header(member)
+                if header.size + header.nbytes != info.file_size:
+                    raise ValueError(f"{name} has {info.file_size:,} bytes, not those of its array")
+                yield member, header
+
+    def header(self, name: str) -> Header:
+        """What a member declares."""
+        with self._open(name) as (_, header):
+            return header
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A member as an array; look at its header before."""
+        with self._open(name) as (member, header):
+            array = read_numbers(member, header)
+            member.read(1)  # nothing is left, and so the member's checksum is compared
+            return array
+
+    def text(self, name: str) -> str:
+        """A member that is one string.
+
+        Raises:
+            ValueError: it is something else, or too long.
+        """
+        header = self.header(name)
+        if header.dtype.kind != "U" or header.shape != () or header.nbytes > LONGEST_TEXT:
+            raise ValueError(f"{name} is no short text")
+        codes = self.array(name).reshape(1).view(header.dtype.byteorder.replace("|", "=") + "u4")
+        return codes.astype("<u4").tobytes().decode("utf-32-le").rstrip("\0")
+
+    def number(self, name: str, kinds: str) -> Any:
+        """A member that is one number of one of these kinds, as in NumPy's `dtype.kind`."""
+        header = self.header(name)
+        if header.dtype.kind not in kinds or header.shape != ():
+            raise ValueError(f"{name} is no single number")
+        return self.array(name).item()

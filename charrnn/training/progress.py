@@ -1,0 +1,83 @@
+"""How far a run has come, as its checkpoints have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LONGEST = 1e12  # seconds of a run
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Args:
+        step: updates made.
+        epoch: whole epochs read.
+        position: time steps read of the present epoch.
+        chars: characters trained on.
+        seconds: time spent on training alone.
+        elapsed: seconds since the command that began the run, with all that belongs to it but compilation.
+        overhead: of them, before the first step.
+        evaluation_seconds: spent on evaluations.
+        evaluation_chars: predicted in each evaluation, of the beginning of the validation text; 0 for all of it.
+        best_loss, best_step: lowest validation loss in nats per character, and when; None before there is one.
+        evaluations_since_best: evaluations since then.
+        lr_scale: what plateaus and rollbacks have made of the learning rate.
+        loss_mean, loss_variance: running, of the training loss; None at the beginning.
+        best_loss_mean: the running mean when the validation loss was lowest.
+        skipped: updates skipped in a row.
+        rollbacks: soon after one another, since the loss was last at its best.
+        rolled_back_from: the step at which the last of them came.
+        evaluated_step: of the last evaluation that was not interrupted.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    chars: int = 0
+    seconds: float = 0.0
+    elapsed: float = 0.0
+    overhead: float = 0.0
+    evaluation_seconds: float = 0.0
+    evaluation_chars: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    evaluations_since_best: int = 0
+    lr_scale: float = 1.0
+    loss_mean: float | None = None
+    loss_variance: float = 0.0
+    best_loss_mean: float | None = None
+    skipped: int = 0
+    rollbacks: int = 0
+    rolled_back_from: int = 0
+    evaluated_step: int = 0
+
+    def check(self) -> None:
+        """Raise ValueError unless the numbers can be those of one run."""
+        for name, value in vars(self).items():
+            if value is not None and not name.endswith("loss_mean") and name != "best_loss" and value < 0:
+                raise ValueError(f"{name} is {value}, below 0")
+        for name in ("best_step", "evaluated_step"):
+            if (value := getattr(self, name)) is not None and value > self.step:
+                raise ValueError(f"{name} is {value}, beyond step {self.step}")
+        if (self.best_loss is None) != (self.best_step is None):
+            raise ValueError("one of best_loss and best_step is missing")
+        for name, most in (("lr_scale", 1.0), ("seconds", LONGEST), ("elapsed", LONGEST)):
+            if (number := getattr(self, name)) > most:
+                raise ValueError(f"{name} is {number}, above {most:g}")
+
+    def check_within(self, steps: int, streams: int) -> None:
+        """Raise ValueError unless a run over such a text can have come so far.
+
+        Args:
+            steps: time steps in each stream of the text.
+            streams: how many there are.
+        """
+        if self.step * streams >= 2**63:  # numbers of draws
+            raise ValueError(f"step is {self.step}")
+        read = self.epoch * steps + self.position
+        if self.position >= steps:
+            raise ValueError(f"position is {self.position}, in streams of {steps} time steps")
+        if self.step > read or self.chars > read * streams:
+            raise ValueError(f"{self.step} steps and {self.chars} characters, after {read} time steps")
