@@ -12,8 +12,9 @@ from charrnn import __version__, runtime
 from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.gradcheck import gradcheck
+from charrnn.cli.info import info
 from charrnn.cli.log import log
-from charrnn.cli.prepare import info, prepare
+from charrnn.cli.prepare import prepare
 from charrnn.cli.sample import sample
 from charrnn.cli.terminal import readable, unbreakable
 from charrnn.cli.train import train

@@ -1,4 +1,4 @@
-"""`charrnn prepare`: texts in, a DATA folder out; `charrnn info`: what is in one."""
+"""`charrnn prepare`: texts in, a DATA folder out."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.options import DataFolder, Encoding, Errors, Force, Json, explicit, print_json, say, show, start_engine
+from charrnn.cli.options import Encoding, Errors, Force, Json, explicit, print_json, say, start_engine
+from charrnn.cli.report import describe
 from charrnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from charrnn.text.vocabulary import Vocabulary
-
-LINE = "  {:<11} {}"
 
 
 def prepare(
@@ -105,18 +104,6 @@ def reading_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield progress
 
 
-def info(data: DataFolder, as_json: Json = False) -> None:
-    """Show what is in a DATA folder: characters, scripts, and the figures that a model must beat."""
-    from charrnn.text.data import read_meta
-
-    meta = read_meta(data)
-    if as_json:
-        print_json(meta)
-        return
-    for line in describe(meta):
-        show(line)
-
-
 def _vocabulary_of(path: Path) -> Vocabulary:
     """The vocabulary of a DATA folder, a RUN folder or a checkpoint."""
     from charrnn.text.data import MARKER, open_data
@@ -129,51 +116,3 @@ def _vocabulary_of(path: Path) -> Vocabulary:
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
 
     return load_checkpoint(find_checkpoint(path)).vocabulary
-
-
-def describe(meta: dict[str, Any]) -> list[str]:
-    """The report of a text in lines for a person."""
-    report, total = meta["report"], meta["characters"]
-    unit = "characters" if meta["level"] == "char" else "bytes"
-    splits = ", ".join(f"{name} {count:,}" for name, count in meta["splits"].items() if count)
-    lines = [f"{total:,} {unit}, {meta['symbols']:,} symbols: {splits}", *_repairs(meta)]
-    name = _shown if meta["level"] == "char" else "0x{:02X}".format
-    lines.append(LINE.format("commonest", "  ".join(f"{name(c)} {n / total:.1%}" for c, n in report["commonest"])))
-    if report["rarest"]:
-        lines.append(LINE.format("rarest", "  ".join(f"{name(c)} {n:,}" for c, n in report["rarest"])))
-    letters = sum(report["scripts"].values())
-    if letters:
-        scripts = ", ".join(f"{script} {count / letters:.1%}" for script, count in report["scripts"].items())
-        lines.append(LINE.format("letters", scripts))
-    figures = [(f"order {order}", bits) for order, bits in enumerate(report["entropy"])] + [("xz", report["xz"])]
-    part = "" if report["sample"] == total else f" (of the first {report['sample']:,})"
-    shown = ", ".join(f"{what} {bits:.3f}" for what, bits in figures if bits is not None)
-    return [*lines, LINE.format("to beat", f"{shown} bits per character{part}")]
-
-
-def _shown(code: int) -> str:
-    """A character as it is if it can be seen by itself, else by a name."""
-    character = chr(code)
-    names = {" ": "space", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    visible = character.isprintable() and not character.isspace()
-    return character if visible else names.get(character, f"U+{code:04X}")
-
-
-def _repairs(meta: dict[str, Any]) -> list[str]:
-    """What was done to the text on the way, where it was anything."""
-    repairs, left_out, lines = meta["repairs"], meta["left_out"], []
-    if repairs["byte_order_marks"]:
-        lines.append(LINE.format("dropped", f"a byte-order mark at the start of {repairs['byte_order_marks']} file(s)"))
-    if repairs["places"]:
-        how = {"replace": "replaced by U+FFFD", "skip": "skipped"}.get(meta["options"]["errors"], "kept as surrogates")
-        lines.append(
-            LINE.format(
-                how.split()[0], f"{repairs['bytes']:,} undecodable bytes, {how}, in {repairs['places']:,} places"
-            )
-        )
-    if left_out["characters"]:
-        share = left_out["characters"] / meta["characters"]
-        lines.append(
-            LINE.format("left out", f"{left_out['symbols']:,} rare characters, {share:.2%} of the text, now U+FFFD")
-        )
-    return lines

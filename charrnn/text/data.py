@@ -24,7 +24,8 @@ META = {
     **{"level": str, "symbols": int, "characters": int, "splits": dict, "inputs": list},
     **{"options": dict, "left_out": dict, "repairs": dict, "report": dict},
 }
-REPORT = {"commonest", "rarest", "scripts", "sample", "entropy", "xz"}
+REPORT = {"commonest", "rarest", "scripts"}
+TO_BEAT = {"split", "learned", "measured", "orders", "xz"}  # of the report; folders of older versions have none
 
 Symbols = NDArray[np.unsignedinteger]
 
@@ -83,15 +84,16 @@ def open_data(path: Path) -> Data:
         vocab = json.loads((path / "vocab.json").read_text())
         codes = [ord(s) for s in vocab["symbols"]] if meta["level"] == "char" else vocab["symbols"]
         vocabulary = Vocabulary(meta["level"], codes, vocab["unknown"] is not None)
-        splits = {
-            name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in SPLITS
-            if meta["splits"][name]
-        }
+        splits = open_splits(path, meta["splits"])
         _check(meta, vocabulary, splits)
     except DAMAGE as error:
         raise _damaged(path, error) from None
     return Data(path, meta, vocabulary, splits)
+
+
+def open_splits(folder: Path, sizes: dict[str, int]) -> dict[str, Symbols]:
+    """The arrays of the splits that are not empty, memory-mapped."""
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in SPLITS if sizes[name]}
 
 
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, EOFError, RecursionError)
@@ -131,6 +133,7 @@ def _parse_meta(path: Path) -> dict[str, Any]:
         if not isinstance(meta[name], kind):
             raise ValueError(f"{name} in meta.json is no {kind.__name__}")
     missing = REPORT - meta["report"].keys()
+    missing |= TO_BEAT - dict(meta["report"].get("to_beat", dict.fromkeys(TO_BEAT))).keys()
     if missing or meta["characters"] < 1:
         raise ValueError(f"meta.json has no {', '.join(missing) or 'characters'}")
     return meta

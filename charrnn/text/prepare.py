@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.errors import DataError, OutputError
 from charrnn.folders import building_folder, refuse_existing
-from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, open_data, write_vocabulary
+from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, open_data, open_splits, write_vocabulary
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.report import Census, describe_text
 from charrnn.text.sources import STANDARD_INPUT, Source, find_sources
@@ -232,7 +232,7 @@ def _build(folder: Path, job: Job) -> dict[str, Any]:
         "options": options.as_dict(),
         "left_out": left_out,
         "repairs": vars(repairs),
-        "report": describe_text(census, vocabulary),
+        "report": describe_text(census, vocabulary, open_splits(folder, sizes)),
     }
     (folder / MARKER).write_text(json.dumps(meta, indent=2) + "\n")
     return meta
