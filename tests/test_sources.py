@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from texts import ENGLISH, check_message, options, prepare, whole, write
 
+from charrnn.cli.report import describe
 from charrnn.errors import DataError, OutputError
 from charrnn.text.data import open_data
 
@@ -43,7 +44,7 @@ def test_a_folder_is_read_in_the_order_of_paths_without_hidden_files(tmp_path):
     for name in ("b/two.py", "a.py", "b/one.py", "notes.txt", ".git/three.py", "b/.four.py", "empty.py"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         write(tree / name, "" if name == "empty.py" else f"# {name}\n" * 3)
-    meta = prepare([tree], tmp_path / "data", glob="*.py")
+    meta = prepare([tree], tmp_path / "data", glob=["*.py"])
     assert [i["name"] for i in meta["inputs"]] == ["tree/a.py", "tree/b/one.py", "tree/b/two.py", "tree/empty.py"]
     assert whole(open_data(tmp_path / "data")).decode() == "".join(
         f"# {n}\n" * 3 for n in ("a.py", "b/one.py", "b/two.py")
@@ -62,7 +63,7 @@ def test_a_folder_without_fitting_files_is_named(tmp_path):
     (tmp_path / "tree").mkdir()
     write(tmp_path / "tree" / "a.txt", ENGLISH)
     with pytest.raises(DataError) as error:
-        prepare([tmp_path / "tree"], tmp_path / "data", glob="*.py")
+        prepare([tmp_path / "tree"], tmp_path / "data", glob=["*.py"])
     check_message(error, "'*.py'", "tree", "--glob")
 
 
@@ -128,13 +129,93 @@ def test_devices_and_links_that_lead_nowhere_are_refused(tmp_path):
         check_message(error, str(path))
 
 
-@pytest.mark.parametrize("glob", ["/abs/*", "**.py", ""])
+@pytest.mark.parametrize("glob", ["/abs/*", "**.py", "", "*.{py", "*.py}", "{py}", "a{b{c}d"])
 def test_an_impossible_pattern_is_named(tmp_path, glob):
     (tmp_path / "tree").mkdir()
     write(tmp_path / "tree" / "a.txt", ENGLISH)
     with pytest.raises(DataError) as error:
-        prepare([tmp_path / "tree"], tmp_path / "data", glob=glob)
+        prepare([tmp_path / "tree"], tmp_path / "data", glob=[glob])
     check_message(error, repr(glob), "--glob")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A folder of texts of three kinds, in two levels."""
+    for name in ("a.py", "b.txt", "c.md", "old/d.py", "old/new/e.py", "new/f.txt"):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "tree" / name, f"# {name}\n" * 5)
+    return tmp_path / "tree"
+
+
+@pytest.mark.parametrize(
+    "glob, exclude, want",
+    [
+        (["*.py", "*.txt"], [], "a.py b.txt new/f.txt old/d.py old/new/e.py"),
+        (["*.{md,txt}"], [], "b.txt c.md new/f.txt"),
+        (["{a,c}.{m{d,x},py}"], [], "a.py c.md"),
+        (["new/*"], [], "new/f.txt old/new/e.py"),
+        (["*", "*.py"], ["*.py"], "b.txt c.md new/f.txt"),
+        (["*"], ["old"], "a.py b.txt c.md new/f.txt"),
+        (["*"], ["old/new", "{a,b}.*"], "c.md new/f.txt old/d.py"),
+    ],
+)
+def test_patterns_add_up_and_leave_out(tree, tmp_path, glob, exclude, want):
+    meta = prepare([tree], tmp_path / "data", glob=glob, exclude=exclude)
+    assert [source["name"] for source in meta["inputs"]] == [f"tree/{name}" for name in want.split()]
+    assert f"{len(want.split())} read" in describe(meta)[1]
+
+
+def test_patterns_that_leave_nothing_are_named(tree, tmp_path):
+    with pytest.raises(DataError) as error:
+        prepare([tree], tmp_path / "data", glob=["*.py", "*.md"], exclude=["*"])
+    check_message(error, "'*.py' or '*.md' and not '*'", "got none")
+
+
+def test_undecodable_files_of_folders_are_skipped_and_counted(tree, tmp_path):
+    """Some of a file that turns out to be no text at its end must not be counted."""
+    clean = prepare([tree], tmp_path / "clean")
+    for name, content in (
+        ("a.bin", b"\x80" * 9),
+        ("late.txt", b"Z" * 600_000 + b"\xff"),
+        ("old/x.gz", gzip.compress(b"\xe9t")),
+    ):
+        write(tree / name, content)
+    with pytest.raises(DataError):
+        prepare([tree], tmp_path / "data")
+    meta = prepare([tree], tmp_path / "data", skip_undecodable=True)
+    assert [source["name"] for source in meta["skipped"]] == ["tree/a.bin", "tree/late.txt", "tree/old/x.gz"]
+    assert "6 read, 3 that cannot be decoded skipped: tree/a.bin, tree/late.txt, tree/old/x.gz" in describe(meta)[1]
+    assert {**meta, "skipped": []} == clean
+    assert open_data(tmp_path / "data").fingerprint == open_data(tmp_path / "clean").fingerprint
+
+
+def test_with_skipped_files_a_folder_is_up_to_date_until_one_changes(tree, tmp_path):
+    write(tree / "a.bin", b"\xff")
+    first = prepare([tree], tmp_path / "data", skip_undecodable=True)
+    assert prepare([tree], tmp_path / "data", skip_undecodable=True) == first
+    for skip, content in ((False, b"\xff"), (True, b"now a text")):
+        write(tree / "a.bin", content)
+        with pytest.raises(OutputError) as error:
+            prepare([tree], tmp_path / "data", skip_undecodable=skip)
+        check_message(error, "tree/a.bin (new)")
+
+
+@pytest.mark.parametrize("named, found", [("a.bin", "ff at offset 0"), ("bins", "2 that cannot be decoded")])
+def test_what_is_named_itself_and_a_folder_without_text_are_not_skipped(tmp_path, named, found):
+    (tmp_path / "bins").mkdir()
+    for name in ("a.bin", "bins/b.bin", "bins/c.bin"):
+        write(tmp_path / name, b"\xff")
+    with pytest.raises(DataError) as error:
+        prepare([tmp_path / named], tmp_path / "data", skip_undecodable=True)
+    check_message(error, found)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("chosen", [{"level": "byte"}, {"errors": "replace"}])
+def test_nothing_can_be_skipped_where_all_is_decodable(tree, tmp_path, chosen):
+    with pytest.raises(DataError) as error:
+        prepare([tree], tmp_path / "data", options(**chosen), skip_undecodable=True)
+    check_message(error, "--skip-undecodable")
 
 
 def test_the_folder_to_make_may_not_lie_inside_the_texts(tmp_path):

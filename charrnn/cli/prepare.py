@@ -29,7 +29,21 @@ def prepare(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DATA", help="Folder to make.", show_default=False)],
-    glob: Annotated[str, typer.Option(help="Which files of folders, such as '*.py'.")] = "*",
+    glob: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Which files of folders, such as '*.{py,txt}'; more of these add up.",
+            show_default="all",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Files and folders in folders to leave out.", show_default=False),
+    ] = None,
+    skip_undecodable: Annotated[
+        bool, typer.Option("--skip-undecodable", help="Leave out files of folders that are no text.")
+    ] = False,
     level: Annotated[str, typer.Option(help="char (Unicode code points) or byte.")] = "char",
     encoding: Encoding = "utf-8",
     errors: Errors = "error",
@@ -57,6 +71,7 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Turn texts into a folder that charrnn train reads; say what is in it."""
+    from charrnn.text.patterns import Patterns
     from charrnn.text.prepare import Inputs, PrepareOptions
     from charrnn.text.prepare import prepare as prepare_text
     from charrnn.text.reading import Reading, TextForm
@@ -73,7 +88,8 @@ def prepare(
         None if vocab_from is None else _vocabulary_of(vocab_from),
     )
     with reading_bar() as progress:
-        texts = Inputs(inputs, val_file or [], test_file or [], glob)
+        patterns = Patterns(glob or ["*"], exclude or [])
+        texts = Inputs(inputs, val_file or [], test_file or [], patterns, skip_undecodable)
         meta, was_there = prepare_text(texts, out, options, force, progress)
     if as_json:
         print_json(meta | {"up_to_date": was_there})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 LINE = "  {:<11} {}"
+SHOWN = 3  # names of files
 
 
 def describe(meta: dict[str, Any]) -> list[str]:
@@ -12,7 +13,7 @@ def describe(meta: dict[str, Any]) -> list[str]:
     report, total = meta["report"], meta["characters"]
     unit = "characters" if meta["level"] == "char" else "bytes"
     splits = ", ".join(f"{name} {count:,}" for name, count in meta["splits"].items() if count)
-    lines = [f"{total:,} {unit}, {meta['symbols']:,} symbols: {splits}", *_repairs(meta)]
+    lines = [f"{total:,} {unit}, {meta['symbols']:,} symbols: {splits}", _files(meta), *_repairs(meta)]
     name = _shown if meta["level"] == "char" else "0x{:02X}".format
     lines.append(LINE.format("commonest", "  ".join(f"{name(c)} {n / total:.1%}" for c, n in report["commonest"])))
     if report["rarest"]:
@@ -22,6 +23,14 @@ def describe(meta: dict[str, Any]) -> list[str]:
         scripts = ", ".join(f"{script} {count / letters:.1%}" for script, count in report["scripts"].items())
         lines.append(LINE.format("letters", scripts))
     return [*lines, *_to_beat(report.get("to_beat"))]
+
+
+def _files(meta: dict[str, Any]) -> str:
+    """How many files were read, and which were not."""
+    read, skipped = len(meta["inputs"]), [source["name"] for source in meta.get("skipped", [])]
+    named = ", ".join(skipped[:SHOWN]) + (f" and {len(skipped) - SHOWN:,} more" if len(skipped) > SHOWN else "")
+    without = f", {len(skipped):,} that cannot be decoded skipped: {named}" if skipped else ""
+    return LINE.format("files", f"{read:,} read{without}")
 
 
 def _to_beat(figures: dict[str, Any] | None) -> list[str]:

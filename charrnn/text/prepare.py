@@ -13,9 +13,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from charrnn.errors import DataError, OutputError
+from charrnn.errors import DataError, OutputError, UndecodableError
 from charrnn.folders import building_folder, refuse_existing
 from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, open_data, open_splits, write_vocabulary
+from charrnn.text.patterns import Patterns
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.report import Census, describe_text
 from charrnn.text.sources import STANDARD_INPUT, Source, find_sources
@@ -31,13 +32,15 @@ class Inputs:
     Args:
         text: files, folders, or `-` for standard input, joined in this order and then split.
         val, test: texts to take for these splits, instead of parts of `text`.
-        glob: which files of folders.
+        patterns: which files of folders.
+        skip_undecodable: whether files of folders that cannot be decoded are left out, instead of being an error.
     """
 
     text: list[Path]
     val: list[Path] = field(default_factory=list)
     test: list[Path] = field(default_factory=list)
-    glob: str = "*"
+    patterns: Patterns = field(default_factory=Patterns)
+    skip_undecodable: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,16 @@ class PrepareOptions:
 
 @dataclass
 class Job:
-    """One preparation: its sources by split (the texts to be split stand under "train"), options and progress."""
+    """One preparation: its sources by split (the texts to be split stand under "train"), options and progress.
+
+    Args:
+        skipped: sources that were left out, by split.
+    """
 
     sources: dict[str, list[Source]]
     options: PrepareOptions
     progress: Progress
+    skipped: dict[str, list[Source]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     repairs: Repairs = field(default_factory=Repairs)
 
     def codes(self, split: str, what: str) -> Iterator[Codes]:
@@ -104,6 +112,31 @@ class Job:
         advance = self._advance(what)
         for source in self.sources[split]:
             yield from read_blocks(source.blocks(advance), source.name, self.options.reading, self.repairs)
+
+    def skip_undecodable(self) -> None:
+        """Leave out the files of folders that cannot be decoded.
+
+        Raises:
+            DataError: none is left of a split's texts.
+        """
+        for split, sources in self.sources.items():
+            gone = self.skipped[split] = [s for s in sources if s.in_folder and not self._decodes(s)]
+            self.sources[split] = [s for s in sources if s not in gone]
+            if gone and not self.sources[split]:
+                raise DataError(
+                    f"expected files of {self.options.reading.encoding} text, got {len(gone)} that cannot be decoded, "
+                    f"such as {gone[0].name}; try another --encoding"
+                )
+
+    def _decodes(self, source: Source) -> bool:
+        advance = self._advance("checking")
+        try:
+            for _ in read_blocks(source.blocks(advance), source.name, self.options.reading, Repairs()):
+                pass
+        except UndecodableError:
+            source.hash(lambda _: None)
+            return False
+        return True
 
     def hash(self) -> None:
         """Read all sources for their hashes alone."""
@@ -119,13 +152,14 @@ class Job:
 
         return advance
 
-    def inputs(self) -> list[dict[str, Any]]:
-        """What meta.json says of each source."""
-        return [
-            {"name": source.name, "split": split, "bytes": source.size, "sha256": source.sha256}
-            for split in SPLITS
-            for source in self.sources[split]
-        ]
+
+def _listed(sources: dict[str, list[Source]]) -> list[dict[str, Any]]:
+    """What meta.json says of each source."""
+    return [
+        {"name": source.name, "split": split, "bytes": source.size, "sha256": source.sha256}
+        for split in SPLITS
+        for source in sources[split]
+    ]
 
 
 def prepare(
@@ -145,6 +179,11 @@ def prepare(
         DataError: a text is missing, empty, undecodable or too short for a split.
         OutputError: `out` was made from something else, is something else, or cannot be written.
     """
+    if inputs.skip_undecodable and (options.reading.level, options.reading.errors) != ("char", "error"):
+        raise DataError(
+            "expected --skip-undecodable at --level char with --errors error, got another; nothing is undecodable "
+            "there: try without --skip-undecodable"
+        )
     older = out / MARKER
     is_older = older.is_file() and not force
     if not is_older:
@@ -155,12 +194,14 @@ def prepare(
         while not spool_in.is_dir():
             spool_in = spool_in.parent
         parts = {"train": inputs.text, "val": inputs.val, "test": inputs.test}
-        sources = {name: find_sources(paths, inputs.glob, stack, spool_in) for name, paths in parts.items()}
+        sources = {name: find_sources(paths, inputs.patterns, stack, spool_in) for name, paths in parts.items()}
         job = Job(sources, options, progress)
         if is_older:
             refuse_existing(out, MARKER, force=True)
             job.hash()
-            return _same_as_before(open_data(out).meta, job, out), True
+            return _same_as_before(open_data(out).meta, job, inputs.skip_undecodable, out), True
+        if inputs.skip_undecodable:
+            job.skip_undecodable()
         with building_folder(out, MARKER, force) as folder:
             return _build(folder.path, job), False
 
@@ -175,11 +216,12 @@ def _check_places(inputs: Inputs, out: Path) -> None:
         raise DataError("expected - for standard input once, got it more often; try naming it once")
 
 
-def _same_as_before(meta: dict[str, Any], job: Job, out: Path) -> dict[str, Any]:
+def _same_as_before(meta: dict[str, Any], job: Job, skips: bool, out: Path) -> dict[str, Any]:
     """The older meta if it was made from the same texts in the same way, else an OutputError that says what changed."""
     options = job.options.as_dict()
     changes = [f"--{name.replace('_', '-')}" for name, value in options.items() if meta["options"].get(name) != value]
-    changes += _changed_inputs(meta["inputs"], job.inputs())
+    now, skipped = _listed(job.sources), meta.get("skipped", []) if skips else []
+    changes += _changed_inputs(meta["inputs"], [source for source in now if source not in skipped])
     if changes:
         shown = ", ".join(sorted(changes)[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
         raise OutputError(
@@ -228,7 +270,8 @@ def _build(folder: Path, job: Job) -> dict[str, Any]:
         "symbols": len(vocabulary),
         "characters": census.total,
         "splits": sizes,
-        "inputs": job.inputs(),
+        "inputs": _listed(job.sources),
+        "skipped": _listed(job.skipped),
         "options": options.as_dict(),
         "left_out": left_out,
         "repairs": vars(repairs),

@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from charrnn.errors import DataError, OutputError
+from charrnn.text.patterns import Patterns
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.vocabulary import Codes
 
@@ -33,14 +34,15 @@ class Source:
         path: the file.
         name: what it is called in meta.json and in messages.
         file: an open file to read instead of the path: what came from standard input.
+        in_folder: whether it is one of the files of a folder that was named, not named itself.
 
     Attributes:
         size: bytes as stored.
         sha256: of the bytes as stored, in hexadecimal, once it was read to its end.
     """
 
-    def __init__(self, path: Path, name: str, file: IO[bytes] | None = None) -> None:
-        self.path, self.name, self._file = path, name, file
+    def __init__(self, path: Path, name: str, file: IO[bytes] | None = None, in_folder: bool = False) -> None:
+        self.path, self.name, self._file, self.in_folder = path, name, file, in_folder
         self.sha256 = ""
         with _readable(path), ExitStack() as stack:
             self.size = self._open(stack).seek(0, io.SEEK_END)
@@ -126,12 +128,12 @@ def _damage() -> tuple[type[Exception], ...]:
     return (OSError, EOFError, *loaded)
 
 
-def find_sources(inputs: list[Path], glob: str, stack: ExitStack, spool_in: Path) -> list[Source]:
+def find_sources(inputs: list[Path], patterns: Patterns, stack: ExitStack, spool_in: Path) -> list[Source]:
     """The files that the inputs stand for, in their order; the files of a folder in the order of their paths.
 
     Args:
         inputs: files, folders, or `-` for standard input.
-        glob: which files of folders; hidden ones are left out.
+        patterns: which files of folders.
         stack: closes what was opened for them.
         spool_in: a folder for a temporary file with what comes from a pipe.
     Raises:
@@ -139,7 +141,7 @@ def find_sources(inputs: list[Path], glob: str, stack: ExitStack, spool_in: Path
     """
     sources: list[Source] = []
     for path in inputs:
-        sources += _files_in(path, glob) if path.is_dir() else [_one_source(path, path.name, stack, spool_in)]
+        sources += _files_in(path, patterns) if path.is_dir() else [_one_source(path, path.name, stack, spool_in)]
     return sources
 
 
@@ -159,19 +161,14 @@ def _one_source(path: Path, name: str, stack: ExitStack, spool_in: Path) -> Sour
     return source
 
 
-def _files_in(folder: Path, glob: str) -> list[Source]:
-    try:
-        paths = sorted(folder.rglob(glob))
-    except (ValueError, NotImplementedError) as error:
-        raise DataError(f"expected a pattern of file names, got {glob!r} ({error}); try --glob '*.txt'") from None
-    found = []
-    for path in paths:
-        inside = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
-            found.append(Source(path, f"{folder.resolve().name}/{inside.as_posix()}"))
+def _files_in(folder: Path, patterns: Patterns) -> list[Source]:
+    root = folder.resolve().name
+    found = [
+        Source(path, f"{root}/{path.relative_to(folder).as_posix()}", in_folder=True) for path in patterns.files(folder)
+    ]
     if not any(source.size for source in found):
         what = "only empty ones" if found else "none"
-        raise DataError(f"expected files that fit {glob!r} in {folder}, got {what}; try another --glob")
+        raise DataError(f"expected files that fit {patterns} in {folder}, got {what}; try another --glob")
     return found
 
 
