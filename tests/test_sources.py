@@ -96,13 +96,13 @@ def test_a_file_that_changes_between_the_passes_is_refused(tmp_path, monkeypatch
     from charrnn.text import prepare as module
 
     source = write(tmp_path / "t", ENGLISH)
-    write_splits = module._write_splits
+    write_splits = module.write_splits
 
     def change_first(*arguments):
         write(source, later)
         return write_splits(*arguments)
 
-    monkeypatch.setattr(module, "_write_splits", change_first)
+    monkeypatch.setattr(module, "write_splits", change_first)
     with pytest.raises(DataError) as error:
         prepare([source], tmp_path / "data")
     check_message(error, "stay as it is")

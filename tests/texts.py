@@ -3,8 +3,8 @@
 import numpy as np
 
 from charrnn.text.data import open_data
+from charrnn.text.job import Inputs, PrepareOptions
 from charrnn.text.patterns import Patterns
-from charrnn.text.prepare import Inputs, PrepareOptions
 from charrnn.text.prepare import prepare as prepare_inputs
 from charrnn.text.reading import Reading, TextForm
 

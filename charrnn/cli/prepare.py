@@ -61,6 +61,10 @@ def prepare(
     ] = None,
     val: Annotated[float, typer.Option(help="Fraction at the end held out for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Fraction after that held out for testing.")] = 0.0,
+    shuffle_lines: Annotated[
+        bool, typer.Option("--shuffle-lines", help="Take the lines in a random order, before the split.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of --shuffle-lines.")] = 0,
     val_file: Annotated[
         list[Path] | None, typer.Option(metavar="INPUT", help="Text for validation instead.", show_default=False)
     ] = None,
@@ -71,14 +75,16 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Turn texts into a folder that charrnn train reads; say what is in it."""
+    from charrnn.text.job import Inputs, PrepareOptions
     from charrnn.text.patterns import Patterns
-    from charrnn.text.prepare import Inputs, PrepareOptions
     from charrnn.text.prepare import prepare as prepare_text
     from charrnn.text.reading import Reading, TextForm
 
     for name, files in (("val", val_file), ("test", test_file)):
         if files and explicit(context, [name]):
             raise ConfigError(f"expected --{name} or --{name}-file, got both; try one of them")
+    if explicit(context, ["seed"]) and not shuffle_lines:
+        raise ConfigError("expected --seed with --shuffle-lines, got it alone; try --shuffle-lines, or without --seed")
     options = PrepareOptions(
         Reading(level, encoding, errors, TextForm(normalize, newlines, lowercase)),
         0.0 if val_file else val,
@@ -86,6 +92,7 @@ def prepare(
         min_count,
         max_vocab,
         None if vocab_from is None else _vocabulary_of(vocab_from),
+        seed if shuffle_lines else None,
     )
     with reading_bar() as progress:
         patterns = Patterns(glob or ["*"], exclude or [])

@@ -22,7 +22,7 @@ def describe(meta: dict[str, Any]) -> list[str]:
     if letters:
         scripts = ", ".join(f"{script} {count / letters:.1%}" for script, count in report["scripts"].items())
         lines.append(LINE.format("letters", scripts))
-    return [*lines, *_to_beat(report.get("to_beat"))]
+    return [*lines, *_to_beat(report.get("to_beat")), *_advice(meta)]
 
 
 def _files(meta: dict[str, Any]) -> str:
@@ -44,6 +44,15 @@ def _to_beat(figures: dict[str, Any] | None) -> list[str]:
         return [LINE.format("to beat", "the text is too short to say")]
     where = f"on {figures['measured']:,} of {figures['split']}, learned from {figures['learned']:,} of train"
     return [LINE.format("to beat", f"{shown} bits per character"), LINE.format("", where)]
+
+
+def _advice(meta: dict[str, Any]) -> list[str]:
+    """What the lines of the text suggest to do; folders of older versions do not know them."""
+    found, advice = meta["report"].get("lines"), []
+    if found and found["list"]:
+        share = f"{found['short'] / found['count']:.0%} of {found['count']:,} lines are short"
+        advice.append(LINE.format("a list?", f"{share}; if they are independent, as names are, train with --stateless"))
+    return advice
 
 
 def _shown(code: int) -> str:

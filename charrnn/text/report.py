@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.text.lines import describe_lines
 from charrnn.text.ngrams import ORDERS, held_out_bits
 from charrnn.text.vocabulary import CODE_POINTS, Codes, Vocabulary
 
@@ -46,7 +47,8 @@ def describe_text(census: Census, vocabulary: Vocabulary, splits: dict[str, Code
         vocabulary: of the text; what it leaves out counts as its unknown symbol.
         splits: name -> (n,) symbol numbers, without empty splits.
     Returns:
-        commonest, rarest: [code, count] pairs; scripts: letters of each; to_beat: see `simple_models`.
+        commonest, rarest: [code, count] pairs; scripts: letters of each; lines: see `describe_lines`, of the
+        beginning of the text to train on; to_beat: see `simple_models`.
     """
     codes = np.flatnonzero(census.counts)
     counts = census.counts[codes]
@@ -56,6 +58,7 @@ def describe_text(census: Census, vocabulary: Vocabulary, splits: dict[str, Code
         "commonest": ranked[:SHOWN],
         "rarest": ranked[SHOWN:],
         "scripts": _scripts(codes, counts) if vocabulary.level == "char" else {},
+        "lines": describe_lines(splits["train"][:SAMPLE], vocabulary),
         "to_beat": simple_models(splits, vocabulary),
     }
 
