@@ -131,3 +131,16 @@ def test_a_list_is_known_by_its_lines(tmp_path, text, want):
     meta = prepare([write(tmp_path / "t", text)], tmp_path / "data")
     assert meta["report"]["lines"]["list"] is want
     assert any("--stateless" in line for line in describe(meta)) == want
+
+
+@pytest.mark.parametrize(
+    "chosen, want",
+    [({}, "1 of 2 are CR LF; --newlines lf makes"), ({"newlines": "lf"}, None), ({"level": "byte"}, None)],
+)
+def test_line_ends_of_windows_are_mentioned_with_what_to_do(tmp_path, chosen, want):
+    meta = prepare([write(tmp_path / "t", "one\r\ntwo\n and more")], tmp_path / "data", options(val=0, **chosen))
+    assert (
+        [line for line in describe(meta) if "CR LF" in line and want in line]
+        if want
+        else "CR LF" not in str(describe(meta))
+    )

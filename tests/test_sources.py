@@ -6,6 +6,7 @@ import hashlib
 import io
 import lzma
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -67,13 +68,31 @@ def test_a_folder_without_fitting_files_is_named(tmp_path):
     check_message(error, "'*.py'", "tree", "--glob")
 
 
+@pytest.mark.parametrize("ending", PACK)
+def test_compressed_standard_input_is_known_by_its_first_bytes(tmp_path, monkeypatch, ending):
+    packed = PACK[ending]((ENGLISH + "é").encode())
+    standard_input(monkeypatch, packed)
+    meta = prepare([Path("-")], tmp_path / "data")
+    assert whole(open_data(tmp_path / "data")) == (ENGLISH + "é").encode()
+    assert meta["inputs"][0]["sha256"] == hashlib.sha256(packed).hexdigest()
+    standard_input(monkeypatch, packed[:-9])
+    with pytest.raises(DataError) as error:
+        prepare([Path("-")], tmp_path / "cut")
+    check_message(error, "compressed file, got -, damaged")
+
+
+@pytest.mark.parametrize("content", [b"BZhang and BZh9 are no compressed text", b"\x1f\x8b no gzip", b"\xfd7zX"])
+def test_what_only_looks_compressed_at_first_is_read_as_it_is(tmp_path, monkeypatch, content):
+    standard_input(monkeypatch, content)
+    prepare([Path("-")], tmp_path / "data", options("byte", val=0))
+    assert whole(open_data(tmp_path / "data")) == content
+
+
 def standard_input(monkeypatch, content):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
 
 
 def test_standard_input_is_read_where_a_dash_stands(tmp_path, monkeypatch):
-    from pathlib import Path
-
     standard_input(monkeypatch, "ünd ".encode() * 20)
     meta = prepare([write(tmp_path / "a", "first "), Path("-")], tmp_path / "data")
     assert whole(open_data(tmp_path / "data")) == b"first " + "ünd ".encode() * 20
@@ -83,8 +102,6 @@ def test_standard_input_is_read_where_a_dash_stands(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("count, content, found", [(2, b"text", "more often"), (1, b"", "empty")])
 def test_standard_input_twice_or_empty_is_refused(tmp_path, monkeypatch, count, content, found):
-    from pathlib import Path
-
     standard_input(monkeypatch, content)
     with pytest.raises(DataError) as error:
         prepare([Path("-")] * count, tmp_path / "data")
@@ -120,8 +137,6 @@ def test_a_named_pipe_is_read_like_standard_input(tmp_path):
 
 
 def test_devices_and_links_that_lead_nowhere_are_refused(tmp_path):
-    from pathlib import Path
-
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for path in (Path("/dev/null"), tmp_path / "loop"):
         with pytest.raises(DataError) as error:

@@ -17,6 +17,7 @@ from charrnn.cli.options import (
     Threads,
     Unknown,
     print_json,
+    say_if_waiting,
     say_skipped,
     show,
     start_engine,
@@ -62,6 +63,7 @@ def evaluate(
     checkpoint = load_checkpoint(find_checkpoint(source))
     vocabulary = checkpoint.vocabulary
     text = data_of_run(source) if text is None else text
+    say_if_waiting([text])
     if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):
         reading = Reading(vocabulary.level, encoding, errors, form=checkpoint.form)
         codes = read_file(text, reading)

@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.options import Encoding, Errors, Force, Json, explicit, print_json, say, start_engine
+from charrnn.cli.options import (
+    Encoding,
+    Errors,
+    Force,
+    Json,
+    explicit,
+    is_data_folder,
+    print_json,
+    say,
+    say_if_waiting,
+    start_engine,
+)
 from charrnn.cli.report import describe
-from charrnn.errors import ConfigError, DataError
+from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.text.vocabulary import Vocabulary
@@ -94,9 +105,10 @@ def prepare(
         None if vocab_from is None else _vocabulary_of(vocab_from),
         seed if shuffle_lines else None,
     )
+    patterns = Patterns(glob or ["*"], exclude or [])
+    texts = Inputs(inputs, val_file or [], test_file or [], patterns, skip_undecodable)
+    say_if_waiting([*inputs, *texts.val, *texts.test])
     with reading_bar() as progress:
-        patterns = Patterns(glob or ["*"], exclude or [])
-        texts = Inputs(inputs, val_file or [], test_file or [], patterns, skip_undecodable)
         meta, was_there = prepare_text(texts, out, options, force, progress)
     if as_json:
         print_json(meta | {"up_to_date": was_there})
@@ -129,12 +141,10 @@ def reading_bar() -> Iterator[Callable[[str, int, int], None]]:
 
 def _vocabulary_of(path: Path) -> Vocabulary:
     """The vocabulary of a DATA folder, a RUN folder or a checkpoint."""
-    from charrnn.text.data import MARKER, open_data
+    if is_data_folder(path):
+        from charrnn.text.data import open_data
 
-    if (path / MARKER).is_file():
         return open_data(path).vocabulary
-    if path.is_dir() and not any((path / name).is_file() for name in ("best.npz", "last.npz")):
-        raise DataError(f"expected a DATA or RUN folder or a checkpoint, got the folder {path}; try one of these")
     start_engine(None)
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
 

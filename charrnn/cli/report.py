@@ -52,6 +52,9 @@ def _advice(meta: dict[str, Any]) -> list[str]:
     if found and found["list"]:
         share = f"{found['short'] / found['count']:.0%} of {found['count']:,} lines are short"
         advice.append(LINE.format("a list?", f"{share}; if they are independent, as names are, train with --stateless"))
+    if found and found["cr_lf"] and meta["level"] == "char":
+        ends = f"{found['cr_lf']:,} of {found['count']:,} are CR LF; --newlines lf makes them LF"
+        advice.append(LINE.format("line ends", ends))
     return advice
 
 

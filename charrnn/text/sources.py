@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +22,11 @@ from charrnn.text.vocabulary import Codes
 
 STANDARD_INPUT = Path("-")
 BLOCK = 1 << 18  # bytes that are read and worked on at a time: with all that is made of them they fit the L2 cache
+PACKED = {  # how compressed streams begin
+    ".gz": re.compile(rb"\x1f\x8b\x08"),
+    ".bz2": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
+    ".xz": re.compile(rb"\xfd7zXZ\0"),
+}
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}  # and the module that reads it
 
 Advance = Callable[[int], None]
@@ -45,7 +50,9 @@ class Source:
         self.path, self.name, self._file, self.in_folder = path, name, file, in_folder
         self.sha256 = ""
         with _readable(path), ExitStack() as stack:
-            self.size = self._open(stack).seek(0, io.SEEK_END)
+            opened = self._open(stack)
+            self._ending = path.suffix if file is None else _ending_of(opened.read(10))
+            self.size = opened.seek(0, io.SEEK_END)
 
     def _open(self, stack: ExitStack) -> IO[bytes]:
         if self._file is not None:
@@ -74,9 +81,9 @@ class Source:
         self.sha256 = found
 
     def _decompressed(self, stored: Any, stack: ExitStack) -> Any:
-        if self.path.suffix not in COMPRESSED:
+        if self._ending not in COMPRESSED:
             return stored
-        module = COMPRESSED[self.path.suffix]
+        module = COMPRESSED[self._ending]
         try:
             decompression = import_module(module)
         except ImportError:
@@ -92,6 +99,11 @@ class Source:
             while hashed.read(BLOCK):
                 pass
         self.sha256 = hashed.sha256.hexdigest()
+
+
+def _ending_of(beginning: bytes) -> str:
+    """The ending that a file with these first bytes would have; empty if it is not compressed."""
+    return next((ending for ending, pattern in PACKED.items() if pattern.match(beginning)), "")
 
 
 class _Hashed(io.RawIOBase):
@@ -118,7 +130,9 @@ def _readable(path: Path) -> Iterator[None]:
     except _damage() as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"expected a readable text file, got {path}: {error.strerror}; try another path") from None
-        raise DataError(f"expected a whole {path.suffix} file, got {path}, damaged ({error}); try it again") from None
+        raise DataError(
+            f"expected a whole {path.suffix or 'compressed'} file, got {path}, damaged ({error}); try it again"
+        ) from None
 
 
 def _damage() -> tuple[type[Exception], ...]:
@@ -172,11 +186,12 @@ def _files_in(folder: Path, patterns: Patterns) -> list[Source]:
     return found
 
 
-def _spooled(path: Path, name: str, pipe: IO[bytes], stack: ExitStack, spool_in: Path) -> Source:
-    """What comes through a pipe, kept in a temporary file, since it is read twice."""
+def _spooled(path: Path, name: str, pipe: Any, stack: ExitStack, spool_in: Path) -> Source:
+    """What comes through a pipe, perhaps compressed, kept in a temporary file, since it is read twice."""
     try:
         spool = stack.enter_context(tempfile.TemporaryFile(dir=spool_in))  # noqa: SIM115  (the stack closes it)
-        shutil.copyfileobj(pipe, spool, BLOCK)
+        while block := pipe.read1(BLOCK):  # one reading at a time: at a terminal, the first end is the end
+            spool.write(block)
         spool.flush()
     except OSError as error:
         raise OutputError(
