@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from texts import options, prepare, write
+from texts import check_message, options, prepare, write
 
 from charrnn.cli.report import describe
+from charrnn.errors import DataError
 from charrnn.text import report
 from charrnn.text.data import open_data, read_meta
 from charrnn.text.ngrams import WittenBell, held_out_bits
@@ -109,9 +110,20 @@ def test_xz_reads_the_end_of_a_long_rest(monkeypatch):
     assert report.xz_bits(rest.encode(), part.encode(), 10) == bits_added(rest[-50:], part)
 
 
+@pytest.mark.parametrize("name", ["to_beat", "lines"])
+@pytest.mark.parametrize("part", [{}, [], 3, None])
+def test_a_damaged_part_of_the_report_is_a_data_error(folder, name, part):
+    meta = read_meta(folder)
+    (folder / "meta.json").write_text(json.dumps(meta | {"report": meta["report"] | {name: part}}))
+    with pytest.raises(DataError) as error:
+        read_meta(folder)
+    check_message(error, "damaged", "prepare")
+
+
 def test_a_report_of_an_older_version_is_said_to_lack_what_is_new(folder):
     meta = read_meta(folder)
-    meta["report"].pop("to_beat")
+    for name in ("to_beat", "lines"):
+        meta["report"].pop(name)
     (folder / "meta.json").write_text(
         json.dumps(meta | {"report": meta["report"] | {"sample": 1, "entropy": [], "xz": 2}})
     )

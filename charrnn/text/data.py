@@ -25,7 +25,10 @@ META = {
     **{"options": dict, "left_out": dict, "repairs": dict, "report": dict},
 }
 REPORT = {"commonest", "rarest", "scripts"}
-TO_BEAT = {"split", "learned", "measured", "orders", "xz"}  # of the report; folders of older versions have none
+PARTS = {  # of the report; folders of older versions have none
+    "to_beat": {"split", "learned", "measured", "orders", "xz"},
+    "lines": {"count", "short", "empty", "cr_lf", "list"},
+}
 
 Symbols = NDArray[np.unsignedinteger]
 
@@ -132,8 +135,10 @@ def _parse_meta(path: Path) -> dict[str, Any]:
     for name, kind in META.items():
         if not isinstance(meta[name], kind):
             raise ValueError(f"{name} in meta.json is no {kind.__name__}")
-    missing = REPORT - meta["report"].keys()
-    missing |= TO_BEAT - dict(meta["report"].get("to_beat", dict.fromkeys(TO_BEAT))).keys()
+    report = meta["report"]
+    missing = REPORT - report.keys()
+    for name in PARTS.keys() & report.keys():
+        missing |= PARTS[name] - dict(report[name]).keys()
     if missing or meta["characters"] < 1:
         raise ValueError(f"meta.json has no {', '.join(missing) or 'characters'}")
     return meta
