@@ -9,6 +9,10 @@ class DataError(CharRNNError):
     """A text, or a folder of prepared text, cannot be used."""
 
 
+class UndecodableError(DataError):
+    """A file is no text in the encoding that it is read in."""
+
+
 class ConfigError(CharRNNError):
     """A setting, or a combination of settings, makes no model or no training run."""
 

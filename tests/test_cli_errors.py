@@ -10,6 +10,8 @@ BAD_PREPARE = [
     (["none.txt"], "none.txt: No such file"),
     (["data.txt", "empty.txt"], "the empty file empty.txt"),
     (["files", "--glob", "*.py"], "fit '*.py' in files, got none"),
+    (["files", "--glob", "*.txt", "--exclude", "letter.*"], "fit '*.txt' and not 'letter.*' in files, got none"),
+    (["short.txt", "--seed", "1"], "try --shuffle-lines"),
     (["data.txt", "--val-file", "one.txt", "--val", "0.2"], "--val or --val-file"),
     (["data.txt", "--val-file", "one.txt"], "got 1 in val"),
     (["data.txt", "--vocab-from", "files"], "the folder files"),

@@ -19,11 +19,17 @@ def names(tmp_path):
     return tmp_path
 
 
+def test_stateless_is_suggested_for_a_list(names):
+    begun = charrnn("train", "data", "--out", "run", *SIZES, "--steps", "1", cwd=names)
+    assert begun.stderr.count("try --stateless") == 1
+
+
 def test_a_model_with_everything_is_trained_resumed_evaluated_and_sampled(names):
     options = (*MODEL, *TRAINING, "--hidden", "8", "--batch", "2", "--bptt", "8:20", "--schedule", "constant")
     options = (*options, "--warmup", "0")
     begun = charrnn("train", "data", "--out", "run", *options, "--steps", "5", cwd=names)
     assert begun.returncode == 0, begun.stderr
+    assert "try --stateless" not in begun.stderr
     resumed = charrnn("train", "data", "--out", "run", "--resume", "--steps", "9", *MODEL, cwd=names)
     assert resumed.returncode == 0, resumed.stderr
     whole = charrnn("train", "data", "--out", "whole", *options, "--steps", "9", cwd=names)

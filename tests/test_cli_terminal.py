@@ -186,3 +186,21 @@ def test_standard_input_that_does_not_fit_into_the_temporary_file_is_said(tmp_pa
     assert message.startswith("charrnn: expected room in ")
     assert "File too large" in message
     assert not list(tmp_path.iterdir())
+
+
+def test_prepare_says_that_it_waits_for_text_of_a_terminal(tmp_path):
+    reader, terminal = open_terminal()
+    process = subprocess.Popen(
+        command("prepare", "-", "--out", "data"),
+        cwd=tmp_path,
+        env=environment(),
+        stdin=terminal,
+        stderr=subprocess.PIPE,
+    )
+    os.close(terminal)
+    said = process.stderr.readline()
+    os.write(reader, b"a text by hand, long enough\n\x04")
+    rest = process.communicate(timeout=TIMEOUT)[1]
+    os.close(reader)
+    assert said == b"reading text from this terminal; end it with Ctrl-D on a new line\n"
+    assert (process.returncode, b"28 characters" in rest) == (0, True)

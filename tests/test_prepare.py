@@ -82,6 +82,7 @@ def test_meta_names_sizes_and_hashes_of_every_input_in_order(tmp_path):
             {"name": name, "split": "train", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in contents.items()
         ],
+        "skipped": [],
     }
     assert whole(open_data(tmp_path / "data")) == contents["b.txt"] + contents["a.txt"]
 

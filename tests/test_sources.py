@@ -6,11 +6,13 @@ import hashlib
 import io
 import lzma
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from texts import ENGLISH, check_message, options, prepare, whole, write
 
+from charrnn.cli.report import describe
 from charrnn.errors import DataError, OutputError
 from charrnn.text.data import open_data
 
@@ -43,7 +45,7 @@ def test_a_folder_is_read_in_the_order_of_paths_without_hidden_files(tmp_path):
     for name in ("b/two.py", "a.py", "b/one.py", "notes.txt", ".git/three.py", "b/.four.py", "empty.py"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         write(tree / name, "" if name == "empty.py" else f"# {name}\n" * 3)
-    meta = prepare([tree], tmp_path / "data", glob="*.py")
+    meta = prepare([tree], tmp_path / "data", glob=["*.py"])
     assert [i["name"] for i in meta["inputs"]] == ["tree/a.py", "tree/b/one.py", "tree/b/two.py", "tree/empty.py"]
     assert whole(open_data(tmp_path / "data")).decode() == "".join(
         f"# {n}\n" * 3 for n in ("a.py", "b/one.py", "b/two.py")
@@ -62,8 +64,28 @@ def test_a_folder_without_fitting_files_is_named(tmp_path):
     (tmp_path / "tree").mkdir()
     write(tmp_path / "tree" / "a.txt", ENGLISH)
     with pytest.raises(DataError) as error:
-        prepare([tmp_path / "tree"], tmp_path / "data", glob="*.py")
+        prepare([tmp_path / "tree"], tmp_path / "data", glob=["*.py"])
     check_message(error, "'*.py'", "tree", "--glob")
+
+
+@pytest.mark.parametrize("ending", PACK)
+def test_compressed_standard_input_is_known_by_its_first_bytes(tmp_path, monkeypatch, ending):
+    packed = PACK[ending]((ENGLISH + "é").encode())
+    standard_input(monkeypatch, packed)
+    meta = prepare([Path("-")], tmp_path / "data")
+    assert whole(open_data(tmp_path / "data")) == (ENGLISH + "é").encode()
+    assert meta["inputs"][0]["sha256"] == hashlib.sha256(packed).hexdigest()
+    standard_input(monkeypatch, packed[:-9])
+    with pytest.raises(DataError) as error:
+        prepare([Path("-")], tmp_path / "cut")
+    check_message(error, "compressed file, got -, damaged")
+
+
+@pytest.mark.parametrize("content", [b"BZhang and BZh9 are no compressed text", b"\x1f\x8b no gzip", b"\xfd7zX"])
+def test_what_only_looks_compressed_at_first_is_read_as_it_is(tmp_path, monkeypatch, content):
+    standard_input(monkeypatch, content)
+    prepare([Path("-")], tmp_path / "data", options("byte", val=0))
+    assert whole(open_data(tmp_path / "data")) == content
 
 
 def standard_input(monkeypatch, content):
@@ -71,8 +93,6 @@ def standard_input(monkeypatch, content):
 
 
 def test_standard_input_is_read_where_a_dash_stands(tmp_path, monkeypatch):
-    from pathlib import Path
-
     standard_input(monkeypatch, "ünd ".encode() * 20)
     meta = prepare([write(tmp_path / "a", "first "), Path("-")], tmp_path / "data")
     assert whole(open_data(tmp_path / "data")) == b"first " + "ünd ".encode() * 20
@@ -82,8 +102,6 @@ def test_standard_input_is_read_where_a_dash_stands(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("count, content, found", [(2, b"text", "more often"), (1, b"", "empty")])
 def test_standard_input_twice_or_empty_is_refused(tmp_path, monkeypatch, count, content, found):
-    from pathlib import Path
-
     standard_input(monkeypatch, content)
     with pytest.raises(DataError) as error:
         prepare([Path("-")] * count, tmp_path / "data")
@@ -95,13 +113,13 @@ def test_a_file_that_changes_between_the_passes_is_refused(tmp_path, monkeypatch
     from charrnn.text import prepare as module
 
     source = write(tmp_path / "t", ENGLISH)
-    write_splits = module._write_splits
+    write_splits = module.write_splits
 
     def change_first(*arguments):
         write(source, later)
         return write_splits(*arguments)
 
-    monkeypatch.setattr(module, "_write_splits", change_first)
+    monkeypatch.setattr(module, "write_splits", change_first)
     with pytest.raises(DataError) as error:
         prepare([source], tmp_path / "data")
     check_message(error, "stay as it is")
@@ -119,8 +137,6 @@ def test_a_named_pipe_is_read_like_standard_input(tmp_path):
 
 
 def test_devices_and_links_that_lead_nowhere_are_refused(tmp_path):
-    from pathlib import Path
-
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for path in (Path("/dev/null"), tmp_path / "loop"):
         with pytest.raises(DataError) as error:
@@ -128,13 +144,93 @@ def test_devices_and_links_that_lead_nowhere_are_refused(tmp_path):
         check_message(error, str(path))
 
 
-@pytest.mark.parametrize("glob", ["/abs/*", "**.py", ""])
+@pytest.mark.parametrize("glob", ["/abs/*", "**.py", "", "*.{py", "*.py}", "{py}", "a{b{c}d"])
 def test_an_impossible_pattern_is_named(tmp_path, glob):
     (tmp_path / "tree").mkdir()
     write(tmp_path / "tree" / "a.txt", ENGLISH)
     with pytest.raises(DataError) as error:
-        prepare([tmp_path / "tree"], tmp_path / "data", glob=glob)
+        prepare([tmp_path / "tree"], tmp_path / "data", glob=[glob])
     check_message(error, repr(glob), "--glob")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A folder of texts of three kinds, in two levels."""
+    for name in ("a.py", "b.txt", "c.md", "old/d.py", "old/new/e.py", "new/f.txt"):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "tree" / name, f"# {name}\n" * 5)
+    return tmp_path / "tree"
+
+
+@pytest.mark.parametrize(
+    "glob, exclude, want",
+    [
+        (["*.py", "*.txt"], [], "a.py b.txt new/f.txt old/d.py old/new/e.py"),
+        (["*.{md,txt}"], [], "b.txt c.md new/f.txt"),
+        (["{a,c}.{m{d,x},py}"], [], "a.py c.md"),
+        (["new/*"], [], "new/f.txt old/new/e.py"),
+        (["*", "*.py"], ["*.py"], "b.txt c.md new/f.txt"),
+        (["*"], ["old"], "a.py b.txt c.md new/f.txt"),
+        (["*"], ["old/new", "{a,b}.*"], "c.md new/f.txt old/d.py"),
+    ],
+)
+def test_patterns_add_up_and_leave_out(tree, tmp_path, glob, exclude, want):
+    meta = prepare([tree], tmp_path / "data", glob=glob, exclude=exclude)
+    assert [source["name"] for source in meta["inputs"]] == [f"tree/{name}" for name in want.split()]
+    assert f"{len(want.split())} read" in describe(meta)[1]
+
+
+def test_patterns_that_leave_nothing_are_named(tree, tmp_path):
+    with pytest.raises(DataError) as error:
+        prepare([tree], tmp_path / "data", glob=["*.py", "*.md"], exclude=["*"])
+    check_message(error, "'*.py' or '*.md' and not '*'", "got none")
+
+
+def test_undecodable_files_of_folders_are_skipped_and_counted(tree, tmp_path):
+    """Some of a file that turns out to be no text at its end must not be counted."""
+    clean = prepare([tree], tmp_path / "clean")
+    for name, content in (
+        ("a.bin", b"\x80" * 9),
+        ("late.txt", b"Z" * 600_000 + b"\xff"),
+        ("old/x.gz", gzip.compress(b"\xe9t")),
+    ):
+        write(tree / name, content)
+    with pytest.raises(DataError):
+        prepare([tree], tmp_path / "data")
+    meta = prepare([tree], tmp_path / "data", skip_undecodable=True)
+    assert [source["name"] for source in meta["skipped"]] == ["tree/a.bin", "tree/late.txt", "tree/old/x.gz"]
+    assert "6 read, 3 that cannot be decoded skipped: tree/a.bin, tree/late.txt, tree/old/x.gz" in describe(meta)[1]
+    assert {**meta, "skipped": []} == clean
+    assert open_data(tmp_path / "data").fingerprint == open_data(tmp_path / "clean").fingerprint
+
+
+def test_with_skipped_files_a_folder_is_up_to_date_until_one_changes(tree, tmp_path):
+    write(tree / "a.bin", b"\xff")
+    first = prepare([tree], tmp_path / "data", skip_undecodable=True)
+    assert prepare([tree], tmp_path / "data", skip_undecodable=True) == first
+    for skip, content in ((False, b"\xff"), (True, b"now a text")):
+        write(tree / "a.bin", content)
+        with pytest.raises(OutputError) as error:
+            prepare([tree], tmp_path / "data", skip_undecodable=skip)
+        check_message(error, "tree/a.bin (new)")
+
+
+@pytest.mark.parametrize("named, found", [("a.bin", "ff at offset 0"), ("bins", "2 that cannot be decoded")])
+def test_what_is_named_itself_and_a_folder_without_text_are_not_skipped(tmp_path, named, found):
+    (tmp_path / "bins").mkdir()
+    for name in ("a.bin", "bins/b.bin", "bins/c.bin"):
+        write(tmp_path / name, b"\xff")
+    with pytest.raises(DataError) as error:
+        prepare([tmp_path / named], tmp_path / "data", skip_undecodable=True)
+    check_message(error, found)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("chosen", [{"level": "byte"}, {"errors": "replace"}])
+def test_nothing_can_be_skipped_where_all_is_decodable(tree, tmp_path, chosen):
+    with pytest.raises(DataError) as error:
+        prepare([tree], tmp_path / "data", options(**chosen), skip_undecodable=True)
+    check_message(error, "--skip-undecodable")
 
 
 def test_the_folder_to_make_may_not_lie_inside_the_texts(tmp_path):

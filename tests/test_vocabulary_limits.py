@@ -129,7 +129,7 @@ def test_a_fraction_and_a_text_of_its_own_go_together(tmp_path):
 def test_the_same_command_again_finds_the_folder_up_to_date(tmp_path):
     from texts import prepare_inputs
 
-    from charrnn.text.prepare import Inputs
+    from charrnn.text.job import Inputs
 
     text = write(tmp_path / "t", ENGLISH)
     made, was_there = prepare_inputs(Inputs([text]), tmp_path / "data", options())

@@ -3,7 +3,8 @@
 import numpy as np
 
 from charrnn.text.data import open_data
-from charrnn.text.prepare import Inputs, PrepareOptions
+from charrnn.text.job import Inputs, PrepareOptions
+from charrnn.text.patterns import Patterns
 from charrnn.text.prepare import prepare as prepare_inputs
 from charrnn.text.reading import Reading, TextForm
 
@@ -31,9 +32,10 @@ def options(level="char", encoding="utf-8", errors="error", val=0.1, test=0.0, *
     return PrepareOptions(Reading(level, encoding, errors, TextForm(**form)), val, test, **others)
 
 
-def prepare(inputs, out, chosen=None, force=False, **where):
+def prepare(inputs, out, chosen=None, force=False, glob=("*",), exclude=(), **others):
     """What meta.json holds after preparing these paths."""
-    return prepare_inputs(Inputs(inputs, **where), out, chosen or options(), force)[0]
+    texts = Inputs(inputs, patterns=Patterns(glob, exclude), **others)
+    return prepare_inputs(texts, out, chosen or options(), force)[0]
 
 
 def whole(data):

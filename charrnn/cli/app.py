@@ -13,8 +13,9 @@ from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.gradcheck import gradcheck
 from charrnn.cli.help import GroupedCommand, help_of
+from charrnn.cli.info import info
 from charrnn.cli.log import log
-from charrnn.cli.prepare import info, prepare
+from charrnn.cli.prepare import prepare
 from charrnn.cli.sample import sample
 from charrnn.cli.terminal import readable, unbreakable, wrapped
 from charrnn.cli.train import train
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     (prepare, "prepare", "Turn texts into a DATA folder."),
-    (info, "info", "Show what is in a DATA folder."),
+    (info, "info", "Show what is in a DATA folder, or what a model is."),
     (train, "train", "Train a model on a DATA folder."),
     (sample, "sample", "Write text as a trained model does."),
     (evaluate, "eval", "Measure the loss of a model on a text."),

@@ -18,6 +18,7 @@ from charrnn.cli.options import (
     Threads,
     Unknown,
     print_json,
+    say_if_waiting,
     say_skipped,
     show,
     start_engine,
@@ -72,6 +73,7 @@ def evaluate(
     vocabulary = checkpoint.vocabulary
     own, text = text is None, data_of_run(source) if text is None else text
     rate = dynamic_lr if dynamic else 0.0
+    say_if_waiting([text])
     start = time.perf_counter()
     with Interrupt() as interrupt:
         if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):

@@ -12,7 +12,7 @@ import typer
 
 from charrnn import runtime
 from charrnn.cli.terminal import readable, wrapped
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, DataError
 
 
 def in_lower_case(name: str | None) -> str | None:
@@ -108,6 +108,30 @@ def refuse_both_lengths(context: typer.Context) -> None:
     """Raise ConfigError when --bptt, which says how long a chunk is, is given beside --seq-len."""
     if context.params["bptt"] and explicit(context, ["seq_len"]):
         raise ConfigError("expected --bptt or --seq-len, got both; try --bptt alone: its K1 is the --seq-len")
+
+
+def is_data_folder(path: Path) -> bool:
+    """Whether a path is a DATA folder, and not a RUN folder or a checkpoint.
+
+    Raises:
+        DataError: it is a folder of another kind, or nothing is there.
+    """
+    if (path / "meta.json").is_file():
+        return True
+    is_run = any((path / name).is_file() for name in ("best.npz", "last.npz"))
+    if (path.is_dir() and not is_run) or not path.exists():
+        what = f"the folder {path}" if path.is_dir() else f"{path}, where nothing is"
+        raise DataError(f"expected a DATA or RUN folder or a checkpoint, got {what}; try one of these")
+    return False
+
+
+def say_if_waiting(inputs: list[Path]) -> None:
+    """Say that text is read from the terminal, where nothing else shows it."""
+    from charrnn.text.sources import STANDARD_INPUT
+
+    if STANDARD_INPUT in inputs and sys.stdin is not None and sys.stdin.isatty():
+        end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
+        say(f"reading text from this terminal; end it with {end} on a new line")
 
 
 def say_skipped(count: int, where: str) -> None:

@@ -1,4 +1,4 @@
-"""`charrnn prepare`: texts in, a DATA folder out; `charrnn info`: what is in one."""
+"""`charrnn prepare`: texts in, a DATA folder out."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charrnn.cli.options import (
-    DataFolder,
     Encoding,
     Errors,
     Force,
     Json,
     explicit,
     in_lower_case,
+    is_data_folder,
     print_json,
     say,
-    show,
+    say_if_waiting,
     start_engine,
 )
-from charrnn.errors import ConfigError, DataError
+from charrnn.cli.report import describe
+from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.text.vocabulary import Vocabulary
-
-LINE = "  {:<11} {}"
 
 
 def prepare(
@@ -42,7 +41,21 @@ def prepare(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DATA", help="Folder to make.", show_default=False)],
-    glob: Annotated[str, typer.Option(help="Which files of folders, such as '*.py'.")] = "*",
+    glob: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Which files of folders, such as '*.{py,txt}'; more of these add up.",
+            show_default="all",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Files and folders in folders to leave out.", show_default=False),
+    ] = None,
+    skip_undecodable: Annotated[
+        bool, typer.Option("--skip-undecodable", help="Leave out files of folders that are no text.")
+    ] = False,
     level: Annotated[str, typer.Option(callback=in_lower_case, help="char (Unicode code points) or byte.")] = "char",
     encoding: Encoding = "utf-8",
     errors: Errors = "error",
@@ -64,6 +77,10 @@ def prepare(
     ] = None,
     val: Annotated[float, typer.Option(help="Fraction at the end held out for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Fraction after that held out for testing.")] = 0.0,
+    shuffle_lines: Annotated[
+        bool, typer.Option("--shuffle-lines", help="Take the lines in a random order, before the split.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of --shuffle-lines.")] = 0,
     val_file: Annotated[
         list[Path] | None, typer.Option(metavar="INPUT", help="Text for validation instead.", show_default=False)
     ] = None,
@@ -74,13 +91,16 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Turn texts into a folder that charrnn train reads; say what is in it."""
-    from charrnn.text.prepare import Inputs, PrepareOptions
+    from charrnn.text.job import Inputs, PrepareOptions
+    from charrnn.text.patterns import Patterns
     from charrnn.text.prepare import prepare as prepare_text
     from charrnn.text.reading import Reading, TextForm
 
     for name, files in (("val", val_file), ("test", test_file)):
         if files and explicit(context, [name]):
             raise ConfigError(f"expected --{name} or --{name}-file, got both; try one of them")
+    if explicit(context, ["seed"]) and not shuffle_lines:
+        raise ConfigError("expected --seed with --shuffle-lines, got it alone; try --shuffle-lines, or without --seed")
     options = PrepareOptions(
         Reading(level, encoding, errors, TextForm(normalize, newlines, lowercase)),
         0.0 if val_file else val,
@@ -88,9 +108,12 @@ def prepare(
         min_count,
         max_vocab,
         None if vocab_from is None else _vocabulary_of(vocab_from),
+        seed if shuffle_lines else None,
     )
+    patterns = Patterns(glob or ["*"], exclude or [])
+    texts = Inputs(inputs, val_file or [], test_file or [], patterns, skip_undecodable)
+    say_if_waiting([*inputs, *texts.val, *texts.test])
     with reading_bar() as progress:
-        texts = Inputs(inputs, val_file or [], test_file or [], glob)
         meta, was_there = prepare_text(texts, out, options, force, progress)
     if as_json:
         print_json(meta | {"up_to_date": was_there})
@@ -121,75 +144,13 @@ def reading_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield progress
 
 
-def info(data: DataFolder, as_json: Json = False) -> None:
-    """Show what is in a DATA folder: characters, scripts, and the figures that a model must beat."""
-    from charrnn.text.data import read_meta
-
-    meta = read_meta(data)
-    if as_json:
-        print_json(meta)
-        return
-    for line in describe(meta):
-        show(line)
-
-
 def _vocabulary_of(path: Path) -> Vocabulary:
     """The vocabulary of a DATA folder, a RUN folder or a checkpoint."""
-    from charrnn.text.data import MARKER, open_data
+    if is_data_folder(path):
+        from charrnn.text.data import open_data
 
-    if (path / MARKER).is_file():
         return open_data(path).vocabulary
-    if path.is_dir() and not any((path / name).is_file() for name in ("best.npz", "last.npz")):
-        raise DataError(f"expected a DATA or RUN folder or a checkpoint, got the folder {path}; try one of these")
     start_engine(None)
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
 
     return load_checkpoint(find_checkpoint(path)).vocabulary
-
-
-def describe(meta: dict[str, Any]) -> list[str]:
-    """The report of a text in lines for a person."""
-    report, total = meta["report"], meta["characters"]
-    unit = "characters" if meta["level"] == "char" else "bytes"
-    splits = ", ".join(f"{name} {count:,}" for name, count in meta["splits"].items() if count)
-    lines = [f"{total:,} {unit}, {meta['symbols']:,} symbols: {splits}", *_repairs(meta)]
-    name = _shown if meta["level"] == "char" else "0x{:02X}".format
-    lines.append(LINE.format("commonest", "  ".join(f"{name(c)} {n / total:.1%}" for c, n in report["commonest"])))
-    if report["rarest"]:
-        lines.append(LINE.format("rarest", "  ".join(f"{name(c)} {n:,}" for c, n in report["rarest"])))
-    letters = sum(report["scripts"].values())
-    if letters:
-        scripts = ", ".join(f"{script} {count / letters:.1%}" for script, count in report["scripts"].items())
-        lines.append(LINE.format("letters", scripts))
-    figures = [(f"order {order}", bits) for order, bits in enumerate(report["entropy"])] + [("xz", report["xz"])]
-    part = "" if report["sample"] == total else f" (of the first {report['sample']:,})"
-    shown = ", ".join(f"{what} {bits:.3f}" for what, bits in figures if bits is not None)
-    return [*lines, LINE.format("to beat", f"{shown} bits per character{part}")]
-
-
-def _shown(code: int) -> str:
-    """A character as it is if it can be seen by itself, else by a name."""
-    character = chr(code)
-    names = {" ": "space", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    visible = character.isprintable() and not character.isspace()
-    return character if visible else names.get(character, f"U+{code:04X}")
-
-
-def _repairs(meta: dict[str, Any]) -> list[str]:
-    """What was done to the text on the way, where it was anything."""
-    repairs, left_out, lines = meta["repairs"], meta["left_out"], []
-    if repairs["byte_order_marks"]:
-        lines.append(LINE.format("dropped", f"a byte-order mark at the start of {repairs['byte_order_marks']} file(s)"))
-    if repairs["places"]:
-        how = {"replace": "replaced by U+FFFD", "skip": "skipped"}.get(meta["options"]["errors"], "kept as surrogates")
-        lines.append(
-            LINE.format(
-                how.split()[0], f"{repairs['bytes']:,} undecodable bytes, {how}, in {repairs['places']:,} places"
-            )
-        )
-    if left_out["characters"]:
-        share = left_out["characters"] / meta["characters"]
-        lines.append(
-            LINE.format("left out", f"{left_out['symbols']:,} rare characters, {share:.2%} of the text, now U+FFFD")
-        )
-    return lines

@@ -314,6 +314,8 @@ def _begin(
     refuse_too_large(model, training)
     checkpoint, carried = first_checkpoint(model, training, text, source)
     lines = [chooser.describe()]
+    if text.meta["report"].get("lines", {}).get("list") and not model.stateless and source is None:
+        lines.append(f"the lines of {text.path} are short: if they are independent, as names are, try --stateless")
     if carried is not None:
         lines.append(
             f"beginning with the parameters of {init_from}: {carried.kept} characters keep their rows, "

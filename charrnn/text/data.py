@@ -32,11 +32,16 @@ META: Form = {  # what is read from meta.json after it was written
     "options": {"normalize": str, "newlines": str, "lowercase": bool, "errors": str},
     "left_out": {"symbols": WHOLE, "characters": WHOLE},
     "repairs": {"places": WHOLE, "bytes": WHOLE, "byte_order_marks": WHOLE},
-    "report": {
-        **{"commonest": RANKED, "rarest": RANKED, "scripts": Each(WHOLE), "sample": WHOLE},
-        **{"entropy": [Maybe(FINITE)], "xz": Maybe(FINITE)},
-    },
+    "report": {"commonest": RANKED, "rarest": RANKED, "scripts": Each(WHOLE)},
 }
+REPORT_PARTS: dict[str, Form] = {  # folders of older versions have none
+    "to_beat": {
+        **{"split": str, "learned": WHOLE, "measured": WHOLE},
+        **{"orders": [Maybe(FINITE)], "xz": Maybe(FINITE)},
+    },
+    "lines": {"count": WHOLE, "short": WHOLE, "empty": WHOLE, "cr_lf": WHOLE, "list": bool},
+}
+SKIPPED: Form = [{"name": str}]
 VOCABULARIES: dict[str, Form] = {  # vocab.json at each level
     level: {"symbols": [form], "unknown": Maybe(str)}
     for level, form in (("char", str), ("byte", Number(0, 255, whole=True)))
@@ -96,11 +101,17 @@ def open_data(path: Path) -> Data:
         vocabulary = _read_vocabulary(path, meta["level"])
         if len(vocabulary) != meta["symbols"]:
             raise ValueError(f"{meta['symbols']} symbols in meta.json, {len(vocabulary)} in vocab.json")
-        sizes = {name: meta["splits"][name] for name in SPLITS if meta["splits"][name]}
-        splits = {name: _open_split(path / f"{name}.npy", size, vocabulary) for name, size in sizes.items()}
+        splits = open_splits(path, meta["splits"])
+        for symbols in splits.values():
+            _check_split(symbols, meta["splits"], vocabulary)
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from None
     return Data(path, meta, vocabulary, splits)
+
+
+def open_splits(folder: Path, sizes: dict[str, int]) -> dict[str, StoredSymbols]:
+    """The symbol numbers of the splits that are not empty."""
+    return {name: StoredSymbols(folder / f"{name}.npy") for name in SPLITS if sizes[name]}
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
@@ -135,6 +146,9 @@ def _parse_meta(path: Path) -> dict[str, Any]:
             f"try {'a newer charrnn' if newer else 'charrnn prepare again, with --force'}"
         )
     check(meta, META, MARKER)
+    check(meta.get("skipped", []), SKIPPED, f"{MARKER}.skipped")
+    for name in REPORT_PARTS.keys() & meta["report"].keys():
+        check(meta["report"][name], REPORT_PARTS[name], f"{MARKER}.report.{name}")
     if meta["splits"].keys() != set(SPLITS) or meta["level"] not in VOCABULARIES:
         raise ValueError(f"{MARKER} has an unknown split or level")
     return meta
@@ -161,12 +175,11 @@ def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
     (folder / "vocab.json").write_text(json.dumps(content) + "\n")
 
 
-def _open_split(path: Path, size: int, vocabulary: Vocabulary) -> StoredSymbols:
-    """A split, once its file is what it should be: (size,) symbols of the vocabulary."""
-    symbols = StoredSymbols(path)
+def _check_split(symbols: StoredSymbols, sizes: dict[str, int], vocabulary: Vocabulary) -> None:
+    """Raise ValueError unless a file holds as many symbols of the vocabulary as meta.json says."""
+    name, size = symbols.path.name, sizes[symbols.path.stem]
     if symbols.dtype != vocabulary.dtype or symbols.shape != (size,):
-        raise ValueError(f"{path.name} does not hold {size} symbols of {vocabulary.dtype}")
+        raise ValueError(f"{name} does not hold {size} symbols of {vocabulary.dtype}")
     largest = max(int(block.max()) for block in blocks(symbols))
     if largest >= len(vocabulary):  # the engine looks rows of tables up by these numbers
-        raise ValueError(f"{path.name} holds symbol {largest} of a vocabulary of {len(vocabulary)}")
-    return symbols
+        raise ValueError(f"{name} holds symbol {largest} of a vocabulary of {len(vocabulary)}")

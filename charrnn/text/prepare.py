@@ -4,128 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
 from os.path import realpath
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from charrnn.errors import DataError, OutputError
 from charrnn.folders import building_folder, refuse_existing
-from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, open_data, write_vocabulary
-from charrnn.text.reading import Reading, Repairs, read_blocks
+from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, open_data, open_splits, write_vocabulary
+from charrnn.text.job import Inputs, Job, PrepareOptions, Progress, listed
+from charrnn.text.reading import Repairs
 from charrnn.text.report import Census, describe_text
-from charrnn.text.sources import STANDARD_INPUT, Source, find_sources
-from charrnn.text.vocabulary import UNKNOWN, Codes, Vocabulary
-
-Progress = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The texts of a DATA folder.
-
-    Args:
-        text: files, folders, or `-` for standard input, joined in this order and then split.
-        val, test: texts to take for these splits, instead of parts of `text`.
-        glob: which files of folders.
-    """
-
-    text: list[Path]
-    val: list[Path] = field(default_factory=list)
-    test: list[Path] = field(default_factory=list)
-    glob: str = "*"
-
-
-@dataclass(frozen=True)
-class PrepareOptions:
-    """How to read and split a text.
-
-    Args:
-        reading: level, encoding and form.
-        val: fraction of the text, at its end, that is held out for validation.
-        test: fraction after the validation part.
-        min_count: characters that occur less often become the unknown symbol; 0 for none.
-        max_vocab: most symbols of the vocabulary, of which the unknown symbol is one; 0 for no limit.
-        vocabulary: a vocabulary to use instead of the text's own.
-    """
-
-    reading: Reading = field(default_factory=Reading)
-    val: float = 0.1
-    test: float = 0.0
-    min_count: int = 0
-    max_vocab: int = 0
-    vocabulary: Vocabulary | None = None
-
-    def __post_init__(self) -> None:
-        if not (self.val >= 0 and self.test >= 0 and self.val + self.test < 1):
-            raise DataError(
-                f"expected --val and --test from 0 up, together below 1, got {self.val} and {self.test}; try --val 0.1"
-            )
-        if self.min_count < 0 or self.max_vocab < 0 or self.max_vocab == 1:
-            raise DataError(
-                f"expected --min-count of 0 or more and --max-vocab of 2 or more, got {self.min_count} and "
-                f"{self.max_vocab}; try leaving them out"
-            )
-        limits = self.min_count or self.max_vocab
-        if limits and self.reading.level == "byte":
-            raise DataError("expected --min-count and --max-vocab at --level char, got --level byte; try without them")
-        if limits and self.vocabulary is not None:
-            raise DataError("expected --vocab-from or limits of the vocabulary, got both; try --vocab-from alone")
-        if self.vocabulary is not None and self.vocabulary.level != self.reading.level:
-            raise DataError(
-                f"expected a vocabulary of level {self.reading.level}, got one of level {self.vocabulary.level}; "
-                f"try --level {self.vocabulary.level}"
-            )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The options as plain JSON values; a frozen vocabulary is named by its fingerprint."""
-        reading = asdict(self.reading)
-        form: dict[str, Any] = reading.pop("form")
-        limits = {"val": self.val, "test": self.test, "min_count": self.min_count, "max_vocab": self.max_vocab}
-        frozen = None if self.vocabulary is None else self.vocabulary.fingerprint
-        return reading | form | limits | {"vocab_from": frozen}
-
-
-@dataclass
-class Job:
-    """One preparation: its sources by split (the texts to be split stand under "train"), options and progress."""
-
-    sources: dict[str, list[Source]]
-    options: PrepareOptions
-    progress: Progress
-    repairs: Repairs = field(default_factory=Repairs)
-
-    def codes(self, split: str, what: str) -> Iterator[Codes]:
-        """The characters of a split's sources, one after the other."""
-        advance = self._advance(what)
-        for source in self.sources[split]:
-            yield from read_blocks(source.blocks(advance), source.name, self.options.reading, self.repairs)
-
-    def hash(self) -> None:
-        """Read all sources for their hashes alone."""
-        for split in SPLITS:
-            for source in self.sources[split]:
-                source.hash(self._advance("comparing"))
-
-    def _advance(self, what: str) -> Callable[[int], None]:
-        total = sum(source.size for sources in self.sources.values() for source in sources)
-
-        def advance(count: int) -> None:
-            self.progress(what, count, total)
-
-        return advance
-
-    def inputs(self) -> list[dict[str, Any]]:
-        """What meta.json says of each source."""
-        return [
-            {"name": source.name, "split": split, "bytes": source.size, "sha256": source.sha256}
-            for split in SPLITS
-            for source in self.sources[split]
-        ]
+from charrnn.text.sources import STANDARD_INPUT, find_sources
+from charrnn.text.splits import split_sizes, write_splits
+from charrnn.text.vocabulary import UNKNOWN, Vocabulary
 
 
 def prepare(
@@ -145,6 +39,11 @@ def prepare(
         DataError: a text is missing, empty, undecodable or too short for a split.
         OutputError: `out` was made from something else, is something else, or cannot be written.
     """
+    if inputs.skip_undecodable and (options.reading.level, options.reading.errors) != ("char", "error"):
+        raise DataError(
+            "expected --skip-undecodable at --level char with --errors error, got another; nothing is undecodable "
+            "there: try without --skip-undecodable"
+        )
     older = out / MARKER
     is_older = older.is_file() and not force
     if not is_older:
@@ -155,12 +54,14 @@ def prepare(
         while not spool_in.is_dir():
             spool_in = spool_in.parent
         parts = {"train": inputs.text, "val": inputs.val, "test": inputs.test}
-        sources = {name: find_sources(paths, inputs.glob, stack, spool_in) for name, paths in parts.items()}
+        sources = {name: find_sources(paths, inputs.patterns, stack, spool_in) for name, paths in parts.items()}
         job = Job(sources, options, progress)
         if is_older:
             refuse_existing(out, MARKER, force=True)
             job.hash()
-            return _same_as_before(open_data(out).meta, job, out), True
+            return _same_as_before(open_data(out).meta, job, inputs.skip_undecodable, out), True
+        if inputs.skip_undecodable:
+            job.skip_undecodable()
         with building_folder(out, MARKER, force) as folder:
             return _build(folder.path, job), False
 
@@ -175,11 +76,12 @@ def _check_places(inputs: Inputs, out: Path) -> None:
         raise DataError("expected - for standard input once, got it more often; try naming it once")
 
 
-def _same_as_before(meta: dict[str, Any], job: Job, out: Path) -> dict[str, Any]:
+def _same_as_before(meta: dict[str, Any], job: Job, skips: bool, out: Path) -> dict[str, Any]:
     """The older meta if it was made from the same texts in the same way, else an OutputError that says what changed."""
-    options = job.options.as_dict()
-    changes = [f"--{name.replace('_', '-')}" for name, value in options.items() if meta["options"].get(name) != value]
-    changes += _changed_inputs(meta["inputs"], job.inputs())
+    before, now = meta["options"], job.options.as_dict()
+    changes = [f"--{name.replace('_', '-')}" for name in before | now if before.get(name) != now.get(name)]
+    skipped = meta.get("skipped", []) if skips else []
+    changes += _changed_inputs(meta["inputs"], [source for source in listed(job.sources) if source not in skipped])
     if changes:
         shown = ", ".join(sorted(changes)[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
         raise OutputError(
@@ -216,9 +118,9 @@ def _build(folder: Path, job: Job) -> dict[str, Any]:
     options, repairs = job.options, job.repairs
     vocabulary = options.vocabulary or _own_vocabulary(census, options)
     left_out = _left_out(census, vocabulary)
-    sizes = _split_sizes(counts, job)
+    sizes = split_sizes(counts, job)
     job.repairs = Repairs()
-    _write_splits(folder, job, sizes, vocabulary)
+    write_splits(folder, job, sizes, vocabulary)
     write_vocabulary(folder, vocabulary)
     meta = {
         "format": FORMAT,
@@ -228,11 +130,12 @@ def _build(folder: Path, job: Job) -> dict[str, Any]:
         "symbols": len(vocabulary),
         "characters": census.total,
         "splits": sizes,
-        "inputs": job.inputs(),
+        "inputs": listed(job.sources),
+        "skipped": listed(job.skipped),
         "options": options.as_dict(),
         "left_out": left_out,
         "repairs": vars(repairs),
-        "report": describe_text(census, vocabulary),
+        "report": describe_text(census, vocabulary, open_splits(folder, sizes)),
     }
     (folder / MARKER).write_text(json.dumps(meta, indent=2) + "\n")
     return meta
@@ -265,67 +168,3 @@ def _left_out(census: Census, vocabulary: Vocabulary) -> dict[str, int]:
             "model to another vocabulary), or a vocabulary with an unknown symbol"
         )
     return left_out
-
-
-def _split_sizes(counts: dict[str, int], job: Job) -> dict[str, int]:
-    """Characters in each split; what has no text of its own is a part of the end of the text."""
-    options, sizes = job.options, dict(counts)
-    for name, fraction in (("val", options.val), ("test", options.test)):
-        if not job.sources[name]:
-            sizes[name] = int(counts["train"] * fraction)
-            sizes["train"] -= sizes[name]
-    wanted = {
-        "train": True,
-        "val": options.val > 0 or job.sources["val"],
-        "test": options.test > 0 or job.sources["test"],
-    }
-    for name in SPLITS:
-        if wanted[name] and sizes[name] < 2:
-            part = "" if job.sources[name] and name != "train" else f" of a text of {counts['train']}"
-            hint = "a longer text" if name == "train" or not part else f"a longer text, or --{name} 0"
-            raise DataError(
-                f"expected at least 2 characters in each split, got {sizes[name]} in {name}{part}; try {hint}"
-            )
-    return sizes
-
-
-def _write_splits(folder: Path, job: Job, sizes: dict[str, int], vocabulary: Vocabulary) -> None:
-    """Second pass: the symbol numbers of each split, into its .npy file."""
-    numbers = vocabulary.numbers.copy()
-    if vocabulary.has_unknown:
-        numbers[numbers < 0] = numbers[UNKNOWN]
-    table = numbers.astype(vocabulary.dtype)
-    with ExitStack() as stack:
-        writers = {
-            name: SplitWriter(stack, folder, name, sizes[name], vocabulary.dtype) for name in SPLITS if sizes[name]
-        }
-        for split in SPLITS:
-            own = [split] if split != "train" else ["train"] + [n for n in ("val", "test") if not job.sources[n]]
-            targets = [writers[name] for name in own if name in writers]
-            for codes in job.codes(split, "writing"):
-                symbols = table[codes]
-                for writer in targets:
-                    symbols = writer.write(symbols)
-                if len(symbols):
-                    raise DataError(f"expected the text of {split} to stay as it is, got more of it; try once more")
-
-
-class SplitWriter:
-    """Writes one split's .npy file, of a length known before.
-
-    Attributes:
-        left: symbols still to come.
-    """
-
-    def __init__(self, stack: ExitStack, folder: Path, name: str, size: int, dtype: np.dtype[Any]) -> None:
-        self.left = size
-        self._file: IO[bytes] = stack.enter_context((folder / f"{name}.npy").open("wb"))
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (size,)}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def write(self, symbols: Codes) -> Codes:
-        """Write as many as this split still takes; returns the rest."""
-        taken = symbols[: self.left]
-        self._file.write(taken.data)
-        self.left -= len(taken)
-        return symbols[len(taken) :]

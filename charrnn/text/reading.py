@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from charrnn.errors import DataError
+from charrnn.errors import DataError, UndecodableError
 from charrnn.text.vocabulary import LEVELS, Codes, code_points
 
 ERRORS = ("error", "replace", "skip", "surrogateescape")
@@ -174,7 +174,7 @@ def read_blocks(blocks: Iterable[bytes], where: str, reading: Reading, repairs: 
     Returns:
         Its characters' code points (level char) or its bytes (level byte), in arrays of any unsigned type.
     Raises:
-        DataError: bytes cannot be decoded and `reading.errors` is "error".
+        UndecodableError: bytes cannot be decoded and `reading.errors` is "error".
     """
     if reading.level == "byte":
         yield from (np.frombuffer(block, np.uint8) for block in blocks)
@@ -203,16 +203,18 @@ def _decoded(blocks: Iterable[bytes], where: str, reading: Reading, repairs: Rep
         raise _undecodable(error, fed, where, reading) from None
     except UnicodeError as error:
         hint = f"--encoding {reading.encoding}-le" if "BOM" in str(error) else "another --encoding"
-        raise DataError(f"expected {reading.encoding} text, got {where}, which is not ({error}); try {hint}") from None
+        raise UndecodableError(
+            f"expected {reading.encoding} text, got {where}, which is not ({error}); try {hint}"
+        ) from None
 
 
-def _undecodable(error: UnicodeDecodeError, fed: int, where: str, reading: Reading) -> DataError:
+def _undecodable(error: UnicodeDecodeError, fed: int, where: str, reading: Reading) -> UndecodableError:
     found = error.object[error.start : error.end][:8].hex(" ")
     offset = fed - len(error.object) + error.start  # the codec's buffer ends where reading has come to
     hint = "--encoding latin-1, --errors replace, or --level byte"
     if offset <= 1:
         hint = next((advice for begin, advice in BEGINNINGS.items() if error.object.startswith(begin)), hint)
-    return DataError(
+    return UndecodableError(
         f"expected {reading.encoding} text, got bytes {found} at offset {offset} of {where} ({error.reason}); "
         f"try {hint}"
     )

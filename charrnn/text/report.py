@@ -4,69 +4,73 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.text.lines import describe_lines
+from charrnn.text.ngrams import ORDERS, held_out_bits
+from charrnn.text.stored import Symbols
 from charrnn.text.vocabulary import CODE_POINTS, Codes, Vocabulary
 
-SAMPLE = 2_000_000  # characters at the beginning of a text on which its entropies and its compressed size are measured
+SAMPLE = 2_000_000  # characters at the beginning of a text on which simple models are measured
+XZ_SAMPLE = 2_000_000  # bytes that xz, by far the slowest of them, reads at most
+HELD_OUT = 0.1  # of the text to train on, where there is none for validation
 SHOWN = 10
 
 
 class Census:
-    """Counts the characters of a text that comes in pieces, and keeps its beginning.
+    """Counts the characters of a text that comes in pieces.
 
     Attributes:
         counts: (0x110000,) how often each code occurs.
-        beginning: the first SAMPLE codes, in pieces.
+        total: of all counts.
     """
 
     def __init__(self) -> None:
         self.counts = np.zeros(CODE_POINTS, np.int64)
-        self.beginning: list[Codes] = []
         self.total = 0
 
     def add(self, codes: Codes) -> None:
         """Count a piece."""
         counts = np.bincount(codes)
         self.counts[: len(counts)] += counts
-        if self.total < SAMPLE:
-            self.beginning.append(codes[: SAMPLE - self.total])
         self.total += len(codes)
 
 
-def _conditional_entropy(contexts: NDArray[np.int64], symbols: NDArray[np.int64], size: int) -> float:
-    """H(symbol | context) in bits, from counts (Shannon 1951, "Prediction and Entropy of Printed English")."""
-    _, context, context_counts = np.unique(contexts, return_inverse=True, return_counts=True)
-    pairs, counts = np.unique(context * size + symbols, return_counts=True)
-    bits = -(counts * np.log2(counts / context_counts[pairs // size])).sum()
-    return max(0.0, float(bits) / len(symbols))
-
-
-def entropies(symbols: NDArray[np.integer], size: int) -> list[float | None]:
-    """Entropy of order 0, 1 and 2 in bits per character; None where the text is too short for one.
+def describe_text(census: Census, vocabulary: Vocabulary, splits: Mapping[str, Symbols]) -> dict[str, Any]:
+    """The report that goes into meta.json.
 
     Args:
-        symbols: (n,) numbers below `size`.
-        size: V.
+        census: of the whole text.
+        vocabulary: of the text; what it leaves out counts as its unknown symbol.
+        splits: name -> (n,) symbol numbers, without empty splits.
+    Returns:
+        commonest, rarest: [code, count] pairs; scripts: letters of each; lines: see `describe_lines`, of the
+        beginning of the text to train on; to_beat: see `simple_models`.
     """
-    s = symbols.astype(np.int64)
-    contexts = [np.zeros(len(s), np.int64), s[:-1], s[:-2] * size + s[1:-1]]
-    return [
-        _conditional_entropy(context, s[order:], size) if len(s) > order else None
-        for order, context in enumerate(contexts)
-    ]
+    codes = np.flatnonzero(census.counts)
+    counts = census.counts[codes]
+    order = np.lexsort((codes, -counts))
+    ranked = [[int(codes[k]), int(counts[k])] for k in [*order[:SHOWN], *order[SHOWN:][-SHOWN:]]]
+    return {
+        "commonest": ranked[:SHOWN],
+        "rarest": ranked[SHOWN:],
+        "scripts": _scripts(codes, counts) if vocabulary.level == "char" else {},
+        "lines": describe_lines(splits["train"][:SAMPLE], vocabulary),
+        "to_beat": simple_models(splits, vocabulary),
+    }
 
 
-def compressed_bits(content: bytes, characters: int) -> float | None:
-    """Bits per character after xz; None for a Python without it."""
-    try:
-        import lzma
-    except ImportError:
-        return None
-    return 8 * len(lzma.compress(content)) / characters
+def _scripts(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> dict[str, int]:
+    scripts: Counter[str] = Counter()
+    for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
+        if (name := script(code)) is not None:
+            scripts[name] += count
+    return dict(scripts.most_common())
 
 
 def script(code: int) -> str | None:
@@ -77,32 +81,53 @@ def script(code: int) -> str | None:
     return {"CJK": "Han"}.get(name, name.capitalize())
 
 
-def describe_text(census: Census, vocabulary: Vocabulary) -> dict[str, Any]:
-    """The report that goes into meta.json.
+def simple_models(splits: Mapping[str, Symbols], vocabulary: Vocabulary) -> dict[str, Any]:
+    """What simple models reach on text that they have not seen.
+
+    They learn from the beginning of the text to train on, and are measured on the beginning of the one for validation,
+    together at most SAMPLE characters; where there is none for validation, on the last tenth of that beginning.
+
+    Returns:
+        split: which one they are measured on; learned, measured: characters; orders: bits per character of n-gram
+        models of order 0, 1 and 2; xz: see `xz_bits`. The figures are None where the text is too short.
+    """
+    split = "val" if "val" in splits else "train"
+    most = int(SAMPLE * HELD_OUT)
+    if split == "val":
+        rest, part = splits["train"][: SAMPLE - most], splits["val"][:most]
+    else:
+        beginning = splits["train"][:SAMPLE]
+        cut = len(beginning) - max(1, int(len(beginning) * HELD_OUT))
+        rest, part = beginning[:cut], beginning[cut:]
+    enough = len(rest) >= ORDERS
+    return {
+        "split": split,
+        "learned": len(rest),
+        "measured": len(part),
+        "orders": held_out_bits(rest, part, len(vocabulary)) if enough else [None] * ORDERS,
+        "xz": xz_bits(vocabulary.decode(rest), vocabulary.decode(part), len(part)) if enough else None,
+    }
+
+
+def xz_bits(rest: bytes, part: bytes, characters: int) -> float | None:
+    """How many bits a character of a text adds to the rest when xz -6 compresses both; None for a Python without it.
+
+    Both are compressed as xz does it (LZMA2, preset 6), without the file's head and end: the size of rest and part less
+    that of the rest. Of a rest that is too long, the end is taken.
 
     Args:
-        census: of the whole text.
-        vocabulary: of the text; what it leaves out counts as its unknown symbol.
-    Returns:
-        commonest, rarest: [code, count] pairs; scripts: letters of each; sample: characters that the other figures
-        are measured on; entropy: of order 0, 1 and 2, and xz: compressed size, in bits per character.
+        rest, part: UTF-8, or bytes at level byte.
+        characters: in the part.
     """
-    codes = np.flatnonzero(census.counts)
-    counts = census.counts[codes]
-    order = np.lexsort((codes, -counts))
-    ranked = [[int(codes[k]), int(counts[k])] for k in [*order[:SHOWN], *order[SHOWN:][-SHOWN:]]]
-    scripts: Counter[str] = Counter()
-    if vocabulary.level == "char":
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            if (name := script(code)) is not None:
-                scripts[name] += count
-    pieces = [vocabulary.encode(piece, "the text", "replace") for piece in census.beginning]
-    sample = np.concatenate(pieces)
-    return {
-        "commonest": ranked[:SHOWN],
-        "rarest": ranked[SHOWN:],
-        "scripts": dict(scripts.most_common()),
-        "sample": len(sample),
-        "entropy": entropies(sample, len(vocabulary)),
-        "xz": compressed_bits(vocabulary.decode(sample), len(sample)),
-    }
+    try:
+        import lzma
+    except ImportError:
+        return None
+
+    def size(content: bytes) -> int:
+        return len(lzma.compress(content, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 6}]))
+
+    rest = rest[-max(1, XZ_SAMPLE - len(part)) :]
+    with ThreadPoolExecutor(2) as threads:  # lzma lets other threads run
+        both, one = threads.map(size, (rest + part, rest))
+    return 8 * max(0, both - one) / characters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from charrnn.errors import DataError, OutputError
+from charrnn.text.patterns import Patterns
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.vocabulary import Codes
 
 STANDARD_INPUT = Path("-")
 BLOCK = 1 << 18  # bytes that are read and worked on at a time: with all that is made of them they fit the L2 cache
+PACKED = {  # how compressed streams begin
+    ".gz": re.compile(rb"\x1f\x8b\x08"),
+    ".bz2": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
+    ".xz": re.compile(rb"\xfd7zXZ\0"),
+}
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}  # and the module that reads it
 
 Advance = Callable[[int], None]
@@ -31,17 +37,20 @@ class Source:
         path: the file.
         name: what it is called in meta.json and in messages.
         file: an open file to read instead of the path: what came from standard input.
+        in_folder: whether it is one of the files of a folder that was named, not named itself.
 
     Attributes:
         size: bytes as stored.
         sha256: of the bytes as stored, in hexadecimal, once it was read to its end.
     """
 
-    def __init__(self, path: Path, name: str, file: IO[bytes] | None = None) -> None:
-        self.path, self.name, self._file = path, name, file
+    def __init__(self, path: Path, name: str, file: IO[bytes] | None = None, in_folder: bool = False) -> None:
+        self.path, self.name, self._file, self.in_folder = path, name, file, in_folder
         self.sha256 = ""
         with _readable(path), ExitStack() as stack:
-            self.size = self._open(stack).seek(0, io.SEEK_END)
+            opened = self._open(stack)
+            self._ending = path.suffix if file is None else _ending_of(opened.read(10))
+            self.size = opened.seek(0, io.SEEK_END)
 
     def _open(self, stack: ExitStack) -> IO[bytes]:
         if self._file is not None:
@@ -70,9 +79,9 @@ class Source:
         self.sha256 = found
 
     def _decompressed(self, stored: Any, stack: ExitStack) -> Any:
-        if self.path.suffix not in COMPRESSED:
+        if self._ending not in COMPRESSED:
             return stored
-        module = COMPRESSED[self.path.suffix]
+        module = COMPRESSED[self._ending]
         try:
             decompression = import_module(module)
         except ImportError:
@@ -88,6 +97,11 @@ class Source:
             while hashed.read(BLOCK):
                 pass
         self.sha256 = hashed.sha256.hexdigest()
+
+
+def _ending_of(beginning: bytes) -> str:
+    """The ending that a file with these first bytes would have; empty if it is not compressed."""
+    return next((ending for ending, pattern in PACKED.items() if pattern.match(beginning)), "")
 
 
 class _Hashed(io.RawIOBase):
@@ -114,7 +128,9 @@ def _readable(path: Path) -> Iterator[None]:
     except _damage() as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"expected a readable text file, got {path}: {error.strerror}; try another path") from None
-        raise DataError(f"expected a whole {path.suffix} file, got {path}, damaged ({error}); try it again") from None
+        raise DataError(
+            f"expected a whole {path.suffix or 'compressed'} file, got {path}, damaged ({error}); try it again"
+        ) from None
 
 
 def _damage() -> tuple[type[Exception], ...]:
@@ -124,12 +140,12 @@ def _damage() -> tuple[type[Exception], ...]:
     return (OSError, EOFError, *loaded)
 
 
-def find_sources(inputs: list[Path], glob: str, stack: ExitStack, spool_in: Path) -> list[Source]:
+def find_sources(inputs: list[Path], patterns: Patterns, stack: ExitStack, spool_in: Path) -> list[Source]:
     """The files that the inputs stand for, in their order; the files of a folder in the order of their paths.
 
     Args:
         inputs: files, folders, or `-` for standard input.
-        glob: which files of folders; hidden ones are left out.
+        patterns: which files of folders.
         stack: closes what was opened for them.
         spool_in: a folder for a temporary file with what comes from a pipe.
     Raises:
@@ -137,7 +153,7 @@ def find_sources(inputs: list[Path], glob: str, stack: ExitStack, spool_in: Path
     """
     sources: list[Source] = []
     for path in inputs:
-        sources += _files_in(path, glob) if path.is_dir() else [_one_source(path, path.name, stack, spool_in)]
+        sources += _files_in(path, patterns) if path.is_dir() else [_one_source(path, path.name, stack, spool_in)]
     return sources
 
 
@@ -157,27 +173,23 @@ def _one_source(path: Path, name: str, stack: ExitStack, spool_in: Path) -> Sour
     return source
 
 
-def _files_in(folder: Path, glob: str) -> list[Source]:
-    try:
-        paths = sorted(folder.rglob(glob))
-    except (ValueError, NotImplementedError) as error:
-        raise DataError(f"expected a pattern of file names, got {glob!r} ({error}); try --glob '*.txt'") from None
-    found = []
-    for path in paths:
-        inside = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in inside.parts):
-            found.append(Source(path, f"{folder.resolve().name}/{inside.as_posix()}"))
+def _files_in(folder: Path, patterns: Patterns) -> list[Source]:
+    root = folder.resolve().name
+    found = [
+        Source(path, f"{root}/{path.relative_to(folder).as_posix()}", in_folder=True) for path in patterns.files(folder)
+    ]
     if not any(source.size for source in found):
         what = "only empty ones" if found else "none"
-        raise DataError(f"expected files that fit {glob!r} in {folder}, got {what}; try another --glob")
+        raise DataError(f"expected files that fit {patterns} in {folder}, got {what}; try another --glob")
     return found
 
 
-def _spooled(path: Path, name: str, pipe: IO[bytes], stack: ExitStack, spool_in: Path) -> Source:
-    """What comes through a pipe, kept in a temporary file, since it is read twice."""
+def _spooled(path: Path, name: str, pipe: Any, stack: ExitStack, spool_in: Path) -> Source:
+    """What comes through a pipe, perhaps compressed, kept in a temporary file, since it is read twice."""
     try:
         spool = stack.enter_context(tempfile.TemporaryFile(dir=spool_in))  # noqa: SIM115  (the stack closes it)
-        shutil.copyfileobj(pipe, spool, BLOCK)
+        while block := pipe.read1(BLOCK):  # one reading at a time: at a terminal, the first end is the end
+            spool.write(block)
         spool.flush()
     except OSError as error:
         raise OutputError(

@@ -1,0 +1,122 @@
+"""`charrnn info`: what is in a DATA folder, what a checkpoint is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.options import Json, is_data_folder, print_json, show, start_engine
+from charrnn.cli.report import LINE, describe
+from charrnn.errors import CheckpointError
+from charrnn.model.config import ModelConfig
+from charrnn.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from charrnn.training.checkpoint import Checkpoint
+
+STOPS = ("epochs", "steps", "minutes")
+
+
+def info(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA|CKPT|RUN",
+            help="A DATA folder, a checkpoint, or a RUN folder (its best.npz).",
+            show_default=False,
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Show what is in a DATA folder, with the figures that a model must beat; or what a trained model is."""
+    if is_data_folder(source):
+        from charrnn.text.data import read_meta
+
+        values = read_meta(source)
+        lines = describe(values)
+    else:
+        start_engine(None)
+        from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+
+        path = find_checkpoint(source)
+        checkpoint = load_checkpoint(path)
+        values = model_values(path, checkpoint)
+        lines = describe_model(path, checkpoint, values)
+    if as_json:
+        print_json(values)
+        return
+    for line in lines:
+        show(line)
+
+
+def model_values(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What `info --json` says of a checkpoint."""
+    from charrnn.model.size import parameter_count
+    from charrnn.training.run import data_of_run
+
+    try:
+        data = str(data_of_run(path))
+    except CheckpointError:
+        data = None
+    best = checkpoint.progress.best_loss
+    return {
+        "checkpoint": str(path),
+        "model": checkpoint.model.as_dict(),
+        "parameters": parameter_count(checkpoint.model),
+        "vocabulary": {"level": checkpoint.vocabulary.level, "symbols": len(checkpoint.vocabulary)},
+        "form": asdict(checkpoint.form),
+        "progress": asdict(checkpoint.progress),
+        "best_val_bpc": None if best is None else best / math.log(2),
+        "training": checkpoint.training.as_dict(),
+        "changed": changed_settings(checkpoint.model, checkpoint.training),
+        "data": {"path": data, "fingerprint": checkpoint.data},
+    }
+
+
+def changed_settings(model: ModelConfig, training: TrainConfig) -> dict[str, Any]:
+    """The settings that differ from the defaults, without the sizes of the model.
+
+    What a default depends on (the optimiser, the length of a chunk) is taken as it is here.
+    """
+    plain = ModelConfig(model.symbols, model.cell, model.layers, model.hidden, model.embed).as_dict()
+    usual = TrainConfig(optimiser=training.optimiser, seq_len=training.seq_len).as_dict()
+    usual |= {name: getattr(TrainConfig(), name) for name in ("optimiser", "seq_len")}
+    usual |= {name: 0 for name in STOPS if not getattr(training, name)}
+    settings = model.as_dict() | training.as_dict()
+    return {name: value for name, value in settings.items() if value != (plain | usual)[name]}
+
+
+def describe_model(path: Path, checkpoint: Checkpoint, values: dict[str, Any]) -> list[str]:
+    """The same in lines for a person."""
+    from charrnn.cli.bar import clock
+    from charrnn.cli.progress import losses
+
+    model, progress, form = checkpoint.model, checkpoint.progress, checkpoint.form
+    embedding = f", embedding {model.embed}" if model.embed else ""
+    figures = []
+    if progress.best_loss is not None:
+        figures.append(f"validation {losses(progress.best_loss)} at step {progress.best_step:,}, the lowest")
+    if progress.loss_mean is not None:
+        figures.append(f"training {losses(progress.loss_mean)}, a running mean")
+    forms = {name: value for name, value in asdict(form).items() if value != getattr(type(form)(), name)}
+    rows = {
+        "model": f"{model.cell} {model.layers} x {model.hidden}{embedding}, {values['parameters']:,} parameters",
+        "vocabulary": f"{model.symbols:,} symbols of level {checkpoint.vocabulary.level}",
+        "text": _flags(forms),
+        "trained": f"{progress.step:,} steps, {progress.chars:,} characters in {clock(progress.seconds)}",
+        "losses": "; ".join(figures) or "none yet",
+        "settings": _flags(values["changed"]) or "the defaults",
+        "data": f"{values['data']['path'] or 'not known where'}, fingerprint {checkpoint.data[:16]}",
+    }
+    return [str(path), *(LINE.format(name, text) for name, text in rows.items() if text)]
+
+
+def _flags(settings: dict[str, Any]) -> str:
+    """Settings as one would give them on the command line."""
+    return " ".join(
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in settings.items()
+    )

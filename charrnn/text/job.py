@@ -1,0 +1,159 @@
+"""What to prepare: the texts, how to read and split them, and reading them one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from charrnn.errors import DataError, UndecodableError
+from charrnn.text.data import SPLITS
+from charrnn.text.patterns import Patterns
+from charrnn.text.reading import Reading, Repairs, read_blocks
+from charrnn.text.sources import Source
+from charrnn.text.vocabulary import Codes, Vocabulary
+
+Progress = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The texts of a DATA folder.
+
+    Args:
+        text: files, folders, or `-` for standard input, joined in this order and then split.
+        val, test: texts to take for these splits, instead of parts of `text`.
+        patterns: which files of folders.
+        skip_undecodable: whether files of folders that cannot be decoded are left out, instead of being an error.
+    """
+
+    text: list[Path]
+    val: list[Path] = field(default_factory=list)
+    test: list[Path] = field(default_factory=list)
+    patterns: Patterns = field(default_factory=Patterns)
+    skip_undecodable: bool = False
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How to read and split a text.
+
+    Args:
+        reading: level, encoding and form.
+        val: fraction of the text, at its end, that is held out for validation.
+        test: fraction after the validation part.
+        min_count: characters that occur less often become the unknown symbol; 0 for none.
+        max_vocab: most symbols of the vocabulary, of which the unknown symbol is one; 0 for no limit.
+        vocabulary: a vocabulary to use instead of the text's own.
+        shuffle_lines: seed of the order in which the lines of the text to be split come; None to keep their order.
+    """
+
+    reading: Reading = field(default_factory=Reading)
+    val: float = 0.1
+    test: float = 0.0
+    min_count: int = 0
+    max_vocab: int = 0
+    vocabulary: Vocabulary | None = None
+    shuffle_lines: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.val >= 0 and self.test >= 0 and self.val + self.test < 1):
+            raise DataError(
+                f"expected --val and --test from 0 up, together below 1, got {self.val} and {self.test}; try --val 0.1"
+            )
+        if self.min_count < 0 or self.max_vocab < 0 or self.max_vocab == 1:
+            raise DataError(
+                f"expected --min-count of 0 or more and --max-vocab of 2 or more, got {self.min_count} and "
+                f"{self.max_vocab}; try leaving them out"
+            )
+        if not 0 <= (self.shuffle_lines or 0) < 2**63:
+            raise DataError(f"expected --seed from 0 to 2^63 - 1, got {self.shuffle_lines}; try --seed 0")
+        limits = self.min_count or self.max_vocab
+        if limits and self.reading.level == "byte":
+            raise DataError("expected --min-count and --max-vocab at --level char, got --level byte; try without them")
+        if limits and self.vocabulary is not None:
+            raise DataError("expected --vocab-from or limits of the vocabulary, got both; try --vocab-from alone")
+        if self.vocabulary is not None and self.vocabulary.level != self.reading.level:
+            raise DataError(
+                f"expected a vocabulary of level {self.reading.level}, got one of level {self.vocabulary.level}; "
+                f"try --level {self.vocabulary.level}"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options as plain JSON values; a frozen vocabulary is named by its fingerprint."""
+        reading = asdict(self.reading)
+        form: dict[str, Any] = reading.pop("form")
+        limits = {"val": self.val, "test": self.test, "min_count": self.min_count, "max_vocab": self.max_vocab}
+        frozen = None if self.vocabulary is None else self.vocabulary.fingerprint
+        shuffle = {} if self.shuffle_lines is None else {"shuffle_lines": self.shuffle_lines}
+        return reading | form | limits | {"vocab_from": frozen} | shuffle
+
+
+@dataclass
+class Job:
+    """One preparation: its sources by split (the texts to be split stand under "train"), options and progress.
+
+    Args:
+        skipped: sources that were left out, by split.
+    """
+
+    sources: dict[str, list[Source]]
+    options: PrepareOptions
+    progress: Progress
+    skipped: dict[str, list[Source]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    repairs: Repairs = field(default_factory=Repairs)
+
+    def codes(self, split: str, what: str) -> Iterator[Codes]:
+        """The characters of a split's sources, one after the other."""
+        advance = self._advance(what)
+        for source in self.sources[split]:
+            yield from read_blocks(source.blocks(advance), source.name, self.options.reading, self.repairs)
+
+    def skip_undecodable(self) -> None:
+        """Leave out the files of folders that cannot be decoded.
+
+        Raises:
+            DataError: none is left of a split's texts.
+        """
+        for split, sources in self.sources.items():
+            gone = self.skipped[split] = [s for s in sources if s.in_folder and not self._decodes(s)]
+            self.sources[split] = [s for s in sources if s not in gone]
+            if gone and not self.sources[split]:
+                raise DataError(
+                    f"expected files of {self.options.reading.encoding} text, got {len(gone)} that cannot be decoded, "
+                    f"such as {gone[0].name}; try another --encoding"
+                )
+
+    def _decodes(self, source: Source) -> bool:
+        advance = self._advance("checking")
+        try:
+            for _ in read_blocks(source.blocks(advance), source.name, self.options.reading, Repairs()):
+                pass
+        except UndecodableError:
+            source.hash(lambda _: None)
+            return False
+        return True
+
+    def hash(self) -> None:
+        """Read all sources for their hashes alone."""
+        for split in SPLITS:
+            for source in self.sources[split]:
+                source.hash(self._advance("comparing"))
+
+    def _advance(self, what: str) -> Callable[[int], None]:
+        total = sum(source.size for sources in self.sources.values() for source in sources)
+
+        def advance(count: int) -> None:
+            self.progress(what, count, total)
+
+        return advance
+
+
+def listed(sources: dict[str, list[Source]]) -> list[dict[str, Any]]:
+    """What meta.json says of each source."""
+    return [
+        {"name": source.name, "split": split, "bytes": source.size, "sha256": source.sha256}
+        for split in SPLITS
+        for source in sources[split]
+    ]

@@ -1,0 +1,76 @@
+"""Which files of a folder are meant: patterns of names that add up, and patterns of what is left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from charrnn.errors import DataError
+
+INNERMOST = re.compile(r"\{([^{}]*)\}")
+
+
+def expand_braces(pattern: str, option: str) -> list[str]:
+    """The patterns that one with alternatives in braces, such as *.{py,txt}, stands for.
+
+    Raises:
+        DataError: a brace has no partner, or there is nothing to choose between.
+    """
+    found = INNERMOST.search(pattern)
+    if (found and "," not in found[1]) or (not found and re.search("[{}]", pattern)):
+        raise DataError(
+            f"expected alternatives between two braces, such as '*.{{py,txt}}', got {pattern!r}; "
+            f"try --{option} more often, or ? for a brace in a name"
+        )
+    if not found:
+        return [pattern]
+    before, after = pattern[: found.start()], pattern[found.end() :]
+    return [p for word in found[1].split(",") for p in expand_braces(f"{before}{word}{after}", option)]
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Patterns in the manner of the shell, which fit the end of a path below the folder.
+
+    Args:
+        glob: files that fit one of these are meant.
+        exclude: but none of these, and nothing in folders that fit one.
+    """
+
+    glob: Sequence[str] = ("*",)
+    exclude: Sequence[str] = ()
+
+    def files(self, folder: Path) -> list[Path]:
+        """The files below a folder that are meant, without hidden ones, in the order of their paths.
+
+        Raises:
+            DataError: a pattern is none.
+        """
+        excluded = _fitting(folder, self.exclude, "exclude")
+        return [
+            path
+            for path in sorted(_fitting(folder, self.glob, "glob"))
+            if path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            and excluded.isdisjoint([path, *path.parents])
+        ]
+
+    def __str__(self) -> str:
+        without = f" and not {' or '.join(map(repr, self.exclude))}" if self.exclude else ""
+        return f"{' or '.join(map(repr, self.glob))}{without}"
+
+
+def _fitting(folder: Path, patterns: Sequence[str], option: str) -> set[Path]:
+    """All files and folders below a folder that fit one of the patterns."""
+    found: set[Path] = set()
+    for pattern in patterns:
+        for alternative in expand_braces(pattern, option):
+            try:
+                found.update(folder.rglob(alternative))
+            except (ValueError, NotImplementedError) as error:
+                raise DataError(
+                    f"expected a pattern of file names, got {pattern!r} ({error}); try --{option} '*.txt'"
+                ) from None
+    return found

@@ -1,0 +1,82 @@
+"""`charrnn info` of a checkpoint, against the checkpoint and the run that made it."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from helpers_cli import journal
+from texts import check_message
+
+from charrnn.cli.info import changed_settings, info
+from charrnn.errors import CheckpointError, DataError
+from charrnn.model.config import ModelConfig
+from charrnn.training.config import TrainConfig
+
+
+def test_info_of_a_run_says_in_json_what_its_checkpoint_is(shop, capsys):
+    info(shop.run, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    with np.load(shop.run / "best.npz") as file:
+        arrays = dict(file.items())
+    config = json.loads((shop.run / "config.json").read_text())
+    best = min(line["loss"] for line in journal(shop.run) if line["kind"] == "eval")
+    assert found["checkpoint"] == str(shop.run / "best.npz")
+    assert (found["model"], found["training"], found["data"]) == tuple(config[k] for k in ("model", "training", "data"))
+    assert found["parameters"] == sum(a.size for name, a in arrays.items() if name.startswith("parameters/"))
+    assert found["vocabulary"] == {"level": "char", "symbols": len(arrays["vocabulary"])}
+    assert found["progress"] == json.loads(str(arrays["progress"]))
+    assert found["progress"]["best_loss"] == pytest.approx(best, rel=1e-5)
+    assert found["best_val_bpc"] == found["progress"]["best_loss"] / math.log(2)
+    assert (found["changed"]["batch"], found["changed"]["steps"]) == (2, 5)
+
+
+def test_info_of_a_checkpoint_is_shown_to_a_person(shop, capsys):
+    info(shop.run / "last.npz")
+    shown = capsys.readouterr().out
+    for part in (
+        f"{shop.run / 'last.npz'}\n",
+        "lstm 1 x 8",
+        " parameters\n",
+        "symbols of level char",
+        "5 steps, 80 characters",
+        " nats, ",
+        "--batch 2",
+        "--seq-len 8",
+        str(shop.folder / "data"),
+    ):
+        assert part in shown
+    assert "--epochs" not in shown
+
+
+def test_a_checkpoint_by_itself_does_not_know_where_its_data_is(shop, tmp_path, capsys):
+    shutil.copy(shop.run / "last.npz", tmp_path)
+    info(tmp_path / "last.npz", as_json=True)
+    data = json.loads(capsys.readouterr().out)["data"]
+    info(tmp_path / "last.npz")
+    assert data["path"] is None
+    assert f"not known where, fingerprint {data['fingerprint'][:16]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "chosen, want",
+    [
+        ({}, {}),
+        ({"steps": 5}, {"steps": 5}),
+        ({"optimiser": "rmsprop"}, {"optimiser": "rmsprop"}),
+        ({"optimiser": "adamw", "weight_decay": 0.0}, {"optimiser": "adamw", "weight_decay": 0.0}),
+        ({"seq_len": 32, "epochs": 3.0}, {"seq_len": 32, "epochs": 3.0}),
+        ({"bptt": "8:20"}, {"seq_len": 8, "bptt": "8:20"}),
+    ],
+)
+def test_settings_that_differ_from_the_defaults_are_those_that_were_chosen(chosen, want):
+    model = ModelConfig(9, "gru", 3, 16, embed=4, stateless=True)
+    assert changed_settings(model, TrainConfig(**chosen)) == {"stateless": True} | want
+
+
+@pytest.mark.parametrize("name, kind", [("files", DataError), ("none", DataError), ("data.txt", CheckpointError)])
+def test_info_of_anything_else_is_refused(shop, name, kind):
+    with pytest.raises(kind) as error:
+        info(shop.folder / name)
+    check_message(error, name)
