@@ -80,11 +80,11 @@ def evaluate(
             f"expected at least 2 characters to read, got {len(symbols)} that the model knows in {what}; "
             "try a longer text"
         )
+    evaluator = Evaluator(checkpoint.network(), symbols, dynamic_lr if dynamic else 0.0)
+    evaluator.warm_up()
     start = time.perf_counter()
     with Interrupt() as interrupt:
-        loss = Evaluator(checkpoint.network(), symbols, dynamic_lr if dynamic else 0.0).loss(
-            lambda _: not interrupt.asked
-        )
+        loss = evaluator.loss(lambda _: not interrupt.asked)
     if loss is None:
         raise InterruptError(interrupt.asked)
     if not math.isfinite(loss):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,7 +44,7 @@ from charrnn.cli.options import (
     say,
     start_engine,
 )
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, InterruptError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig, parse_bptt
 from charrnn.training.presets import PRESETS, describe
@@ -202,14 +203,17 @@ def train(
             run, settle = folder.path, folder.settle
             for line in lines:
                 say(line)
-        interrupt = stack.enter_context(Interrupt())
         display = stack.enter_context(Display(checkpoint, text))
         previewer = Previewer(checkpoint) if checkpoint.training.preview else None
-        trainer = Trainer(run, text, checkpoint, display, previewer, settle)
+        with _ready_to_resume(f"charrnn train {data} --out {out} --resume" if not force else ""):
+            trainer = Trainer(run, text, checkpoint, display, previewer, settle)
+            if not trainer.ended():
+                trainer.warm_up()
         if trainer.ended():
             more = "a larger --patience" if trainer.out_of_patience() else "more --epochs, --steps or --minutes"
             say(f"{out} is finished already; try {more}")
             return
+        interrupt = stack.enter_context(Interrupt())
         trainer.run(interrupt)
     p = trainer.progress
     if trainer.out_of_patience():
@@ -232,6 +236,17 @@ def train(
     if interrupt.asked:
         say(f"interrupted and saved; go on with: charrnn train {data} --out {out} --resume")
         raise typer.Exit(128 + interrupt.asked)
+
+
+@contextmanager
+def _ready_to_resume(command: str) -> Iterator[None]:
+    """Whoever interrupts what is inside the block is told the command that goes on with the run, if there is one."""
+    try:
+        yield
+    except InterruptError:
+        if command:
+            say(f"interrupted before training; go on with: {command}")
+        raise
 
 
 def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:

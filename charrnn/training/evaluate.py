@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from charrnn.model.chunk import Chunk
 from charrnn.model.network import Network
 from charrnn.text.data import Symbols
@@ -33,12 +35,19 @@ class Evaluator:
         descent = TrainConfig(optimiser="sgd", momentum=0.0, clip_norm=1.0)
         self.optimiser = Optimiser(descent, network.parameters) if dynamic else None
 
-    def _learn(self) -> None:
+    def warm_up(self) -> None:
+        """Have the kernels compiled or loaded; no parameter changes."""
+        symbols = np.zeros((1, 1), np.int32)
+        self.chunk.forward(symbols)
+        self.chunk.loss(symbols)
+        self._learn(rate=0.0)
+
+    def _learn(self, rate: float) -> None:
         """One step on the piece just read, if evaluation is dynamic."""
         if self.optimiser is not None:
             self.chunk.backward()
             gradients = self.network.gradients
-            self.optimiser.update(self.network.parameters, gradients, self.optimiser.norm(gradients), self.dynamic)
+            self.optimiser.update(self.network.parameters, gradients, self.optimiser.norm(gradients), rate)
             self.network.pack()
 
     def loss(self, progress: Callable[[int], bool] | None = None) -> float | None:
@@ -55,7 +64,7 @@ class Evaluator:
             inputs, targets = self.streams.chunk(position)
             self.chunk.forward(inputs)
             total += self.chunk.loss(targets) * targets.size
-            self._learn()
+            self._learn(self.dynamic)
             if progress is not None and not progress(position + targets.size):
                 return None
         return total / self.streams.steps

@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 
-from charrnn import runtime
 from charrnn.errors import TrainingError
 from charrnn.interrupt import Interrupt
 from charrnn.model.network import Network
@@ -38,9 +37,6 @@ STEPS_OF_PEACE = 1000  # after which earlier rollbacks no longer count
 class Watcher(Protocol):
     """What is told to whoever watches a run."""
 
-    def compiling(self, kernels: str) -> None:
-        """The kernels of this kind are about to be compiled, which takes a while."""
-
     def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
         """Some steps were made: their mean loss (nats) and characters per second."""
 
@@ -62,7 +58,7 @@ class Trainer:
         data: what to train on.
         checkpoint: where to begin.
         watcher: who is told.
-        preview: makes a sample of text to show at each evaluation.
+        preview: makes a sample of text, of so many characters, to show at each evaluation.
         settle: called when the run has its first checkpoint; returns where the RUN folder is from then on.
     """
 
@@ -72,7 +68,7 @@ class Trainer:
         data: Data,
         checkpoint: Checkpoint,
         watcher: Watcher,
-        preview: Callable[[Network], str] | None = None,
+        preview: Callable[[Network, int], str] | None = None,
         settle: Callable[[], Path] | None = None,
     ) -> None:
         self.settle = settle
@@ -85,6 +81,7 @@ class Trainer:
         self.eval_every = self.config.eval_every or self._usual_eval_every(data)
         self.lr, self.last_norm = self.config.lr, math.nan
         self.learner = Learner(self.network, data.split("train"), self.config)
+        self._warm = False
         self._take_over(checkpoint)
 
     def _usual_eval_every(self, data: Data) -> int:
@@ -117,7 +114,8 @@ class Trainer:
             return
         journal = Journal(self.path / "log.jsonl", self.progress.step)
         journal.write("event", name="resume" if self.progress.step else "start", step=self.progress.step)
-        self.warm_up()
+        if not self._warm:
+            self.warm_up()
         began = time.perf_counter() - self.progress.elapsed
         saved = logged = time.perf_counter()
         since = Interval()
@@ -191,9 +189,6 @@ class Trainer:
 
     def warm_up(self) -> None:
         """Have every kernel compiled or loaded before time is taken; no parameter changes."""
-        kernels = self._kernels()
-        if not runtime.compiled_before(kernels):
-            self.watcher.compiling(kernels)
         self.learner.warm_up()
         scratch = Parameters({"any": (1,), "any.W_h": (1, 1)}, self.network.dtype)
         optimiser = Optimiser(self.config, scratch)
@@ -201,21 +196,10 @@ class Trainer:
         if self.average is not None:
             Average(self.config.ema, scratch).follow(scratch, 0)
         if self.evaluator is not None:
-            self.evaluator.chunk.forward(np.zeros((1, 1), np.int32))
-        runtime.mark_compiled(kernels)
-
-    def _kernels(self) -> str:
-        """What has to be compiled for this run, by which it is known whether it has been."""
-        model, config = self.network.config, self.config
-        extras = {
-            "layer norm": model.layer_norm,
-            "zoneout": model.zoneout or model.zoneout_cell or model.stateless,
-            "dropout": config.dropout or config.dropout_input or config.dropout_output or config.weight_drop,
-            "average": config.ema,
-            "sums": model.residual or config.activation_penalty or config.temporal_penalty,
-        }
-        cell = type(self.network.layers[0]).__name__
-        return ", ".join([f"{cell} {self.network.dtype} {config.optimiser}", *(k for k, v in extras.items() if v)])
+            self.evaluator.warm_up()
+            if self.preview is not None:
+                self.preview(self.network, 1)
+        self._warm = True
 
     def step(self, journal: Journal) -> tuple[float, int, float]:
         """One chunk forwards and backwards and one update; returns loss (nats), characters, seconds.
@@ -315,7 +299,7 @@ class Trainer:
             loss = self._validation_loss(interrupt)
             if loss is None:
                 return False
-            preview = self.preview(self.network) if self.preview is not None else ""
+            preview = self.preview(self.network, self.config.preview) if self.preview is not None else ""
         p = self.progress
         best = math.isfinite(loss) and (p.best_loss is None or loss < p.best_loss)
         worse = diverged(p, loss, self.checkpoint.model.symbols)
