@@ -29,8 +29,11 @@ class TrainingError(CharRNNError):
     """Training went wrong: the loss or the gradient is no longer a finite number."""
 
 
-class InterruptError(Exception):
-    """A signal asked the command to end; the command line says so, with exit status 128 + the signal's number."""
+class InterruptError(BaseException):
+    """A signal asked the command to end; the command line says so, with exit status 128 + the signal's number.
+
+    It is no Exception, like KeyboardInterrupt: libraries that handle any Exception must not lose it.
+    """
 
     def __init__(self, signal: int) -> None:
         super().__init__(signal)

@@ -162,8 +162,9 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[NewFolder]
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             stack.callback(_remove_empty, missing)
-            site = Path(_site(place, place if fills else place.parent))
-            stack.callback(shutil.rmtree, site, ignore_errors=True)
+            with deferred():  # a signal comes before there is a folder, or when it is sure to be removed
+                site = Path(_site(place, place if fills else place.parent))
+                stack.callback(shutil.rmtree, site, ignore_errors=True)
             for folder in [site, *([place] if fills else [])]:
                 stack.enter_context(locked(folder))
             new = NewFolder(place, marker, site, force)

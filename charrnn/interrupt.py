@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
@@ -60,13 +60,19 @@ class Interrupt:
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
-    """A signal that comes inside the block takes effect at its end."""
+def deferred(note: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """A signal that comes inside the block takes effect at its end; `note` is called when it comes."""
     if threading.current_thread() is not threading.main_thread():  # where no signal ends anything
         yield
         return
     came: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in SIGNALS}
+
+    def keep(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        note()
+
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, keep) for number in heard}
     try:
         yield
     finally:

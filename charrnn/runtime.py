@@ -1,17 +1,13 @@
-"""Threads, the compile cache and BLAS: the only file that reads or sets environment variables."""
+"""Threads, BLAS, memory and folders: the only file that reads or sets environment variables."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 from charrnn.errors import ConfigError
@@ -95,71 +91,31 @@ def debugging() -> bool:
     return os.environ.get("CHARRNN_DEBUG", "") not in ("", "0")
 
 
-def _cache_root() -> Path:
-    if "CHARRNN_CACHE" in os.environ:
-        return Path(os.environ["CHARRNN_CACHE"])
-    if "XDG_CACHE_HOME" in os.environ:
-        return Path(os.environ["XDG_CACHE_HOME"]) / "charrnn"
-    if sys.platform == "win32" and "LOCALAPPDATA" in os.environ:
-        return Path(os.environ["LOCALAPPDATA"]) / "charrnn"
-    return Path.home() / ".cache" / "charrnn"
-
-
-def _cache_key() -> str:
-    """A hash of all that compiled code depends on: sources, compiler, interpreter, CPU, vector width."""
-    from llvmlite import binding
-
-    key = hashlib.sha256()
-    package = Path(__file__).parent
-    for path in sorted([*package.glob("engine/*.py"), *package.glob("model/*.py")]):
-        key.update(path.name.encode() + b"\0" + path.read_bytes())
-    features = binding.get_host_cpu_features().flatten()
-    parts = [version("numba"), version("llvmlite"), version("numpy"), sys.version]
-    parts += [binding.get_host_cpu_name(), features, str(vector_bits())]
-    key.update("\0".join(parts).encode())
-    return key.hexdigest()[:16]
-
-
-@cache
-def compile_cache() -> Path:
-    """The folder for compiled code: the user's cache folder, or a temporary one where that can't be written."""
-    folder = _cache_root() / _cache_key()
+def cache_root() -> Path | None:
+    """The user's folder for compiled code; None where the system knows no home folder."""
+    if folder := _folder_in("CHARRNN_CACHE"):
+        return folder
+    for name in ("XDG_CACHE_HOME", *(["LOCALAPPDATA"] if sys.platform == "win32" else [])):
+        if folder := _folder_in(name):
+            return folder / "charrnn"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except (OSError, RuntimeError):
-        return Path(tempfile.mkdtemp(prefix="charrnn-cache-"))
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home / ".cache" / "charrnn" if home.is_absolute() else None
 
 
-def use_compile_cache() -> None:
-    """Make numba keep its compiled code in our folder."""
-    from numba.core import config
-
-    config.CACHE_DIR = str(compile_cache())
-
-
-def cached_bytes(name: str, make: Callable[[], bytes]) -> bytes:
-    """The file `name` of the compile cache, made by `make` the first time."""
-    path = compile_cache() / name
-    if path.is_file():
-        return path.read_bytes()
-    content = make()
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)
-    return content
+def temporary_root() -> Path:
+    """The folder for temporary files, which is never the working folder."""
+    if sys.platform == "win32":
+        return Path(tempfile.gettempdir())
+    folder = _folder_in("TMPDIR")
+    return folder if folder is not None and folder.is_dir() else Path("/tmp")
 
 
-def _compiled_marker(kernels: str) -> Path:
-    return compile_cache() / f"compiled {kernels}"
-
-
-def compiled_before(kernels: str) -> bool:
-    """Whether these kernels are in the compile cache already."""
-    return _compiled_marker(kernels).exists()
-
-
-def mark_compiled(kernels: str) -> None:
-    """Note that these kernels are in the compile cache."""
-    _compiled_marker(kernels).touch()
+def _folder_in(variable: str) -> Path | None:
+    """The folder that a variable names. An empty or relative one counts as unset: code in the working folder may be
+    anybody's.
+    """
+    folder = Path(os.environ.get(variable, ""))
+    return folder if folder.is_absolute() else None

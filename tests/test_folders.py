@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -310,3 +311,17 @@ def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch):
     with building_folder(tmp_path / "data", MARKER, force=False) as folder:
         (folder.path / MARKER).write_text("new")
     assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
+
+
+def test_a_signal_at_the_birth_of_a_folder_leaves_nothing(tmp_path, monkeypatch):
+    mkdtemp = tempfile.mkdtemp
+
+    def signalled(**arguments):
+        folder = mkdtemp(**arguments)
+        signal.raise_signal(signal.SIGINT)
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", signalled)
+    with pytest.raises(KeyboardInterrupt), building_folder(tmp_path / "data", MARKER, force=False):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -25,9 +25,6 @@ class Silent:
     def __init__(self, stop_at=None):
         self.asked, self.stop_at = 0, stop_at
 
-    def compiling(self, kernels):
-        pass
-
     def stepped(self, trainer):
         if trainer.progress.step == self.stop_at:
             self.asked = 2
@@ -267,3 +264,29 @@ def test_an_lstm_solves_recall_where_a_plain_rnn_does_not(tmp_path):
         losses[cell] = train(tmp_path / cell, data, start(tmp_path, data, model, config, cell)).progress.best_loss
     assert losses["lstm"] < 1.1 * entropy
     assert losses["rnn"] > 0.95 * without_memory
+
+
+def test_the_preview_is_compiled_before_time_is_taken(tmp_path):
+    """A run of --minutes has its first preview compiled in the warm-up, once, and of one character."""
+    data = prepared(tmp_path, "abcd " * 100)
+    checkpoint = start(tmp_path, data, {"hidden": 5}, {"batch": 2, "seq_len": 8, "steps": 2, "preview": 7})
+    asked = []
+
+    def preview(network, length):
+        asked.append((trainer.progress.step, length))
+        return "abc"
+
+    trainer = Trainer(tmp_path / "run", data, checkpoint, Silent(), preview)
+    trainer.warm_up()
+    assert asked == [(0, 1)]
+    trainer.run(Silent())
+    assert asked == [(0, 1), (2, 7)]
+
+
+def test_warming_up_changes_no_loss(tmp_path):
+    data = prepared(tmp_path, "abcd " * 100)
+    checkpoint = start(tmp_path, data, {"hidden": 5}, {"batch": 2, "seq_len": 8, "steps": 2})
+    symbols = data.split("val")
+    cold, warm = (Evaluator(checkpoint.network(), symbols, dynamic=0.1) for _ in range(2))
+    warm.warm_up()
+    assert warm.loss() == cold.loss()

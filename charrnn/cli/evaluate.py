@@ -66,7 +66,7 @@ def evaluate(
     from charrnn.text.reading import Reading
     from charrnn.text.sources import STANDARD_INPUT
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.training.evaluate import Evaluator, loss_of_blocks
+    from charrnn.training.evaluate import Evaluator, PieceReader, loss_of_blocks
     from charrnn.training.run import data_of_run
 
     checkpoint = load_checkpoint(find_checkpoint(source))
@@ -74,12 +74,13 @@ def evaluate(
     own, text = text is None, data_of_run(source) if text is None else text
     rate = dynamic_lr if dynamic else 0.0
     say_if_waiting([text])
+    network = checkpoint.network()
+    PieceReader(network, rate).warm_up()
     start = time.perf_counter()
     with Interrupt() as interrupt:
         if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):
             reading, what = Reading(vocabulary.level, encoding, errors, form=checkpoint.form), str(text)
             known = KnownSymbols(text, reading, vocabulary, unknown, chars + 1 if chars else None)
-            network = checkpoint.network()
             loss, count = loss_of_blocks(network, known.blocks(), rate, lambda _: not interrupt.asked)
             read_bytes = known.bytes
             say_skipped(known.skipped, what)
@@ -88,7 +89,7 @@ def evaluate(
             symbols, what = data.split(split)[: chars + 1 if chars else None], f"{split} of {text}"
             count = len(symbols)
             _refuse_too_short(count, what)
-            loss = Evaluator(checkpoint.network(), symbols, rate).loss(lambda _: not interrupt.asked)
+            loss = Evaluator(network, symbols, rate).loss(lambda _: not interrupt.asked)
             read_bytes = vocabulary.bytes_of(symbols[1:])
     if interrupt.asked:
         raise InterruptError(interrupt.asked)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn import runtime
+from charrnn.cache import compilation
 from charrnn.cli.terminal import readable, wrapped
 from charrnn.errors import ConfigError, DataError
 
@@ -75,10 +76,11 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an older folder of
 
 
 def start_engine(threads: int | None) -> None:
-    """Set the number of threads; call it before anything that imports the engine."""
+    """Set the number of threads, and say it when kernels compile; call it before anything that imports the engine."""
     if threads is not None and not 1 <= threads <= 1024:
         raise ConfigError(f"expected --threads from 1 to 1024, got {threads}; try --threads {runtime.available_cpus()}")
     runtime.prepare(threads)
+    compilation.tell = say
 
 
 def unknown_policy(value: str) -> str:

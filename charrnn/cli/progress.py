@@ -11,6 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from charrnn import runtime
+from charrnn.cache import compilation
 from charrnn.cli.bar import Bar, Pace, clock
 from charrnn.cli.options import say
 from charrnn.errors import ConfigError
@@ -64,7 +65,6 @@ class Display:
     def __init__(self, checkpoint: Checkpoint, data: Data) -> None:
         model, config = checkpoint.model, checkpoint.training
         self.said = time.perf_counter()
-        self.compile_start: float | None = None
         self.bar: Bar | None = None
         self.pace: Pace | None = None  # of training
         self.evaluation: Pace | None = None
@@ -84,17 +84,12 @@ class Display:
         if self.bar is not None:
             self.bar.close()
 
-    def compiling(self, kernels: str) -> None:
-        """Say why nothing moves."""
-        say(f"compiling kernels for this CPU ({kernels}), on the first run of such a model, up to 40 s ...")
-        self.compile_start = time.perf_counter()
-
     def _begin(self, trainer: Trainer, rate: float) -> None:
         """The first steps were made: compilation is over, and their speed tells how long an epoch will take."""
         streams = trainer.learner.streams
+        if compilation.seconds:
+            say(f"compiled in {compilation.seconds:.1f} s")
         say(f"{rate:,.0f} characters a second: an epoch takes about {clock(streams.steps * streams.batch / rate)}")
-        if self.compile_start is not None:
-            say(f"compiled in {time.perf_counter() - self.compile_start:.1f} s")
         self.pace = Pace(trainer.done())
         if sys.stderr.isatty():
             self.bar = Bar()
@@ -169,11 +164,10 @@ class Previewer:
     """Samples a little text from a network in training, each time from the same random numbers."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self.vocabulary, self.training = checkpoint.vocabulary, checkpoint.training
+        self.vocabulary, self.seed = checkpoint.vocabulary, checkpoint.training.seed
 
-    def __call__(self, network: Network) -> str:
-        sampler = Sampler(network, seed=self.training.seed)
+    def __call__(self, network: Network, length: int) -> str:
+        sampler = Sampler(network, seed=self.seed)
         sampler.feed(self.vocabulary.beginning)
-        length = self.training.preview
         pieces = [sampler.take(min(PIECE, length - start))[:, 0] for start in range(0, length, PIECE)]
         return self.vocabulary.decode(np.concatenate(pieces)).decode("utf-8", "replace")

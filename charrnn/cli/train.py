@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,7 @@ from charrnn.cli.options import (
     say,
     start_engine,
 )
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, InterruptError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig, parse_bptt
 from charrnn.training.presets import PRESETS, describe
@@ -229,11 +230,13 @@ def train(
             run, settle = folder.path, folder.settle
             for line in lines:
                 say(line)
-        interrupt = stack.enter_context(Interrupt())
         display = stack.enter_context(Display(checkpoint, text))
         previewer = Previewer(checkpoint) if checkpoint.training.preview else None
-        trainer = Trainer(run, text, checkpoint, display, previewer, settle, runtime.STARTED)
-        ended_before = trainer.ended()
+        with _ready_to_resume(f"charrnn train --out {out} --resume" if not force else ""):
+            trainer = Trainer(run, text, checkpoint, display, previewer, settle, runtime.STARTED)
+            if not (ended_before := trainer.ended()):
+                trainer.warm_up()
+        interrupt = stack.enter_context(Interrupt())
         if ended_before:
             more = "a larger --patience" if trainer.out_of_patience() else "more --epochs, --steps or --minutes"
             say(f"{out} is finished already; try {more}")
@@ -274,6 +277,17 @@ def _result(out: Path, trainer: Trainer, interrupted: bool) -> dict[str, Any]:
         "interrupted": interrupted,
     }
     return figures | {"config": json.loads((out / "config.json").read_text())}
+
+
+@contextmanager
+def _ready_to_resume(command: str) -> Iterator[None]:
+    """Whoever interrupts what is inside the block is told the command that goes on with the run, if there is one."""
+    try:
+        yield
+    except InterruptError:
+        if command:
+            say(f"interrupted before training; go on with: {command}")
+        raise
 
 
 def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:

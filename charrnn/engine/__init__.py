@@ -6,4 +6,3 @@ It knows arrays and numbers, no files, no vocabulary and no command line.
 from charrnn import runtime
 
 runtime.prepare()
-runtime.use_compile_cache()

@@ -9,8 +9,9 @@ products by Merity, Keskar & Socher (2018).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.random import GOLDEN, PURPOSES, mix, mix_counters
 from charrnn.engine.tile import W
 
@@ -24,7 +25,7 @@ def threshold_and_scale(rate: float) -> tuple[np.uint64, float]:
     return np.uint64(threshold), LEVELS / (LEVELS - threshold)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def drop_units(x, x_row, y, rows, period, threshold, scale, seed, step, site):  # type: ignore[no-untyped-def]
     """y[:, r] = mask_r * scale * x[:, x_row + r] for r in range(rows).
 
@@ -49,7 +50,7 @@ def drop_units(x, x_row, y, rows, period, threshold, scale, seed, step, site):  
                     target[c] = source[c] * scale if kept else x.dtype.type(0)
 
 
-@njit(cache=True)
+@kernel()
 def drop_rows(weights, rows, period, threshold, scale, seed, step, site):  # type: ignore[no-untyped-def]
     """weights[r] = scale or 0 for r in range(rows): whole rows are kept or dropped; arguments as in `drop_units`."""
     key = mix_counters(seed, DROPOUT, step, site)
@@ -58,7 +59,7 @@ def drop_rows(weights, rows, period, threshold, scale, seed, step, site):  # typ
         weights[r] = scale if bits >= threshold else 0.0
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def drop_weights(w, out, threshold, scale, seed, step, site):  # type: ignore[no-untyped-def]
     """out = mask * scale * w, number by number, for flat arrays; arguments as in `drop_units`."""
     key = mix_counters(seed, DROPOUT, step, site)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from numba import njit, prange
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.simd import Vector, maximum, minimum, sqrt
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
@@ -110,7 +111,7 @@ _along_kernel = pointwise(_along)
 _towards_kernel = pointwise(_towards)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def adam(p, g, m, v, scalars):  # type: ignore[no-untyped-def]
     """One Adam update of the flat vectors p, m, v in place; scalars in the order of `_adam`."""
     for block in prange((p.size + BLOCK - 1) // BLOCK):
@@ -121,7 +122,7 @@ def adam(p, g, m, v, scalars):  # type: ignore[no-untyped-def]
         restore_mode(mode)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def by_root_of_squares(p, g, v, scalars):  # type: ignore[no-untyped-def]
     """One update of RMSprop or Adagrad of the flat vectors p, v; scalars in the order of `_by_root_of_squares`."""
     for block in prange((p.size + BLOCK - 1) // BLOCK):
@@ -131,7 +132,7 @@ def by_root_of_squares(p, g, v, scalars):  # type: ignore[no-untyped-def]
         restore_mode(mode)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def momentum(p, g, m, scalars):  # type: ignore[no-untyped-def]
     """One update with momentum of the flat vectors p, m in place; scalars in the order of `_momentum`."""
     for block in prange((p.size + BLOCK - 1) // BLOCK):
@@ -141,7 +142,7 @@ def momentum(p, g, m, scalars):  # type: ignore[no-untyped-def]
         restore_mode(mode)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def look_ahead(m, g, direction, scalars):  # type: ignore[no-untyped-def]
     """m = beta m + g in place, and direction = beta m + g with the new m (Nesterov), for flat vectors.
 
@@ -154,7 +155,7 @@ def look_ahead(m, g, direction, scalars):  # type: ignore[no-untyped-def]
         restore_mode(mode)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def move_along(p, direction, scalars):  # type: ignore[no-untyped-def]
     """p = shrink p - rate direction for flat vectors, in place; scalars are (shrink, rate)."""
     for block in prange((p.size + BLOCK - 1) // BLOCK):
@@ -164,7 +165,7 @@ def move_along(p, direction, scalars):  # type: ignore[no-untyped-def]
         restore_mode(mode)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def move_towards(average, p, share):  # type: ignore[no-untyped-def]
     """average = average + share (p - average), for flat vectors, in place."""
     for block in prange((p.size + BLOCK - 1) // BLOCK):
@@ -182,7 +183,7 @@ def _sum_of_squares(x):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def sums_of_squares(x, sums):  # type: ignore[no-untyped-def]
     """sums[j] = the sum of squares of block j of the flat vector x; sums: (blocks,) float64."""
     for block in prange(sums.size):

@@ -18,6 +18,7 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.panels import Array
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.product import GRADIENT_ROWS, add_gradient_block, panel_product
@@ -66,7 +67,7 @@ def _sum_of_squares(x):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _normalise(x, blocks, tasks):  # type: ignore[no-untyped-def]
     """Divide each block of panels of x by its Frobenius norm, so that products of it neither overflow nor vanish."""
     panels = x.shape[0] // blocks
@@ -77,7 +78,7 @@ def _normalise(x, blocks, tasks):  # type: ignore[no-untyped-def]
             _times_kernel((part, part), (0, 0), (1.0 / norm if norm > TINY else 0.0,), part.size)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _gram(x, blocks, zero, gram, tasks):  # type: ignore[no-untyped-def]
     """gram = x^T x for each block; unit u of the work is panel u // blocks of block u % blocks.
 
@@ -103,7 +104,7 @@ def _gram(x, blocks, zero, gram, tasks):  # type: ignore[no-untyped-def]
             _copy_from_below(gram[first : first + panels], unit // blocks)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _advance(x, blocks, gram, scales, coefficients, zero, polynomial, y, tasks):  # type: ignore[no-untyped-def]
     """y = z (a + b z^T z + c (z^T z)^2) with z = scale x for each block.
 
@@ -144,7 +145,7 @@ def _advance(x, blocks, gram, scales, coefficients, zero, polynomial, y, tasks):
         restore_mode(mode)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _schatten_scales(gram, scales, tasks):  # type: ignore[no-untyped-def]
     """scales[k] = ||gram of block k||_F^(-1/2)."""
     blocks = scales.size

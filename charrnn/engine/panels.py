@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import DTypeLike, NDArray
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.tile import W
 
 Array = NDArray[Any]
@@ -45,7 +46,7 @@ def activations(columns: int, rows: int, dtype: DTypeLike) -> Array:
     return zeros((panels_for(columns), rows, W), dtype)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def pack(w, gates, order, packed):  # type: ignore[no-untyped-def]
     """Pack the gates of a weight matrix: packed[s * P + p, k, c] = w[k, order[s] * H + p * W + c].
 
@@ -65,7 +66,7 @@ def pack(w, gates, order, packed):  # type: ignore[no-untyped-def]
             packed[panel, k, :width] = w[k, column : column + width]
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def pack_transposed(w, gates, order, packed):  # type: ignore[no-untyped-def]
     """Pack the transpose: packed[p, s * P * W + j, c] = w[p * W + c, order[s] * H + j].
 
@@ -92,7 +93,7 @@ def pack_transposed(w, gates, order, packed):  # type: ignore[no-untyped-def]
                         turned[j, c] = source[j]
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def unpack(packed, gates, order, w):  # type: ignore[no-untyped-def]
     """Undo `pack`: w[k, order[s] * H + p * W + c] = packed[s * P + p, k, c]; same arguments."""
     panels = packed.shape[0] // order.shape[0]

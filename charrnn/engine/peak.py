@@ -8,9 +8,10 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import intrinsic
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.simd import FLOAT, I64, lanes_of, splat
 from charrnn.engine.tile import TILE_ROWS, counted_loop, multiply_add
 
@@ -50,7 +51,7 @@ def peak_flops(seconds: float) -> float:
     return count * FLOPS * sums.size / taken
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def multiply_adds(count, factor, sums):  # type: ignore[no-untyped-def]
     """`count` iterations of FLOPS floating-point operations on each of sums.size threads.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from numba import njit, prange
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import TILE_ROWS, VECTOR_PANELS, W, column_tile, row_tile, vector_tile
 
@@ -86,7 +87,7 @@ def affine(a, row, rows, w, bias, panel, count, c, c_row):  # type: ignore[no-un
     _products(a, row, rows, w, panel, 1, count, c, c_row, bias, panel * W, W, 0)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def product(a, row, rows, w, bias, c, tasks):  # type: ignore[no-untyped-def]
     """c[:, :rows] = bias + a[:, row : row + rows] @ w.
 
@@ -109,7 +110,7 @@ def product(a, row, rows, w, bias, c, tasks):  # type: ignore[no-untyped-def]
         restore_mode(mode)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def gradient_product(a, a_row, d, rows, zero, dw, tasks):  # type: ignore[no-untyped-def]
     """dw = a[:, a_row : a_row + rows]^T @ d[:, :rows], a weight matrix's gradient, packed as the weights are.
 
@@ -146,7 +147,7 @@ def add_gradient_block(a, a_row, k, d, panel, row, count, zero, dw):  # type: ig
             column_tile(high - low, a, a_at, 0, d, d_at, 0, dw, dw_at, dw, dw_at, W, count, 1)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def column_sums(d, rows, ones, zero, sums, tasks):  # type: ignore[no-untyped-def]
     """sums = the sum of d[:, :rows] over its rows, the gradient of a bias.
 

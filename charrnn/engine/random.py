@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from charrnn.engine.kernel import kernel
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 PURPOSES = {
     **{"initialise": np.uint64(1), "sample": np.uint64(2), "dropout": np.uint64(3)},
@@ -41,7 +43,7 @@ def uniform(seed, purpose, step, index):  # type: ignore[no-untyped-def]
     return np.float64(z >> np.uint64(11)) * 2.0**-53
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def fill_uniform(x, low, high, seed, purpose, step):  # type: ignore[no-untyped-def]
     """Fill the flat array x with numbers in [low, high), element k from counter k."""
     for k in prange(x.size):

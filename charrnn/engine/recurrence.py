@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-from numba import njit, prange
+from numba import prange
 from numba.extending import overload
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.product import LARGE_WEIGHTS
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import W
@@ -110,7 +111,7 @@ for _stub in STUBS:
     _overload(_stub)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _forward_by_rows(arrays, panels, phases, steps, batch, tasks):  # type: ignore[no-untyped-def]
     for task in prange(tasks):
         mode = flush_subnormals()
@@ -121,7 +122,7 @@ def _forward_by_rows(arrays, panels, phases, steps, batch, tasks):  # type: igno
         restore_mode(mode)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def forward_by_panels(arrays, panels, phases, start, steps, batch, tasks):  # type: ignore[no-untyped-def]
     """Run a layer from time step `start` on, the threads sharing the panels of each step."""
     for t in range(start, start + steps):
@@ -133,7 +134,7 @@ def forward_by_panels(arrays, panels, phases, start, steps, batch, tasks):  # ty
                 restore_mode(mode)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _backward_by_rows(arrays, panels, phases, steps, batch, tasks):  # type: ignore[no-untyped-def]
     for task in prange(tasks):
         mode = flush_subnormals()
@@ -145,7 +146,7 @@ def _backward_by_rows(arrays, panels, phases, steps, batch, tasks):  # type: ign
         restore_mode(mode)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _backward_by_panels(arrays, panels, phases, steps, batch, tasks):  # type: ignore[no-untyped-def]
     for back in range(steps):
         for phase in range(phases):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from numba import njit, prange
+from numba import prange
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.simd import Vector
 from charrnn.engine.tile import W
@@ -21,7 +22,7 @@ _plus_kernel = pointwise(_plus)
 _plus_difference_kernel = pointwise(_plus_difference)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def add_rows(x, x_row, y, y_row, rows, factor):  # type: ignore[no-untyped-def]
     """y[:, y_row : y_row + rows] += factor * x[:, x_row : x_row + rows], for x, y of [panels, >= rows, W]."""
     for panel in prange(y.shape[0]):
@@ -29,7 +30,7 @@ def add_rows(x, x_row, y, y_row, rows, factor):  # type: ignore[no-untyped-def]
         _plus_kernel((y, x, y), (y_at, x_at, y_at), (factor,), rows * W)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def add_differences(h, h_row, d, d_row, rows, batch, factor):  # type: ignore[no-untyped-def]
     """The gradient of factor / 2 times the squares of h_t - h_{t-1}, added to d.
 

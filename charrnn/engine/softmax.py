@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.reduce import row_maximum, row_sum
 from charrnn.engine.simd import Vector, exp
@@ -35,7 +36,7 @@ def exponentiate_row(logits, r, peak):  # type: ignore[no-untyped-def]
     return row_sum(logits, r)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def cross_entropy(logits, targets, losses, first, scale, smoothing, symbols, tasks):  # type: ignore[no-untyped-def]
     """Losses of all rows, -ln softmax(logits)[target] in nats; the logits give way to their gradient.
 

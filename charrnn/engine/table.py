@@ -6,12 +6,13 @@ gradients of all the places where the character stood.
 
 from __future__ import annotations
 
-from numba import njit, prange
+from numba import prange
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.tile import W
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def lookup(table, bias, symbols, weights, rows):  # type: ignore[no-untyped-def]
     """rows[p, r] = bias[p] + weights[r] * table[p, symbols[r]].
 
@@ -30,7 +31,7 @@ def lookup(table, bias, symbols, weights, rows):  # type: ignore[no-untyped-def]
                 row[c] = start[c] + weight * entry[c]
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def add_to_table(d, symbols, weights, d_table):  # type: ignore[no-untyped-def]
     """d_table[p, v] = the sum of weights[r] * d[p, r] over all r where symbols[r] == v, in the order of r.
 

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn import runtime
+from charrnn.cache import cached_bytes
 from charrnn.engine.simd import DOUBLE, FLOAT, I64, REGISTERS, lanes_of, load, splat, store
 
 W = 32  # columns of a panel
@@ -163,7 +163,7 @@ def _load_tiles() -> Any:
         module.triple = machine.triple
         return bytes(machine.emit_object(module))
 
-    code = runtime.cached_bytes("tiles.o", compile_tiles)
+    code = cached_bytes("tiles.o", compile_tiles)
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from charrnn.engine.kernel import kernel
 from charrnn.engine.product import affine
 from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.recurrence import forward_by_panels, forward_phase
@@ -105,7 +106,7 @@ def _shared_draws(h, row, w_y, b_y, logits, out, t, symbols, temperature, seed, 
         restore_mode(mode)
 
 
-@njit(cache=True)
+@kernel()
 def generate(  # type: ignore[no-untyped-def]
     weights, layers, states, phases, given, line_break, logits, start, out, temperature, seed, position, tasks
 ):

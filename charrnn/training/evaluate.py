@@ -52,14 +52,21 @@ class PieceReader:
         self.chunk.forward(inputs)
         self.nats += self.chunk.loss(targets) * targets.size
         self.chars += targets.size
-        self._learn()
+        self._learn(self.dynamic)
 
-    def _learn(self) -> None:
+    def warm_up(self) -> None:
+        """Have the kernels compiled or loaded; no parameter changes."""
+        symbols = np.zeros((1, 1), np.int32)
+        self.chunk.forward(symbols)
+        self.chunk.loss(symbols)
+        self._learn(rate=0.0)
+
+    def _learn(self, rate: float) -> None:
         """One step on the piece just read, if evaluation is dynamic."""
         if self.optimiser is not None:
             self.chunk.backward()
             gradients = self.network.gradients
-            self.optimiser.update(self.network.parameters, gradients, self.optimiser.norm(gradients), self.dynamic)
+            self.optimiser.update(self.network.parameters, gradients, self.optimiser.norm(gradients), rate)
             self.network.pack()
 
     def loss(self) -> float:
@@ -80,6 +87,10 @@ class Evaluator:
         self.reader, self.symbols = PieceReader(network, dynamic), symbols
         self.chunk = self.reader.chunk
         self.streams = Streams(symbols, 1, min(self.reader.steps, len(symbols) - 1))
+
+    def warm_up(self) -> None:
+        """Have the kernels compiled or loaded; no parameter changes."""
+        self.reader.warm_up()
 
     def seconds_per_char(self) -> float:
         """How long it takes to predict one character: the best of some measurements on the first piece of the text."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from charrnn import runtime
+from charrnn.cache import compilation
 from charrnn.errors import DataError, TrainingError
 from charrnn.folders import OLDER_CHECKPOINT
 from charrnn.interrupt import Interrupt
@@ -42,9 +42,6 @@ STEPS_OF_PEACE = 1000  # after which earlier rollbacks no longer count
 class Watcher(Protocol):
     """What is told to whoever watches a run."""
 
-    def compiling(self, kernels: str) -> None:
-        """The kernels of this kind are about to be compiled, which takes a while."""
-
     def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
         """Some steps were made: their mean loss (nats) and characters per second."""
 
@@ -69,7 +66,7 @@ class Trainer:
         data: what to train on.
         checkpoint: where to begin.
         watcher: who is told.
-        preview: makes a sample of text to show at each evaluation.
+        preview: makes a sample of text, of so many characters, to show at each evaluation.
         settle: called when the run has its first checkpoint; returns where the RUN folder is from then on.
         began: when the command began, in seconds by `time.perf_counter`; None for now.
     """
@@ -80,7 +77,7 @@ class Trainer:
         data: Data,
         checkpoint: Checkpoint,
         watcher: Watcher,
-        preview: Callable[[Network], str] | None = None,
+        preview: Callable[[Network, int], str] | None = None,
         settle: Callable[[], Path] | None = None,
         began: float | None = None,
     ) -> None:
@@ -96,6 +93,7 @@ class Trainer:
         self.evaluation_estimate = 0.0  # seconds
         self.lr, self.last_norm = self.config.lr, math.nan
         self.learner = Learner(self.network, data.split("train"), self.config)
+        self._warm = False
         self._take_over(checkpoint)
 
     def _usual_eval_every(self, data: Data) -> int:
@@ -130,7 +128,8 @@ class Trainer:
             return
         journal = Journal(self.path / "log.jsonl", self.progress.step)
         journal.write("event", name="resume" if self.progress.step else "start", step=self.progress.step)
-        self.warm_up()
+        if not self._warm:
+            self.warm_up()
         saved = logged = time.perf_counter()
         since = Interval()
         while True:
@@ -220,10 +219,7 @@ class Trainer:
         return self.progress.epoch + self.progress.position / self.learner.streams.steps
 
     def warm_up(self) -> None:
-        """Have every kernel compiled or loaded; no parameter changes, and what is compiled takes no time of the run."""
-        start, kernels = time.perf_counter(), self._kernels()
-        if compiled := not runtime.compiled_before(kernels):
-            self.watcher.compiling(kernels)
+        """Have every kernel compiled or loaded; no parameter changes, and compilation takes no time of the run."""
         self.learner.warm_up()
         scratch = Parameters({"any": (1,), "any.W_h": (1, 1)}, self.network.dtype)
         optimiser = Optimiser(self.config, scratch)
@@ -231,15 +227,16 @@ class Trainer:
         if self.average is not None:
             Average(self.config.ema, scratch).follow(scratch, 0)
         if self.evaluator is not None:
-            self.evaluator.chunk.forward(np.zeros((1, 1), np.int32))
-        runtime.mark_compiled(kernels)
-        if compiled:
-            self.clock.leave_out(time.perf_counter() - start)
+            self.evaluator.warm_up()
+            if self.preview is not None:
+                self.preview(self.network, 1)
+        self.clock.leave_out(compilation.seconds)
         if self.evaluator is not None:
             self._plan_evaluations()
         self.clock.keep(self.progress)
         if not self.progress.step:
             self.progress.overhead = self.progress.elapsed
+        self._warm = True
 
     def _plan_evaluations(self) -> None:
         """Measure how long an evaluation takes; when that is too long for --minutes, fewer characters are read."""
@@ -253,19 +250,6 @@ class Trainer:
             self.evaluator = Evaluator(self.network, self.evaluator.symbols[: p.evaluation_chars + 1])
             self.watcher.shortened(p.evaluation_chars, total)
         self.evaluation_estimate = pace * self.evaluator.streams.steps
-
-    def _kernels(self) -> str:
-        """What has to be compiled for this run, by which it is known whether it has been."""
-        model, config = self.network.config, self.config
-        extras = {
-            "layer norm": model.layer_norm,
-            "zoneout": model.zoneout or model.zoneout_cell or model.stateless,
-            "dropout": config.dropout or config.dropout_input or config.dropout_output or config.weight_drop,
-            "average": config.ema,
-            "sums": model.residual or config.activation_penalty or config.temporal_penalty,
-        }
-        cell = type(self.network.layers[0]).__name__
-        return ", ".join([f"{cell} {self.network.dtype} {config.optimiser}", *(k for k, v in extras.items() if v)])
 
     def step(self, journal: Journal) -> tuple[float, int, float]:
         """One chunk forwards and backwards and one update; returns loss (nats), characters, seconds.
@@ -369,7 +353,7 @@ class Trainer:
             loss = self._validation_loss(interrupt)
             if loss is None:
                 return False
-            preview = self.preview(self.network) if self.preview is not None else ""
+            preview = self.preview(self.network, self.config.preview) if self.preview is not None else ""
         p = self.progress
         best = loss <= self._guessing() and (p.best_loss is None or loss < p.best_loss)
         worse = diverged(p, loss, self.checkpoint.model.symbols)

@@ -1,0 +1,105 @@
+"""`kernel`: functions compiled by numba, whose machine code is kept in the compile cache.
+
+Numba's own disk cache trusts what it finds in its files, numbers data files so that two processes may take the same
+number, and fails with the disk. Here its files are sealed, their names are never used twice, and places without room
+are passed over.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from uuid import uuid4
+
+from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler import CompileResult
+
+from charrnn import cache
+from charrnn.interrupt import deferred
+
+
+def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator in place of numba's `njit`, with the same options, for functions that Python calls."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher = njit(**options)(function)
+        kept = KernelCache(function)
+        dispatcher._cache, dispatcher.compile = kept, kept.around(dispatcher.compile)
+        return dispatcher
+
+    return decorate
+
+
+class Entries(IndexDataCacheFile):  # type: ignore[misc]
+    """The files of one kernel in one place: an index of signatures, and the code of each. Damaged ones are missing."""
+
+    def __init__(self, place: cache.Place, name: str) -> None:
+        super().__init__(cache_path=str(place.path), filename_base=name, source_stamp="")
+        self._place = place
+
+    def _load_index(self) -> Any:
+        return {} if self._place.read(self._index_name) is None else super()._load_index()
+
+    def _load_data(self, name: str) -> Any:
+        if self._place.read(name) is None:
+            raise FileNotFoundError(name)
+        return super()._load_data(name)  # which ignores the seal, as unpickling ignores what follows
+
+    def _data_name(self, number: int) -> str:
+        return str(super()._data_name(number)).replace(".nbc", f".{uuid4().hex[:8]}.nbc")
+
+    @contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
+        content = io.BytesIO()
+        yield content
+        self._place.write(os.path.basename(filepath), content.getvalue())
+
+
+class KernelCache(FunctionCache):  # type: ignore[misc]
+    """What numba asks for the code of a kernel before it compiles, and gives the code to afterwards."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._py_func = function  # numba's `_index_key` hashes its bytecode
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self._compiling = ExitStack()
+
+    @property
+    def cache_path(self) -> str:
+        return str(cache.places()[0].path)
+
+    def around(self, compile_: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Numba's method that loads or compiles a kernel; other processes and signals wait while it compiles."""
+
+        def load_or_compile(signature: Any) -> Any:
+            with ExitStack() as self._compiling:
+                return compile_(signature)
+
+        return load_or_compile
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """The compiled kernel, or None: numba then compiles it, alone among all processes."""
+        found = self._load(signature, target_context)
+        if found is None:
+            self._compiling.enter_context(cache.compilation.of(self.name))
+            found = self._load(signature, target_context)  # by now another process may have compiled it
+        return found
+
+    def _load(self, signature: Any, target_context: Any) -> Any:
+        with deferred():
+            target_context.refresh()
+            key = self._index_key(signature, target_context.codegen())
+            for place in cache.places():
+                content = Entries(place, self.name).load(key)
+                if content is not None:
+                    return CompileResult._rebuild(target_context, *content)
+        return None
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        """Keep a compiled kernel, unless it holds addresses of this process."""
+        if not compiled.library.has_dynamic_globals:
+            key, content = self._index_key(signature, compiled.codegen), compiled._reduce()
+            cache.keep(lambda place: Entries(place, self.name).save(key, content))

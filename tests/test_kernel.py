@@ -1,0 +1,139 @@
+"""Kernels kept in the compile cache: damaged files, two writers, and interrupts inside the compiler."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+from helpers_cli import SIZES, charrnn, command, environment, interrupt_when
+from numba import types
+from numba.extending import intrinsic
+
+from charrnn import cache
+from charrnn.cache import Place, compilation
+from charrnn.engine.kernel import Entries, kernel
+
+
+def double(x):
+    return 2 * x
+
+
+@intrinsic
+def interrupted(typing, x):
+    """The number itself; a signal comes while it is compiled."""
+
+    def emit(context, builder, signature, arguments):
+        signal.raise_signal(signal.SIGINT)
+        return arguments[0]
+
+    return types.int64(types.int64), emit
+
+
+def interrupted_kernel(x):
+    return interrupted(x)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    place = Place(tmp_path / "cache")
+    monkeypatch.setattr(cache, "places", lambda: [place])
+    return place
+
+
+def compiled(function, *arguments):
+    """What a kernel gives in a process that knows nothing yet, and whether it was compiled for that."""
+    fresh = kernel()(function)
+    result = fresh(*arguments)
+    return result, bool(fresh.stats.cache_misses)
+
+
+def test_code_is_kept_for_each_signature(place):
+    assert compiled(double, 3) == (6, True)
+    assert compiled(double, 1.5) == (3.0, True)
+    assert compiled(double, 4) == (8, False)
+    assert compiled(double, 2.5) == (5.0, False)
+
+
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "one bit", "gone", "unreadable"])
+def test_a_damaged_file_is_compiled_anew(place, suffix, damage):
+    compiled(double, 3)
+    (file,) = place.path.glob(f"*{suffix}")
+    content = file.read_bytes()
+    if damage == "unreadable":
+        file.unlink()
+        file.mkdir()
+        assert compiled(double, 3) == (6, True)
+        return
+    if damage == "gone":
+        file.unlink()
+    else:
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 64]) + content[middle + 1 :]
+        file.write_bytes({"empty": b"", "cut": content[:-40], "one bit": flipped}[damage])
+    assert compiled(double, 3) == (6, True)
+    assert compiled(double, 4) == (8, False)
+
+
+def test_two_writers_never_take_the_same_name(place):
+    first, second = Entries(place, "kernel"), Entries(place, "kernel")
+    first.save("int", "code for int")
+    index = place.path / "kernel.nbi"
+    content = index.read_bytes()
+    index.unlink()  # the second had read the index before the first wrote it
+    second.save("float", "code for float")
+    assert second.load("float") == "code for float"
+    index.write_bytes(content)
+    assert first.load("int") == "code for int"
+    assert first.load("float") is None
+
+
+def test_a_signal_inside_the_compiler_ends_the_command_when_the_kernel_is_compiled(place, monkeypatch):
+    told = []
+    monkeypatch.setattr(compilation, "tell", told.append)
+    monkeypatch.setattr(compilation, "_told", set())
+    with pytest.raises(KeyboardInterrupt):
+        compiled(interrupted_kernel, 3)
+    assert [line.split(",")[0] for line in told] == [
+        "compiling kernels for this CPU",
+        "interrupted; ends when this kernel is compiled",
+    ]
+    assert compiled(interrupted_kernel, 3) == (3, False)
+
+
+def test_a_damaged_cache_is_mended_by_the_next_command_and_said(shop, tmp_path):
+    arguments = ("sample", "data-run", "--length", "50")
+    whole = charrnn(*arguments, cwd=shop.folder)
+    assert whole.returncode == 0, whole.stderr
+    copy = tmp_path / cache.key()
+    shutil.copytree(cache.places()[0].path, copy)
+    (copy / "tiles.o").write_bytes(b"")
+    (copy / "charrnn.engine.panels.pack.nbi").write_bytes(b"\x80\x04garbage")
+    for file in copy.glob("charrnn.engine.table.lookup.*.nbc"):
+        file.write_bytes(file.read_bytes()[:1000])
+    mended = charrnn(*arguments, cwd=shop.folder, CHARRNN_CACHE=str(tmp_path))
+    assert (mended.stdout, mended.returncode) == (whole.stdout, 0)
+    assert mended.stderr.count("compiling kernels") == mended.stderr.count("\n") == 1
+    again = charrnn(*arguments, cwd=shop.folder, CHARRNN_CACHE=str(tmp_path))
+    assert (again.stdout, again.stderr, again.returncode) == (whole.stdout, "", 0)
+
+
+def test_ctrl_c_while_kernels_compile_ends_with_130_and_leaves_a_run_to_go_on_with(shop, tmp_path):
+    said = tmp_path / "said"
+    with open(said, "w") as file:
+        process = subprocess.Popen(
+            command("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--steps", "2"),
+            cwd=tmp_path,
+            env=environment(CHARRNN_CACHE=str(tmp_path / "cache")),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+        )
+    _, status = interrupt_when(process, lambda: "parameters" in said.read_text())  # said just before the warm-up
+    lines = said.read_text().splitlines()
+    assert (status, lines[-1]) == (130, "charrnn: interrupted")
+    assert lines[-2].startswith("interrupted before training")
+    assert lines[-2].endswith("--out run --resume")
+    assert [line for line in lines[3:-2] if not line.startswith("interrupted; ends when")] == []
+    assert sorted(os.listdir(tmp_path / "run")) == ["config.json", "last.npz"]
