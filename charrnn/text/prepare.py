@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.errors import DataError, OutputError
 from charrnn.folders import building_folder, refuse_existing
-from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, open_data, write_vocabulary
+from charrnn.text.data import FORMAT, FORMAT_VERSION, LARGEST_META, MARKER, SPLITS, open_data, write_vocabulary
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.report import Census, describe_text
 from charrnn.text.sources import STANDARD_INPUT, Source, find_sources
@@ -234,7 +234,10 @@ def _build(folder: Path, job: Job) -> dict[str, Any]:
         "repairs": vars(repairs),
         "report": describe_text(census, vocabulary),
     }
-    (folder / MARKER).write_text(json.dumps(meta, indent=2) + "\n")
+    content = json.dumps(meta, indent=2) + "\n"
+    if len(content) > LARGEST_META:
+        raise DataError(f"expected fewer input files, got {len(job.inputs()):,}; try to join some of them before")
+    (folder / MARKER).write_text(content)
     return meta
 
 
