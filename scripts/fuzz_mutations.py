@@ -49,19 +49,20 @@ def mutate(rng, path):
 
 def replace_file(rng, path):
     """Something else in its place."""
+    ours = path.parent.name in ("data", "run")
     what = rng.choice(["nothing", "folder", "pipe", "device", "loop", "nowhere", "empty", "large"])
     path.unlink()
     if what == "folder":
         path.mkdir()
-    elif what == "pipe" and path.parent.name in ("data", "run"):  # a pipe of text is waited for
+    elif what == "pipe" and ours:  # a pipe of text is waited for
         os.mkfifo(path)
-    elif what in ("device", "loop", "nowhere") and path.parent.name in ("data", "run"):
+    elif what in ("device", "loop", "nowhere") and ours:
         path.symlink_to({"device": "/dev/zero", "loop": path.name, "nowhere": "none"}[what])
     elif what == "empty":
         path.touch()
     elif what == "large":
         path.touch()
-        os.truncate(path, 2**28)
+        os.truncate(path, 2**28 if ours else 2**22)
     return f"became {what}"
 
 

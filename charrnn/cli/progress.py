@@ -148,7 +148,7 @@ def summary(run: Path, p: Progress) -> None:
     rate = p.chars / p.seconds if p.seconds else 0.0
     names = [str(run / name) for name in ("best.npz", "last.npz") if (run / name).is_file()]
     rows = {"steps": f"{p.step:,}"}
-    if p.best_loss is not None:
+    if p.best_loss is not None and p.best_step is not None:
         rows = {"best validation loss": losses(p.best_loss), "at step": f"{p.best_step:,} of {p.step:,}"}
     rows |= {
         "trained": f"{p.chars:,} characters in {clock(p.seconds)} ({rate:,.0f} a second)",

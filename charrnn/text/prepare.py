@@ -13,7 +13,16 @@ import numpy as np
 
 from charrnn.errors import DataError, OutputError
 from charrnn.folders import building_folder, refuse_existing
-from charrnn.text.data import FORMAT, FORMAT_VERSION, MARKER, SPLITS, open_data, open_splits, write_vocabulary
+from charrnn.text.data import (
+    FORMAT,
+    FORMAT_VERSION,
+    LARGEST_META,
+    MARKER,
+    SPLITS,
+    open_data,
+    open_splits,
+    write_vocabulary,
+)
 from charrnn.text.job import Inputs, Job, PrepareOptions, Progress, listed
 from charrnn.text.reading import Repairs
 from charrnn.text.report import Census, describe_text
@@ -137,7 +146,10 @@ def _build(folder: Path, job: Job) -> dict[str, Any]:
         "repairs": vars(repairs),
         "report": describe_text(census, vocabulary, open_splits(folder, sizes)),
     }
-    (folder / MARKER).write_text(json.dumps(meta, indent=2) + "\n")
+    content = json.dumps(meta, indent=2) + "\n"
+    if len(content) > LARGEST_META:
+        raise DataError(f"expected fewer input files, got {len(meta['inputs']):,}; try to join some of them before")
+    (folder / MARKER).write_text(content)
     return meta
 
 

@@ -61,8 +61,6 @@ class Progress:
         for name in ("best_step", "evaluated_step"):
             if (value := getattr(self, name)) is not None and value > self.step:
                 raise ValueError(f"{name} is {value}, beyond step {self.step}")
-        if (self.best_loss is None) != (self.best_step is None):
-            raise ValueError("one of best_loss and best_step is missing")
         for name, most in (("lr_scale", 1.0), ("seconds", LONGEST), ("elapsed", LONGEST)):
             if (number := getattr(self, name)) > most:
                 raise ValueError(f"{name} is {number}, above {most:g}")
