@@ -148,7 +148,8 @@ def _build(folder: Path, job: Job) -> dict[str, Any]:
     }
     content = json.dumps(meta, indent=2) + "\n"
     if len(content) > LARGEST_META:
-        raise DataError(f"expected fewer input files, got {len(meta['inputs']):,}; try to join some of them before")
+        count = len(listed(job.sources))
+        raise DataError(f"expected fewer input files, got {count:,}; try to join some of them before")
     (folder / MARKER).write_text(content)
     return meta
 
