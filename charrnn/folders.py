@@ -227,8 +227,8 @@ def _refuse(path: Path, marker: str, force: bool, otherwise: str = "") -> bool:
         return any(path.iterdir())  # somebody may be about to fill it
     foreign = [name for name in _content(path) if not _is_our_file(name)] if path.is_dir() else []
     if foreign or not _is_ours(path, marker):
-        what = f"something else ({foreign[0]})" if foreign else "something else"
-        raise OutputError(f"expected a new folder, got {path}, which exists and holds {what}; try another --out")
+        there = f"{path}, which holds something else ({foreign[0]})" if foreign else f"{what_is(path)}, something else"
+        raise OutputError(f"expected a new folder, got {there}; try another --out")
     if not force:
         raise OutputError(
             f"expected a new folder, got {path}, which exists; try {otherwise}another --out, or --force to replace it"
@@ -262,3 +262,16 @@ def _is_ours(folder: Path, marker: str) -> bool:
     if "format" not in content:
         return any((folder / name).exists() for name in OUR_FILES - {marker, "config.json", "vocab.json"})
     return str(content["format"]).startswith("charrnn-")
+
+
+def what_is(path: Path) -> str:
+    """What stands at a path, for messages: "d, a DATA folder", "x, which does not exist"."""
+    if not path.exists():
+        return f"{path}, which does not exist"
+    if not path.is_dir():
+        return f"{path}, a checkpoint" if path.suffix == ".npz" else f"{path}, a file"
+    if (path / "meta.json").is_file():
+        return f"{path}, a DATA folder"
+    if (path / "config.json").is_file() and (path / "last.npz").is_file():
+        return f"{path}, a RUN folder"
+    return f"{path}, {'a folder' if _content(path) else 'an empty folder'}"

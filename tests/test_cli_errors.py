@@ -39,9 +39,9 @@ BAD_PREPARE = [
 
 
 BAD_TRAIN = [
-    (["none"], "got none: nothing there"),
-    (["data.txt"], "got data.txt: a file"),
-    (["data-run"], "without meta.json"),
+    (["none"], "got none, which does not exist"),
+    (["data.txt"], "got data.txt, a file"),
+    (["data-run"], "got data-run, a RUN folder"),
     (["short", "--batch", "4"], "got 29; try --batch"),
     (["cut"], "damaged"),
     (["wild"], "wild"),
@@ -105,7 +105,7 @@ BAD_RESUME = [
 
 BAD_SAMPLE = [
     (["none"], "got none"),
-    (["data"], "best.npz or last.npz, got the folder data"),
+    (["data"], "got data, a DATA folder"),
     (["data.txt"], "data.txt"),
     (["cut.npz"], "cut.npz, truncated or damaged"),
     (["foreign.npz"], "foreign.npz"),
@@ -132,7 +132,7 @@ BAD_EVAL = [
     (["data-run", "bad.txt"], "bytes ff at offset 3 of bad.txt"),
     (["data-run", "empty.txt"], "the empty file empty.txt"),
     (["data-run", "one.txt"], "at least 2 characters"),
-    (["data-run", "none"], "got none: nothing there"),
+    (["data-run", "none"], "got none, which does not exist; try another path"),
     (["data-run", "data", "--split", "test"], "(train, val), got 'test'"),
 ]
 FULL = {

@@ -48,7 +48,7 @@ def test_the_fingerprint_tells_texts_splits_and_levels_apart_but_not_file_names(
 
 
 @pytest.mark.parametrize(
-    "name, found", [("none", "nothing there"), ("text.txt", "a file"), ("hollow", "without meta.json")]
+    "name, found", [("none", "does not exist"), ("text.txt", "a file"), ("hollow", "an empty folder")]
 )
 def test_what_is_no_data_folder_is_said(tmp_path, folder, name, found):
     (tmp_path / "hollow").mkdir()

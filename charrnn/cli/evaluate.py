@@ -25,6 +25,7 @@ from charrnn.cli.options import (
     unknown_policy,
 )
 from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptError, TrainingError
+from charrnn.folders import what_is
 
 if TYPE_CHECKING:
     from charrnn.text.data import Data
@@ -85,6 +86,7 @@ def evaluate(
             read_bytes = known.bytes
             say_skipped(known.skipped, what)
         else:
+            _refuse_missing(text, own)
             data = _open(text, checkpoint, source if own else None)
             symbols, what = data.split(split)[: chars + 1 if chars else None], f"{split} of {text}"
             count = len(symbols)
@@ -114,6 +116,13 @@ def evaluate(
             f"{what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {perplexity or math.inf:.3f} per character, "
             f"{per_byte:.4f} bits per byte; {count - 1:,} characters"
         )
+
+
+def _refuse_missing(text: Path, own: bool) -> None:
+    """Raise DataError when there is nothing to read; `own` for the data of the run itself."""
+    if not text.exists():
+        hint = "try naming it, if it was moved: charrnn eval RUN DATA" if own else "try another path"
+        raise DataError(f"expected a text file or a DATA folder, got {what_is(text)}; {hint}")
 
 
 def _open(path: Path, checkpoint: Checkpoint, run: Path | None) -> Data:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import DataError
+from charrnn.folders import what_is
 from charrnn.json_files import FINITE, WHOLE, Each, Form, Maybe, Number, check, read_object
 from charrnn.text.reading import TextForm
 from charrnn.text.stored import StoredSymbols, blocks
@@ -78,8 +79,10 @@ class Data:
     def split(self, name: str) -> StoredSymbols:
         """One split, or a DataError that names those there are."""
         if name not in self.splits:
-            there = ", ".join(self.splits)
-            raise DataError(f"expected a split of {self.path} ({there}), got {name!r}; try one of these")
+            there, hint = ", ".join(self.splits), "try one of these"
+            if name in SPLITS:
+                hint = f"try charrnn prepare with --{name} 0.1 to hold out a part, or name a text file"
+            raise DataError(f"expected a split of {self.path} ({there}), got {name!r}; {hint}")
         return self.splits[name]
 
     def counts(self, name: str) -> NDArray[np.int64]:
@@ -132,9 +135,8 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 def _parse_meta(path: Path) -> dict[str, Any]:
     if not (path / MARKER).is_file():
-        what = "a folder without meta.json" if path.is_dir() else "a file" if path.exists() else "nothing there"
-        command = f"{path} --out DATA" if path.is_file() else f"TEXT --out {path}"
-        raise DataError(f"expected a folder made by charrnn prepare, got {path}: {what}; try charrnn prepare {command}")
+        command = f"{path} --out DATA" if path.is_file() else "TEXT --out DATA"
+        raise DataError(f"expected a DATA folder, got {what_is(path)}; try charrnn prepare {command}, to make one")
     meta = read_object(path / MARKER, LARGEST_META)
     if meta.get("format") != FORMAT:
         raise DataError(f"expected {path / MARKER} of charrnn prepare, got another file; try prepare with --force")

@@ -27,6 +27,7 @@ from charrnn import runtime
 from charrnn.engine.panels import Array
 from charrnn.errors import CharRNNError, CheckpointError
 from charrnn.files import replacing
+from charrnn.folders import what_is
 from charrnn.json_files import build, parse
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network, State, layer_type, parameter_shapes
@@ -104,7 +105,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise CheckpointError(
-            f"expected a checkpoint, got {path}, which is no file; try the path of a .npz or a RUN folder"
+            f"expected a checkpoint or a RUN folder, got {what_is(path)}; try the --out of charrnn train"
         )
     try:
         with Archive(path) as archive:
@@ -224,7 +225,7 @@ def find_checkpoint(path: Path) -> Path:
             if (path / name).is_file():
                 return path / name
         raise CheckpointError(
-            f"expected a checkpoint or a RUN folder with best.npz or last.npz, got the folder {path}; "
-            f"try charrnn train DATA --out {path}"
+            f"expected a checkpoint or a RUN folder, got {what_is(path)}, without best.npz or last.npz; "
+            f"try the --out of charrnn train"
         )
     return path

@@ -9,6 +9,7 @@ from typing import Any
 
 from charrnn.errors import DataError, OutputError
 from charrnn.files import open_regular, reason, replacing
+from charrnn.folders import what_is
 from charrnn.json_files import WHOLE, Form, Maybe, Number, check, parse
 
 LONGEST_LINE = 1 << 24  # bytes
@@ -78,9 +79,12 @@ def read_journal(run: Path) -> list[dict[str, Any]]:
     try:
         lines = list(_complete_lines(path))
     except OSError as error:
-        raise DataError(
-            f"expected a RUN folder with a log.jsonl, got {run}: {reason(error)}; try the --out of charrnn train"
-        ) from None
+        there = (
+            f"{path}: {reason(error)}"
+            if path.exists()
+            else what_is(run) + (f", without {path.name}" if run.is_dir() else "")
+        )
+        raise DataError(f"expected a RUN folder, got {there}; try the --out of charrnn train") from None
     if not lines:
         raise DataError(f"expected lines in {path}, got none; try again when the run has begun")
     return lines

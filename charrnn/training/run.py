@@ -17,7 +17,7 @@ from typing import Any
 from charrnn import __version__, runtime
 from charrnn.errors import CheckpointError, ConfigError, DataError
 from charrnn.files import clear_half_written, replacing
-from charrnn.folders import NewFolder, building_folder
+from charrnn.folders import NewFolder, building_folder, what_is
 from charrnn.json_files import check, read_object
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
@@ -140,7 +140,9 @@ def resume_run(
         ConfigError: a setting differs that cannot change.
     """
     if not (path / MARKER).is_file():
-        raise CheckpointError(f"expected a RUN folder to resume, got {path}; try without --resume to start one")
+        raise CheckpointError(
+            f"expected a RUN folder to resume, got {what_is(path)}; try without --resume to start one"
+        )
     checkpoint = load_checkpoint(path / "last.npz")
     if checkpoint.vocabulary != data.vocabulary:
         raise CheckpointError(
@@ -210,5 +212,6 @@ def data_of_run(path: Path) -> Path:
         return Path(content["data"]["path"])
     except (OSError, ValueError):
         raise CheckpointError(
-            f"expected a RUN folder, or a checkpoint in it, which knows its data, got {path}; try naming DATA or a file"
+            f"expected a RUN folder, or a checkpoint in it, which knows its data, got {what_is(path)}; "
+            "try naming the data"
         ) from None
