@@ -227,7 +227,7 @@ def _refuse(path: Path, marker: str, force: bool, otherwise: str = "") -> bool:
         return any(path.iterdir())  # somebody may be about to fill it
     foreign = [name for name in _content(path) if not _is_our_file(name)] if path.is_dir() else []
     if foreign or not _is_ours(path, marker):
-        there = f"{path}, which holds something else ({foreign[0]})" if foreign else f"{what_is(path)}, something else"
+        there = f"{path}, which holds something else ({foreign[0]})" if foreign else what_is(path)
         raise OutputError(f"expected a new folder, got {there}; try another --out")
     if not force:
         raise OutputError(
@@ -267,7 +267,7 @@ def _is_ours(folder: Path, marker: str) -> bool:
 def what_is(path: Path) -> str:
     """What stands at a path, for messages: "d, a DATA folder", "x, which does not exist"."""
     if not path.exists():
-        return f"{path}, which does not exist"
+        return f"{path}, {'a link to nothing' if path.is_symlink() else 'which does not exist'}"
     if not path.is_dir():
         return f"{path}, a checkpoint" if path.suffix == ".npz" else f"{path}, a file"
     if (path / "meta.json").is_file():

@@ -19,10 +19,8 @@ def rewrite(source, target, **changes):
     np.savez(target, **arrays)
 
 
-@pytest.fixture(scope="session")
-def shop(tmp_path_factory):
-    """A folder with text, DATA and RUN, and much that is wrong; tests leave it as it is."""
-    folder = tmp_path_factory.mktemp("shop")
+def make_shop(folder):
+    """Fill a folder with text, DATA and RUN, and much that is wrong; returns what the fixture does."""
     prepared, trained = prepare_and_train(folder, TEXT, "data", "--json")
     assert (prepared.returncode, trained.returncode) == (0, 0), prepared.stderr + trained.stderr
     run = folder / "data-run"
@@ -58,6 +56,12 @@ def shop(tmp_path_factory):
     (folder / "files").mkdir()
     (folder / "files" / "letter.txt").write_text("a letter")
     return SimpleNamespace(folder=folder, run=run, prepared=prepared, trained=trained)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory):
+    """A folder with text, DATA and RUN, and much that is wrong; tests leave it as it is."""
+    return make_shop(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ BAD_PREPARE = [
     (["unknown.txt", "--vocab-from", "data", "--level", "byte"], "level char"),
     (["data.txt", "--max-vocab", "1"], "--max-vocab"),
     (["data.txt", "--errors", "ignore"], "'ignore'"),
-    (["-"], "standard input, which is empty"),
+    (["-"], "an empty standard input"),
     (["bad.txt"], "bytes ff at offset 3 of bad.txt"),
     (["data.txt", "--level", "word"], "'word'"),
     (["data.txt", "--encoding", "klingon"], "'klingon'"),
@@ -32,9 +32,9 @@ BAD_PREPARE = [
     (["upper.txt", "--out", "data"], "data.txt (gone), upper.txt (new); try --force"),
     (["data.txt", "--out", "data", "--lowercase"], "changes: --lowercase; try --force"),
     (["data.txt", "--out", "files", "--force"], "something else"),
-    (["data.txt", "--out", "data.txt", "--force"], "something else"),
+    (["data.txt", "--out", "data.txt", "--force"], "a new folder, got data.txt, a file"),
     (["data.txt", "--out", "data.txt/new"], "data.txt/new"),
-    (["data.txt", "--out", "data-run", "--force"], "something else"),
+    (["data.txt", "--out", "data-run", "--force"], "got data-run, a RUN folder"),
 ]
 
 
@@ -46,9 +46,9 @@ BAD_TRAIN = [
     (["cut"], "damaged"),
     (["wild"], "wild"),
     (["data", "--out", "data-run"], "--force to replace it"),
-    (["data", "--out", "data", "--force"], "something else"),
+    (["data", "--out", "data", "--force"], "got data, a DATA folder"),
     (["data", "--out", "bert", "--force"], "something else"),
-    (["data", "--out", "data.txt", "--force"], "something else"),
+    (["data", "--out", "data.txt", "--force"], "a new folder, got data.txt, a file"),
     (["data", "--out", "data.txt/new"], "data.txt/new"),
     (["data", "--hidden", "0"], "hidden of at least 1, got 0"),
     (["data", "--hidden", "1000000000"], "--hidden"),

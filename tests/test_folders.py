@@ -93,8 +93,16 @@ def test_an_older_folder_of_the_same_kind_is_replaced_only_with_force(tmp_path):
 
 
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("kind", ["folder", "file", "dangling link", "marker is a folder"])
-def test_what_is_of_another_kind_is_never_replaced(tmp_path, force, kind):
+@pytest.mark.parametrize(
+    "kind, said",
+    [
+        ("folder", "holds something else (letters.txt)"),
+        ("file", "a file"),
+        ("dangling link", "a link to nothing"),
+        ("marker is a folder", "holds something else (letters.txt)"),
+    ],
+)
+def test_what_is_of_another_kind_is_never_replaced(tmp_path, force, kind, said):
     path = tmp_path / "data"
     if kind == "file":
         path.write_text("letters")
@@ -108,7 +116,7 @@ def test_what_is_of_another_kind_is_never_replaced(tmp_path, force, kind):
     before = tree(tmp_path)
     with pytest.raises(OutputError) as error, building_folder(path, MARKER, force):
         pytest.fail("the block must not be entered")
-    check_message(error, str(path), "something else", "--out")
+    check_message(error, str(path), said, "--out")
     assert tree(tmp_path) == before
     assert path.is_symlink() == (kind == "dangling link")
 

@@ -176,8 +176,8 @@ def _left_out(census: Census, vocabulary: Vocabulary) -> dict[str, int]:
     if len(codes) and not vocabulary.has_unknown:
         commonest = int(np.argmax(missing))
         raise DataError(
-            f"expected only characters of the vocabulary, got {len(codes)} others, {left_out['characters']} times, "
-            f"the commonest {vocabulary.describe(commonest)}; try without --vocab-from (train --init-from takes a "
+            f"expected only characters of the vocabulary, got {left_out['characters']:,} others ({len(codes):,} "
+            f"different), of which {vocabulary.describe(commonest)} is the commonest; try without --vocab-from (train --init-from takes a "
             "model to another vocabulary), or a vocabulary with an unknown symbol"
         )
     return left_out

@@ -168,7 +168,7 @@ def _one_source(path: Path, name: str, stack: ExitStack, spool_in: Path) -> Sour
     else:
         source = Source(path, name)
     if not source.size:
-        what = "standard input, which is empty" if path == STANDARD_INPUT else f"the empty file {path}"
+        what = "an empty standard input" if path == STANDARD_INPUT else f"the empty file {path}"
         raise DataError(f"expected text, got {what}; try {'a pipe or a file' if name == '-' else 'another file'}")
     return source
 
