@@ -19,6 +19,15 @@ from charrnn.text.data import open_data
 PACK = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 
 
+def test_the_padding_of_an_xz_file_is_not_read_as_thousands_of_empty_ones(tmp_path, monkeypatch):
+    begun, decompressor = [], lzma.LZMADecompressor
+    monkeypatch.setattr(lzma, "LZMADecompressor", lambda **form: (begun.append(1), decompressor(**form))[1])
+    path = write(tmp_path / "t.txt.xz", lzma.compress(ENGLISH.encode()) + bytes(40_000))
+    prepare([path], tmp_path / "data")
+    assert whole(open_data(tmp_path / "data")) == ENGLISH.encode()
+    assert 0 < len(begun) < 10
+
+
 @pytest.mark.parametrize("ending", PACK)
 def test_compressed_files_are_read_as_what_they_hold(tmp_path, ending):
     packed = PACK[ending]((ENGLISH + "é").encode()) + PACK[ending](b"a second member")

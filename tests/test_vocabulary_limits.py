@@ -53,7 +53,7 @@ def test_characters_outside_a_frozen_vocabulary_are_named_or_unknown(tmp_path):
     text = write(tmp_path / "t", "abcabd€€ab" * 4)
     with pytest.raises(DataError) as error:
         prepare([text], tmp_path / "data", options(vocabulary=Vocabulary("char", [97, 98, 99])))
-    check_message(error, "2 others, 12 times", "'€' (U+20AC)", "--vocab-from", "--init-from")
+    check_message(error, "12 others (2 different)", "'€' (U+20AC)", "--vocab-from", "--init-from")
     assert not (tmp_path / "data").exists()
     frozen = Vocabulary("char", [97, 98, 99, 0xFFFD], has_unknown=True)
     meta = prepare([text], tmp_path / "data", options(vocabulary=frozen))

@@ -177,7 +177,7 @@ def _left_out(census: Census, vocabulary: Vocabulary) -> dict[str, int]:
         commonest = int(np.argmax(missing))
         raise DataError(
             f"expected only characters of the vocabulary, got {left_out['characters']:,} others ({len(codes):,} "
-            f"different), of which {vocabulary.describe(commonest)} is the commonest; try without --vocab-from (train --init-from takes a "
-            "model to another vocabulary), or a vocabulary with an unknown symbol"
+            f"different), of which {vocabulary.describe(commonest)} is the commonest; try without --vocab-from (train "
+            "--init-from takes a model to another vocabulary), or a vocabulary with an unknown symbol"
         )
     return left_out

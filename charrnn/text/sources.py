@@ -88,7 +88,8 @@ class Source:
             raise DataError(
                 f"expected a Python with {module} to read {self.path}, got one without; try to decompress it first"
             ) from None
-        return stack.enter_context(decompression.open(io.BufferedReader(stored), "rb"))
+        form = {"format": decompression.FORMAT_XZ} if module == "lzma" else {}
+        return stack.enter_context(decompression.open(io.BufferedReader(stored), "rb", **form))
 
     def hash(self, advance: Advance) -> None:
         """Read it for its hash alone."""
