@@ -1,5 +1,7 @@
 """Settings chosen for the text and for the length of the run: what is given wins, and the rest follows the rule."""
 
+import math
+
 import pytest
 
 from charrnn.model.config import ModelConfig
@@ -8,7 +10,9 @@ from charrnn.training.choose import (
     EFFICIENCY,
     EMBEDDING,
     LARGE_VOCABULARY,
+    MOST_DECAY,
     MOST_DROPOUT,
+    RUN_DECAY,
     SIZES,
     Chooser,
     Text,
@@ -57,6 +61,26 @@ def test_a_text_read_once_gets_no_dropout_and_one_read_often_much():
     rates = [choose(characters=MEGA, epochs=passes)["dropout"] for passes in (1.0, 4.0, 16.0, 1000.0)]
     assert rates == sorted(rates)
     assert 0 < rates[1] < rates[2] < rates[3] == MOST_DROPOUT
+
+
+def test_a_model_too_small_to_learn_the_text_by_heart_gets_little_dropout():
+    small, large = (choose(characters=MEGA, epochs=16.0, hidden=hidden)["dropout"] for hidden in (32, 256))
+    assert small <= 0.01
+    assert 0.2 < large <= 0.3
+
+
+@pytest.mark.parametrize("given", [{"steps": 3000}, {"epochs": 8.0, "lr": 0.004}, {"steps": 3000, "accumulate": 2}])
+def test_weights_decay_by_the_same_factor_in_runs_of_any_length(given):
+    chosen = choose(hidden=256, **given)
+    updates = given.get("steps") or 8 * MEGA / (chosen["batch"] * chosen["seq_len"])
+    factor = (1 - 0.5 * chosen["lr"] * chosen["weight_decay"]) ** updates
+    assert factor == pytest.approx(math.exp(-RUN_DECAY), rel=0.05)
+
+
+def test_other_optimisers_keep_their_usual_weight_decay():
+    assert choose(hidden=256, optimiser="adamw").get("weight_decay") is None
+    assert choose(hidden=256, steps=10)["weight_decay"] == MOST_DECAY
+    assert choose(hidden=256, weight_decay=0.0)["weight_decay"] == 0.0
 
 
 def test_minutes_are_turned_into_characters_by_the_peak():

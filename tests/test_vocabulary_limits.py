@@ -131,13 +131,17 @@ def test_the_same_command_again_finds_the_folder_up_to_date(tmp_path):
 
     from charrnn.text.job import Inputs
 
+    def state(path):
+        found = path.stat()
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
     text = write(tmp_path / "t", ENGLISH)
     made, was_there = prepare_inputs(Inputs([text]), tmp_path / "data", options())
-    before = {path.name: path.stat() for path in (tmp_path / "data").iterdir()}
+    before = {path.name: state(path) for path in (tmp_path / "data").iterdir()}
     found, is_there = prepare_inputs(Inputs([text]), tmp_path / "data", options())
     assert (was_there, is_there) == (False, True)
     assert found == made
-    assert {path.name: path.stat() for path in (tmp_path / "data").iterdir()} == before
+    assert {path.name: state(path) for path in (tmp_path / "data").iterdir()} == before
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ The rule is explained, and its figures are measured, in docs/defaults.md:
 1. A run reads so many characters as --steps or --epochs say, or as this CPU can read in --minutes.
 2. The model is the largest of SIZES that reads CHARS_PER_WEIGHT characters for each weight between its hidden units.
 3. Beyond PASSES_WITHOUT_DROPOUT of the text, each doubling of the passes adds DROPOUT_PER_DOUBLING between the layers,
-   less for a model of fewer parameters than the text has characters. The weights are decayed so that what a
-   weight was is forgotten in PASSES_TO_FORGET passes of the text.
+   less for a model of fewer parameters than the text has characters. Weights decay so that in the whole run one that
+   is not learnt anew would shrink by exp(-RUN_DECAY).
 4. The learning rate is that of RATES, and falls with the root of the hidden units.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
 
@@ -29,7 +29,8 @@ SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 CHARS_PER_WEIGHT = 5.0
 EFFICIENCY = 0.6  # share of the CPU's peak that a run reaches, evaluations and all else included
 PASSES_WITHOUT_DROPOUT, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
-PASSES_TO_FORGET, MOST_DECAY = 5.5, 1.0
+RUN_DECAY, MOST_DECAY = 1.3, 0.3
+MEAN_RATE = 0.5  # of the highest rate, over a run
 RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # that are right for RATE_HIDDEN hidden units
 RATE_HIDDEN, MOST_RATE = 256, 0.015
 PEAK_SECONDS, PEAK_ROUNDS = 0.05, 5
@@ -131,10 +132,10 @@ class Chooser:
         return round(min(MOST_DROPOUT, DROPOUT_PER_DOUBLING * doublings) * capacity, 2)
 
     def _weight_decay(self) -> float:
-        """Such that a weight shrinks by the factor e in PASSES_TO_FORGET passes, at the highest rate."""
         s = self.settings
-        updates = max(1.0, self.text.characters / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
-        return float(f"{min(MOST_DECAY, 1.0 / (s['lr'] * PASSES_TO_FORGET * updates)):.2g}")
+        read = self.characters_read(self._model(s["hidden"]))
+        updates = max(1.0, read / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
+        return float(f"{min(MOST_DECAY, RUN_DECAY / (MEAN_RATE * s['lr'] * updates)):.2g}")
 
 
 def measured_peak() -> float:
