@@ -129,7 +129,7 @@ def train(
     ] = None,
     nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's momentum for sgd.")] = False,
     weight_decay: Annotated[
-        float | None, typer.Option(help="Decoupled weight decay.", show_default="0, adamw 0.01")
+        float | None, typer.Option(help="Decoupled weight decay.", show_default="chosen with adam, adamw 0.01, else 0")
     ] = None,
     init: Annotated[
         str, typer.Option(callback=in_lower_case, help="How recurrent weights begin: uniform or orthogonal.")
@@ -196,8 +196,8 @@ def train(
 ) -> None:
     """Train a model; Ctrl-C saves and stops, --resume goes on.
 
-    Hidden units, embedding, batch, learning rate and dropout are chosen for the text and for the length of the run,
-    unless given.
+    Hidden units, embedding, batch, learning rate, dropout and weight decay are chosen for the text and for the length
+    of the run, unless given.
     """
     start_engine(threads)
     if resume and force:
