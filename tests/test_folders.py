@@ -129,6 +129,22 @@ def test_an_empty_folder_is_filled(tmp_path, force):
     assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
 
 
+def test_an_empty_mount_point_is_filled_from_within(tmp_path, monkeypatch):
+    """Nothing can be renamed across the border of a file system, nor the mount point itself."""
+    path, rename = tmp_path / "mount", os.rename
+    path.mkdir()
+
+    def within(source, target):
+        if path not in Path(source).parents or path not in Path(target).parents:
+            failing(errno.EXDEV)()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", within)
+    with building_folder(path, MARKER, force=False) as folder:
+        (folder.path / MARKER).write_text("new")
+    assert tree(tmp_path) == {"mount": None, f"mount/{MARKER}": b"new"}
+
+
 def test_a_place_below_a_file_is_said(tmp_path):
     (tmp_path / "plain").write_text("a file")
     with pytest.raises(OutputError) as error, building_folder(tmp_path / "plain" / "data", MARKER, force=False):
