@@ -98,6 +98,14 @@ def test_the_time_before_training_is_overhead(tmp_path):
     assert 100 <= p.overhead <= p.elapsed
 
 
+def test_what_was_compiled_before_a_run_is_not_left_out_of_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("charrnn.cache.compilation.seconds", 500.0)
+    data = prepared(tmp_path, SHORT_TEXT)
+    trainer = Trainer(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, {"batch": 5, "steps": 3}), Silent())
+    trainer.run(Silent())
+    assert trainer.progress.elapsed >= trainer.progress.overhead >= 0
+
+
 def test_the_first_update_has_a_rate(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT)
     config = {"batch": 5, "seq_len": 20, "steps": 50, "schedule": "linear", "warmup": 0.1, "lr": 1.0}

@@ -90,6 +90,7 @@ class Trainer:
         self.evaluator = Evaluator(self.network, data.splits["val"]) if "val" in data.splits else None
         self.eval_every = self.config.eval_every or self._usual_eval_every(data)
         self.clock = Clock(self.progress, self.config.minutes, time.perf_counter() if began is None else began)
+        self._compiled = compilation.seconds if began is None else 0.0  # before the clock began
         self.evaluation_estimate = 0.0  # seconds
         self.lr, self.last_norm = self.config.lr, math.nan
         self.learner = Learner(self.network, data.split("train"), self.config)
@@ -230,7 +231,7 @@ class Trainer:
             self.evaluator.warm_up()
             if self.preview is not None:
                 self.preview(self.network, 1)
-        self.clock.leave_out(compilation.seconds)
+        self.clock.leave_out(compilation.seconds - self._compiled)
         if self.evaluator is not None:
             self._plan_evaluations()
         self.clock.keep(self.progress)

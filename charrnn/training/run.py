@@ -213,5 +213,5 @@ def data_of_run(path: Path) -> Path:
     except (OSError, ValueError):
         raise CheckpointError(
             f"expected a RUN folder, or a checkpoint in it, which knows its data, got {what_is(path)}; "
-            "try naming the data"
+            "try naming DATA or a file"
         ) from None
