@@ -125,8 +125,10 @@ def test_a_diverging_run_is_warned_of_and_its_losses_are_shown(names):
     """Adam at such a rate keeps the loss finite, but far above guessing."""
     wild = ("--lr", "1000", "--schedule", "constant", "--warmup", "0", "--steps", "6", "--eval-every", "2")
     trained = charrnn("train", "data", "--out", "run", *SIZES, *wild, cwd=names)
-    assert trained.returncode == 0, trained.stderr
-    assert "far above that of guessing" in trained.stderr
+    assert trained.returncode == 1
+    assert "warning: the validation loss is above that of guessing" in trained.stderr
+    assert "expected a model that is better than guessing" in trained.stderr
+    assert not (names / "run" / "best.npz").exists()
     evaluated = charrnn("eval", "run/last.npz", "--json", cwd=names)
     assert evaluated.returncode == 0, evaluated.stderr
     answer = json.loads(evaluated.stdout)
