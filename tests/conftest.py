@@ -29,3 +29,11 @@ def folder(tmp_path):
     """A DATA folder of ENGLISH, of 190 characters to train on and 22 for validation."""
     prepare([write(tmp_path / "text.txt", ENGLISH)], tmp_path / "data", options(val=22.5 / 212))
     return tmp_path / "data"
+
+
+LONG = ("test_docs.py", "test_vector_widths.py", "_tales_", "_recall_", "_with_everything_")
+
+
+def pytest_collection_modifyitems(items):
+    """Long tests come first, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))
