@@ -42,8 +42,10 @@ def test_eval_of_a_run_refuses_data_that_was_prepared_anew(shop, tmp_path):
 
 @pytest.mark.parametrize("what", ["data", "data.txt"])
 def test_chars_limits_what_is_read(shop, what):
-    part = json.loads(charrnn("eval", "data-run", what, "--chars", "50", "--json", cwd=shop.folder).stdout)
+    limited = charrnn("eval", "data-run", what, "--chars", "50", "--json", cwd=shop.folder)
+    part = json.loads(limited.stdout)
     assert part["chars"] == 50
+    assert "left out" not in limited.stderr
     (shop.folder / "part.txt").write_text(TEXT[:51])
     if what == "data.txt":
         same = json.loads(charrnn("eval", "data-run", "part.txt", "--json", cwd=shop.folder).stdout)

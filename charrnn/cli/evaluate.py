@@ -177,9 +177,9 @@ class KnownSymbols:
         read = kept = 0
         for codes in read_file(self.path, self.reading):
             symbols = self.vocabulary.encode(codes, str(self.path), self.unknown, read)
+            read, self.skipped = read + len(codes), self.skipped + len(codes) - len(symbols)
             if self.most is not None:
                 symbols = symbols[: self.most - kept]
-            read, self.skipped = read + len(codes), self.skipped + len(codes) - len(symbols)
             self.bytes += self.vocabulary.bytes_of(symbols if kept else symbols[1:])
             kept += len(symbols)
             yield symbols
