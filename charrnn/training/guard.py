@@ -13,8 +13,20 @@ MEMORY = 0.99  # of the running mean and variance of the loss
 PATIENCE = 3  # updates skipped in a row before something is done
 TIMES_MEAN, DEVIATIONS = 3.0, 8.0  # a loss is far above its mean when it is above both bounds
 FIRST_STEPS = 50  # during which the mean means little
+NOISE = 0.02  # by how much the loss on a text of noise may be above that of guessing
+FAR_ABOVE = 0.15  # share of the loss of guessing by which a validation loss is suspiciously far above the training loss
 RISE = 1.25  # a loss has risen far when it is above so many times its best ...
 RISE_OF_GUESSING = 0.1  # ... and by so much of ln V
+
+
+def guessing(symbols: int) -> float:
+    """The loss (nats) of guessing all V symbols with equal probability; for V = 1, of two."""
+    return math.log(max(symbols, 2))
+
+
+def useful(loss: float, symbols: int) -> bool:
+    """Whether a validation loss (nats) is not above that of guessing."""
+    return loss <= (1.0 + NOISE) * guessing(symbols)
 
 
 class Verdict(Enum):
@@ -47,7 +59,7 @@ def judge(progress: Progress, loss: float, norm: float, symbols: int) -> Verdict
     if p.skipped < PATIENCE:
         return Verdict.SKIP
     p.skipped = 0
-    if not finite or loss > 2 * math.log(max(symbols, 2)):
+    if not finite or loss > 2 * guessing(symbols):
         return Verdict.ROLL_BACK
     p.loss_mean = None
     _follow(p, loss)
@@ -67,9 +79,30 @@ def diverged(progress: Progress, loss: float, symbols: int) -> bool:
     p = progress
     if p.best_loss is None or p.best_loss_mean is None or p.loss_mean is None:
         return False
-    least = RISE_OF_GUESSING * math.log(max(symbols, 2))
+    least = RISE_OF_GUESSING * guessing(symbols)
     pairs = ((loss, p.best_loss), (p.loss_mean, p.best_loss_mean))
     return all(not now <= max(RISE * best, best + least) for now, best in pairs)
+
+
+def suspicion(progress: Progress, epochs: float, loss: float, symbols: int) -> str:
+    """Why nobody would expect this validation loss (nats), and what may be the reason; empty if it is nothing unusual.
+
+    Args:
+        progress: of the run, with the running mean of the training loss.
+        epochs: passes over the training text so far.
+        loss: the validation loss.
+        symbols: V.
+    """
+    trained = progress.loss_mean
+    if not useful(loss, symbols):
+        return f"the validation loss is above that of guessing, {guessing(symbols):.2f} nats; try a lower --lr"
+    if epochs < 1 and trained is not None and loss > trained + FAR_ABOVE * guessing(symbols):
+        return (
+            f"the validation loss is far above the training loss of {trained:.2f} nats, though no text was read "
+            "twice: the end of the text, which is held out, may be unlike the rest; or the model is lost when it "
+            "begins at zeros, as evaluation does: try a smaller --reset-every, or a lower --lr"
+        )
+    return ""
 
 
 def _far_above(p: Progress, loss: float) -> bool:

@@ -23,7 +23,7 @@ from charrnn.training.average import Average
 from charrnn.training.checkpoint import Checkpoint, load_checkpoint
 from charrnn.training.clock import Clock
 from charrnn.training.evaluate import Evaluator
-from charrnn.training.guard import Verdict, diverged, judge
+from charrnn.training.guard import Verdict, diverged, guessing, judge, suspicion, useful
 from charrnn.training.journal import Journal
 from charrnn.training.learner import Learner
 from charrnn.training.optimiser import Optimiser
@@ -33,8 +33,6 @@ from charrnn.training.schedule import learning_rate, share_done
 LOG_SECONDS = 0.5  # between lines of the journal
 SAVE_SECONDS = 60.0  # between checkpoints, at the most
 EVALUATION_SHARE = 20  # by default, training reads this many times the validation text between evaluations
-NOISE = 0.02  # by how much the loss on a text of noise may be above that of guessing
-FAR_ABOVE = 0.15  # share of ln V by which a validation loss is suspiciously far above the training loss
 MOST_ROLLBACKS = 5  # before the run is given up
 STEPS_OF_PEACE = 1000  # after which earlier rollbacks no longer count
 
@@ -356,7 +354,7 @@ class Trainer:
                 return False
             preview = self.preview(self.network, self.config.preview) if self.preview is not None else ""
         p = self.progress
-        best = loss <= self._guessing() and (p.best_loss is None or loss < p.best_loss)
+        best = useful(loss, self.checkpoint.model.symbols) and (p.best_loss is None or loss < p.best_loss)
         worse = diverged(p, loss, self.checkpoint.model.symbols)
         p.evaluations_since_best = 0 if best else p.evaluations_since_best + 1
         if best:
@@ -376,34 +374,19 @@ class Trainer:
             **extra,
         )
         self.watcher.evaluated(p, loss, best, preview)
-        self._warn_of(loss)
+        if strange := suspicion(p, self.epochs(), loss, self.checkpoint.model.symbols):
+            self.watcher.warned(strange)
         self._keep_older()
         return worse
-
-    def _guessing(self) -> float:
-        """The loss (nats) of guessing all symbols with equal probability, and a little more, for texts of noise."""
-        return (1.0 + NOISE) * math.log(max(self.checkpoint.model.symbols, 2))
 
     def _refuse_useless(self) -> None:
         """Raise TrainingError when no evaluation of the whole run was better than guessing."""
         p = self.progress
         if p.evaluated_step and p.best_loss is None:
             raise TrainingError(
-                f"expected a model that is better than guessing ({math.log(self.checkpoint.model.symbols):.2f} nats), "
+                f"expected a model that is better than guessing ({guessing(self.checkpoint.model.symbols):.2f} nats), "
                 f"got none in {p.step:,} steps; try a lower --lr than {self.config.lr:g}; "
                 f"{self.path / 'last.npz'} holds the last one"
-            )
-
-    def _warn_of(self, loss: float) -> None:
-        """Say so when a validation loss (nats) is one that nobody would expect, and what may be the reason."""
-        guessing, trained = self._guessing(), self.progress.loss_mean
-        if not loss <= guessing:
-            self.watcher.warned(f"the validation loss is above that of guessing, {guessing:.2f} nats; try a lower --lr")
-        elif self.epochs() < 1 and trained is not None and loss > trained + FAR_ABOVE * guessing:
-            self.watcher.warned(
-                f"the validation loss is far above the training loss of {trained:.2f} nats, though no text was read "
-                "twice: the end of the text, which is held out, may be unlike the rest; or the model is lost when it "
-                "begins at zeros, as evaluation does: try a smaller --reset-every, or a lower --lr"
             )
 
     def _validation_loss(self, interrupt: Interrupt) -> float | None:
