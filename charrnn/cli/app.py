@@ -20,6 +20,7 @@ from charrnn.cli.sample import sample
 from charrnn.cli.terminal import readable, unbreakable, wrapped
 from charrnn.cli.train import train
 from charrnn.errors import CharRNNError, InterruptError
+from charrnn.files import reason
 from charrnn.interrupt import end_on_signals
 
 EPILOG = "Start with: charrnn prepare TEXT --out DATA, charrnn train DATA --out RUN, charrnn sample RUN"
@@ -88,7 +89,7 @@ def main() -> None:
     except OSError as error:
         _discard_output()
         where = f" {error.filename}" if error.filename else " the output"
-        _fail(f"expected to read or write{where}, got: {error.strerror or error}; try another place", 1)
+        _fail(f"expected to read or write{where}, got: {reason(error)}; try another place", 1)
     except MemoryError:
         _fail("expected enough memory, got none left; try a smaller --hidden, --batch or --seq-len", 1)
     except Exception as error:

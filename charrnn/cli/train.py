@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -264,6 +263,8 @@ def _data_folder(context: typer.Context, data: Path | None, out: Path, resume: b
 
 def _result(out: Path, trainer: Trainer, interrupted: bool) -> dict[str, Any]:
     """What --json prints at the end of a run: its figures, and what config.json holds."""
+    from charrnn.training.run import read_config
+
     p, best = trainer.progress, trainer.progress.best_loss
     figures = {
         "run": str(out),
@@ -276,7 +277,7 @@ def _result(out: Path, trainer: Trainer, interrupted: bool) -> dict[str, Any]:
         "best_step": p.best_step,
         "interrupted": interrupted,
     }
-    return figures | {"config": json.loads((out / "config.json").read_text())}
+    return figures | {"config": read_config(out)}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from charrnn.errors import DataError, OutputError
+from charrnn.files import reason
 from charrnn.text.patterns import Patterns
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.vocabulary import Codes
@@ -128,7 +129,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except _damage() as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise DataError(f"expected a readable text file, got {path}: {error.strerror}; try another path") from None
+            raise DataError(f"expected a readable text file, got {path}: {reason(error)}; try another path") from None
         raise DataError(
             f"expected a whole {path.suffix or 'compressed'} file, got {path}, damaged ({error}); try it again"
         ) from None
@@ -194,7 +195,7 @@ def _spooled(path: Path, name: str, pipe: Any, stack: ExitStack, spool_in: Path)
         spool.flush()
     except OSError as error:
         raise OutputError(
-            f"expected room in {spool_in} for what comes from {name}, got: {error.strerror}; try another --out"
+            f"expected room in {spool_in} for what comes from {name}, got: {reason(error)}; try another --out"
         ) from None
     return Source(path, name, spool)
 

@@ -49,7 +49,7 @@ class Journal:
             self._file.write(json.dumps({"kind": kind} | short) + "\n")
             self._file.flush()
         except OSError as error:
-            raise OutputError(f"expected to write {self.path}, got: {error.strerror}; try freeing space") from None
+            raise OutputError(f"expected to write {self.path}, got: {reason(error)}; try freeing space") from None
 
     def close(self) -> None:
         """Close the file."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -29,31 +28,13 @@ from charrnn.training.learner import Learner
 from charrnn.training.optimiser import Optimiser
 from charrnn.training.progress import Progress
 from charrnn.training.schedule import learning_rate, share_done
+from charrnn.training.watcher import Watcher
 
 LOG_SECONDS = 0.5  # between lines of the journal
 SAVE_SECONDS = 60.0  # between checkpoints, at the most
 EVALUATION_SHARE = 20  # by default, training reads this many times the validation text between evaluations
 MOST_ROLLBACKS = 5  # before the run is given up
 STEPS_OF_PEACE = 1000  # after which earlier rollbacks no longer count
-
-
-class Watcher(Protocol):
-    """What is told to whoever watches a run."""
-
-    def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
-        """Some steps were made: their mean loss (nats) and characters per second."""
-
-    def evaluating(self, done: int, total: int) -> None:
-        """So many characters of the validation text were read."""
-
-    def evaluated(self, progress: Progress, loss: float, best: bool, preview: str) -> None:
-        """The validation loss was measured (nats); whether it is the lowest so far; a sample, if wanted."""
-
-    def shortened(self, chars: int, total: int) -> None:
-        """Evaluations read only so many characters of the validation text."""
-
-    def warned(self, what: str) -> None:
-        """Something went wrong, and was mended."""
 
 
 class Trainer:

@@ -169,11 +169,20 @@ def resume_run(
     return checkpoint
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """What the config.json of a RUN folder holds.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or holds no object.
+    """
+    return read_object(path / MARKER, LARGEST_CONFIG)
+
+
 def _origin_of(path: Path) -> dict[str, Any]:
     """What config.json says of the beginning of a run; nothing in older ones."""
     try:
-        began = json.loads((path / MARKER).read_text())["origin"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        began = read_config(path).get("origin")
+    except (OSError, ValueError):
         return {}
     return began if isinstance(began, dict) else {}
 
@@ -206,7 +215,7 @@ def data_of_run(path: Path) -> Path:
     """The DATA folder that a run, or the run of a checkpoint, was trained on, as its config.json names it."""
     folder = path if path.is_dir() else path.parent
     try:
-        content = read_object(folder / MARKER, LARGEST_CONFIG)
+        content = read_config(folder)
         check(content, {"data": {"path": str}}, MARKER)
         os.fsencode(content["data"]["path"])  # fails for what no path can hold
         return Path(content["data"]["path"])
