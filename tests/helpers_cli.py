@@ -2,10 +2,13 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from forks import Forks
@@ -44,6 +47,28 @@ def charrnn(*args, cwd, text=True, stdout=None, **changes):
     if text:
         result.stdout, result.stderr = (None if t is None else t.decode() for t in (result.stdout, result.stderr))
     return result
+
+
+def begin(*args, cwd, **more):
+    """A command that has begun, without standard input; `more` is for subprocess.Popen."""
+    usual = {"env": environment(), "stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command(*args), cwd=cwd, **usual | more)
+
+
+def open_terminal():
+    """Both ends of a terminal of 120 columns: what a person reads, and what a command writes to."""
+    reader, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 120))
+    return reader, terminal
+
+
+def read_to_end(reader):
+    """All that is shown on a terminal until nobody writes to it any more; closes the reader."""
+    shown = b""
+    with open(reader, "rb", buffering=0) as file, suppress(OSError):  # how Linux says that the other end is closed
+        while piece := file.read(4096):
+            shown += piece
+    return shown
 
 
 def start(*args, cwd, stdout=subprocess.PIPE, **changes):

@@ -4,7 +4,7 @@ import json
 import subprocess
 import time
 
-from helpers_cli import TIMEOUT, charrnn, command, environment, interrupt_when
+from helpers_cli import TIMEOUT, begin, charrnn, interrupt_when
 from shop import BYTES, TEXT
 
 
@@ -63,14 +63,7 @@ def test_a_byte_level_model_takes_and_gives_any_bytes(bytes_shop):
 
 
 def test_a_reader_that_goes_away_ends_sampling_without_a_word(shop):
-    process = subprocess.Popen(
-        command("sample", "data-run", "--length", "100000000"),
-        cwd=shop.folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = begin("sample", "data-run", "--length", "100000000", cwd=shop.folder, stdout=subprocess.PIPE)
     assert len(process.stdout.read(10)) == 10
     process.stdout.close()
     assert process.stderr.read() == b""
@@ -78,15 +71,8 @@ def test_a_reader_that_goes_away_ends_sampling_without_a_word(shop):
 
 
 def test_ctrl_c_ends_sampling_with_130(shop):
-    process = subprocess.Popen(
-        command("sample", "data-run", "--length", "100000000"),
-        cwd=shop.folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    length = ("--length", "100000000")
+    process = begin("sample", "data-run", *length, cwd=shop.folder, stdout=subprocess.DEVNULL, text=True)
     start = time.monotonic()
     message, status = interrupt_when(process, lambda: time.monotonic() > start + 1.5)
     assert status == 130

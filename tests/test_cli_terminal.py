@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import pty
 import re
 import resource
 import shutil
@@ -13,7 +12,7 @@ import termios
 
 import numpy as np
 import pytest
-from helpers_cli import SIZES, TIMEOUT, charrnn, command, environment, journal
+from helpers_cli import SIZES, TIMEOUT, begin, charrnn, environment, journal, open_terminal, read_to_end
 from shop import TEXT
 
 from charrnn.cli.terminal import readable, readable_bytes
@@ -23,15 +22,9 @@ ESCAPE = "\x1b]0;mine\x07"
 
 def start(shop, tmp_path, *args, stderr, **more):
     """A training run that is watched through `stderr`."""
-    return subprocess.Popen(
-        command("train", str(shop.folder / "data"), "--out", "run", *SIZES, *args),
-        cwd=tmp_path,
-        env=environment(TERM="xterm-256color"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        **more,
-    )
+    command = ("train", str(shop.folder / "data"), "--out", "run", *SIZES, *args)
+    more |= {"env": environment(TERM="xterm-256color"), "stdout": subprocess.PIPE, "stderr": stderr}
+    return begin(*command, cwd=tmp_path, **more)
 
 
 def test_a_full_standard_error_ends_no_run(shop, tmp_path):
@@ -40,12 +33,6 @@ def test_a_full_standard_error_ends_no_run(shop, tmp_path):
         output = process.communicate(timeout=TIMEOUT)[0]
     assert process.returncode == 0
     assert json.loads(output)["step"] == 9
-
-
-def open_terminal():
-    reader, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (24, 120))
-    return reader, terminal
 
 
 def wait_for_bar(reader):
@@ -141,17 +128,9 @@ def test_a_sample_on_a_terminal_has_no_escape_sequences_and_in_a_pipe_has_them(b
     attributes = termios.tcgetattr(terminal)
     attributes[1] &= ~termios.OPOST
     termios.tcsetattr(terminal, termios.TCSANOW, attributes)
-    process = subprocess.Popen(
-        command(*args), cwd=bytes_shop.folder, env=environment(), stdin=subprocess.DEVNULL, stdout=terminal
-    )
+    process = begin(*args, cwd=bytes_shop.folder, stdout=terminal)
     os.close(terminal)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(reader, 4096)
-        except OSError:
-            break
-        shown += piece
+    shown = read_to_end(reader)
     assert process.wait(TIMEOUT) == 0
     assert b"\x1b" not in shown
     assert shown.startswith(readable_bytes(plain)[:40])
@@ -171,16 +150,8 @@ def test_json_is_json_in_any_encoding(bytes_shop, tmp_path, args):
 
 def test_standard_input_that_does_not_fit_into_the_temporary_file_is_said(tmp_path):
     """A limit on the size of files cuts a write short before it fails."""
-    process = subprocess.Popen(
-        command("prepare", "-", "--out", "data"),
-        cwd=tmp_path,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (32767, 32767)),  # noqa: PLW1509
-    )
+    small = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (32767, 32767))}
+    process = begin("prepare", "-", "--out", "data", cwd=tmp_path, stdin=subprocess.PIPE, text=True, **small)
     message = process.communicate("x y" * 20000, timeout=TIMEOUT)[1]
     assert process.returncode == 1
     assert message.startswith("charrnn: expected room in ")
@@ -190,13 +161,7 @@ def test_standard_input_that_does_not_fit_into_the_temporary_file_is_said(tmp_pa
 
 def test_prepare_says_that_it_waits_for_text_of_a_terminal(tmp_path):
     reader, terminal = open_terminal()
-    process = subprocess.Popen(
-        command("prepare", "-", "--out", "data"),
-        cwd=tmp_path,
-        env=environment(),
-        stdin=terminal,
-        stderr=subprocess.PIPE,
-    )
+    process = begin("prepare", "-", "--out", "data", cwd=tmp_path, stdin=terminal)
     os.close(terminal)
     said = process.stderr.readline()
     os.write(reader, b"a text by hand, long enough\n\x04")

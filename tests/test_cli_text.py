@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from helpers_cli import SIZES, TIMEOUT, charrnn, command, environment
+from helpers_cli import SIZES, TIMEOUT, begin, charrnn, command, environment
 
 TEXT = "the cat sat on a mat and saw that rat where a fine cafe was\n" * 12
 
@@ -108,14 +108,7 @@ def test_a_signal_ends_prepare_without_a_trace(tmp_path, number):
     """Entropies and xz take seconds on this text: the signal comes while the folder is half made."""
     rng = random.Random(0)
     (tmp_path / "big.txt").write_bytes(rng.randbytes(3_000_000).hex().encode())
-    process = subprocess.Popen(
-        command("prepare", "big.txt", "--out", "data"),
-        cwd=tmp_path,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        preexec_fn=heed_signals,  # noqa: PLW1509
-    )
+    process = begin("prepare", "big.txt", "--out", "data", cwd=tmp_path, preexec_fn=heed_signals)
     while not list(tmp_path.glob(".data.*")):
         assert process.poll() is None
         time.sleep(0.005)

@@ -4,16 +4,24 @@ import hashlib
 import json
 import math
 import os
-import pty
 import re
 import shutil
 import subprocess
-import termios
 from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-from helpers_cli import SIZES, TIMEOUT, charrnn, command, environment, interrupt_when, journal
+from helpers_cli import (
+    SIZES,
+    TIMEOUT,
+    begin,
+    charrnn,
+    environment,
+    interrupt_when,
+    journal,
+    open_terminal,
+    read_to_end,
+)
 from shop import TEXT
 
 import charrnn as package
@@ -119,27 +127,12 @@ def test_output_that_is_no_terminal_has_no_escape_codes(shop, bytes_shop):
 
 
 def test_a_terminal_gets_a_progress_bar_and_no_color_keeps_colours_away(shop, tmp_path):
-    reader, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (24, 120))
-    process = subprocess.Popen(
-        command("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--minutes", "0.02"),
-        cwd=tmp_path,
-        env=environment(NO_COLOR="1", TERM="xterm-256color", COLUMNS="120"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=terminal,
-    )
+    reader, terminal = open_terminal()
+    args = ("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--minutes", "0.02")
+    variables = environment(NO_COLOR="1", TERM="xterm-256color", COLUMNS="120")
+    process = begin(*args, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL, stderr=terminal)
     os.close(terminal)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(reader, 4096)
-        except OSError:  # how Linux says that the other side is closed
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(reader)
+    shown = read_to_end(reader)
     assert process.wait(TIMEOUT) == 0
     assert re.search(rb"\d+% ?\|", shown)
     assert not re.search(rb"\x1b\[[0-9;]*m", shown)
@@ -159,15 +152,8 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(shop, tmp_path
 
 def test_ctrl_c_saves_and_exits_with_130_and_resume_finishes_the_count(shop, tmp_path):
     data, log = str(shop.folder / "data"), tmp_path / "run" / "log.jsonl"
-    process = subprocess.Popen(
-        command("train", data, "--out", "run", *SIZES, "--minutes", "30"),
-        cwd=tmp_path,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    args = ("train", data, "--out", "run", *SIZES, "--minutes", "30")
+    process = begin(*args, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     message, status = interrupt_when(process, lambda: log.exists() and '"kind": "train"' in log.read_text())
     assert status == 130
     assert "Traceback" not in message

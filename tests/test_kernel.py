@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from helpers_cli import SIZES, charrnn, command, environment, interrupt_when
+from helpers_cli import SIZES, begin, charrnn, environment, interrupt_when
 from numba import types
 from numba.extending import intrinsic
 
@@ -122,14 +122,9 @@ def test_a_damaged_cache_is_mended_by_the_next_command_and_said(shop, tmp_path):
 def test_ctrl_c_while_kernels_compile_ends_with_130_and_leaves_a_run_to_go_on_with(shop, tmp_path):
     said = tmp_path / "said"
     with open(said, "w") as file:
-        process = subprocess.Popen(
-            command("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--steps", "2"),
-            cwd=tmp_path,
-            env=environment(CHARRNN_CACHE=str(tmp_path / "cache")),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=file,
-        )
+        args = ("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--steps", "2")
+        variables = environment(CHARRNN_CACHE=str(tmp_path / "cache"))
+        process = begin(*args, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL, stderr=file)
     _, status = interrupt_when(process, lambda: "parameters" in said.read_text())  # said just before the warm-up
     lines = said.read_text().splitlines()
     assert (status, lines[-1]) == (130, "charrnn: interrupted")
