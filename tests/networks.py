@@ -6,7 +6,8 @@ import numpy as np
 
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import Network, layer_type
+from charrnn.model.layer import programs_of
+from charrnn.model.network import Network
 
 KINDS = {
     "rnn": {"cell": "rnn"},
@@ -15,19 +16,30 @@ KINDS = {
     "gru": {"cell": "gru"},
     "gru-before": {"cell": "gru", "reset": "before"},
 }
+FURTHER = {  # cells for which there is no oracle with gradients written by hand
+    "sigmoid": {"cell": "rnn", "nonlinearity": "sigmoid"},
+    "peepholes": {"cell": "lstm", "peepholes": True},
+    "coupled": {"cell": "lstm", "coupled": True},
+    "no output gate": {"cell": "lstm", "output_gate": False},
+    "peepholes, coupled": {"cell": "lstm", "peepholes": True, "coupled": True},
+    "peepholes, no output gate": {"cell": "lstm", "peepholes": True, "output_gate": False},
+    "coupled, no output gate": {"cell": "lstm", "coupled": True, "output_gate": False},
+    "peepholes, coupled, no output gate": {"cell": "lstm", "peepholes": True, "coupled": True, "output_gate": False},
+    **{name: {"cell": name} for name in ("mlstm", "ugrnn", "minlstm", "mingru")},
+}
 
 
 def make(kind, dtype, layers=2, hidden=33, embed=0, symbols=40, batch=3, steps=4, seed=0, line_break=-1, **further):
     """A network with random parameters, one chunk's buffers, symbols, and a random state; `further` of its settings."""
     rng = np.random.default_rng(seed)
-    config = ModelConfig(symbols, layers=layers, hidden=hidden, embed=embed, **KINDS[kind], **further)
+    config = ModelConfig(symbols, layers=layers, hidden=hidden, embed=embed, **(KINDS | FURTHER)[kind], **further)
     network = Network(config, dtype, line_break)
     for _, view in network.parameters.items():
         view[:] = rng.uniform(-0.3, 0.3, view.shape)
     network.pack()
     text = rng.integers(0, symbols, (steps + 1, batch))
-    states = layer_type(config).states
-    state = {name: rng.uniform(-0.5, 0.5, (layers, batch, hidden)).astype(dtype) for name in states}
+    cell = programs_of(config).step.cell
+    state = {name: rng.uniform(-0.5, 0.5, (layers, batch, hidden)).astype(dtype) for name in cell.states}
     return SimpleNamespace(
         config=config,
         network=network,
@@ -35,7 +47,7 @@ def make(kind, dtype, layers=2, hidden=33, embed=0, symbols=40, batch=3, steps=4
         inputs=text[:-1],
         targets=text[1:],
         state=state,
-        oracle=layer_type(config).__name__,
+        oracle=cell.name,
     )
 
 

@@ -124,7 +124,7 @@ class ResetBeforeGRU(Cell):
         return dx_n + dx_r + dx_z, {"h": dh * z + d_rh * r + dh_r + dh_z}
 
 
-CELLS = {"TanhRNN": TanhRNN, "ReluRNN": ReluRNN, "LSTM": LSTM, "GRU": GRU, "ResetBeforeGRU": ResetBeforeGRU}
+CELLS = {"rnn_tanh": TanhRNN, "rnn_relu": ReluRNN, "lstm": LSTM, "gru_after": GRU, "gru_before": ResetBeforeGRU}
 
 
 def run(kind, parameters, layers, hidden, inputs, targets, state):

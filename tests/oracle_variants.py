@@ -32,24 +32,55 @@ class PlainLayer:
         gain = self.gate("gain", gate) if self.config.layer_norm else None
         return self.normalised(x @ self.gate("W_x", gate) + h @ self.gate("W_h", gate), gain, self.gate("b", gate))
 
+    def of_input(self, gate, x):
+        gain = self.gate("gain", gate) if self.config.layer_norm else None
+        return self.normalised(x @ self.gate("W_x", gate), gain, self.gate("b", gate))
+
+    def of_state(self, gate, h, name):
+        """A product by itself, with a bias of its own."""
+        gain = self.p[f"gain_{name}"] if self.config.layer_norm else None
+        return self.normalised(h @ self.gate("W_h", gate), gain, self.p[f"b_{name}"])
+
     def cell(self, x, h, c):
         config = self.config
         if config.cell == "rnn":
             a = self.whole(0, x, h)
-            return (np.tanh(a) if config.nonlinearity == "tanh" else np.maximum(a, 0)), None
+            return {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0), "sigmoid": sigmoid}[config.nonlinearity](
+                a
+            ), None
         if config.cell == "lstm":
-            i, f, o = (sigmoid(self.whole(gate, x, h)) for gate in (0, 1, 3))
-            c = f * c + i * np.tanh(self.whole(2, x, h))
+            return self.lstm(x, h, c)
+        if config.cell == "mlstm":
+            m = self.of_input(0, x) * self.of_state(0, h, "hm")
+            i, f, o = (sigmoid(self.whole(gate, x, m)) for gate in (1, 2, 4))
+            c = f * c + i * np.tanh(self.whole(3, x, m))
             return o * np.tanh(c), c
+        if config.cell == "ugrnn":
+            g = sigmoid(self.whole(1, x, h))
+            return g * h + (1 - g) * np.tanh(self.whole(0, x, h)), None
+        if config.cell == "minlstm":
+            f, i = sigmoid(self.of_input(0, x)), sigmoid(self.of_input(1, x))
+            return f / (f + i) * h + i / (f + i) * self.of_input(2, x), None
+        if config.cell == "mingru":
+            z = sigmoid(self.of_input(0, x))
+            return (1 - z) * h + z * self.of_input(1, x), None
         r, z = sigmoid(self.whole(0, x, h)), sigmoid(self.whole(1, x, h))
-        if config.reset == "before":
-            n = np.tanh(self.whole(2, x, r * h))
-        else:
-            gains = (self.gate("gain", 2), self.p["gain_hn"]) if config.layer_norm else (None, None)
-            of_input = self.normalised(x @ self.gate("W_x", 2), gains[0], self.gate("b", 2))
-            of_state = self.normalised(h @ self.gate("W_h", 2), gains[1], self.p["b_hn"])
-            n = np.tanh(of_input + r * of_state)
-        return (1 - z) * n + z * h, None
+        n = self.whole(2, x, r * h) if config.reset == "before" else self.of_input(2, x) + r * self.of_state(2, h, "hn")
+        return (1 - z) * np.tanh(n) + z * h, None
+
+    def lstm(self, x, h, c):
+        """Peepholes, coupled gates and the missing output gate, as Greff et al. (2017) write them."""
+        config = self.config
+        names = [g for g in "ifgo" if (g != "i" or not config.coupled) and (g != "o" or config.output_gate)]
+
+        def gate(name, cell):
+            seen = self.p[f"p_{name}"] * cell if config.peepholes else 0
+            return sigmoid(self.whole(names.index(name), x, h) + seen)
+
+        f = gate("f", c)
+        i = 1 - f if config.coupled else gate("i", c)
+        c = f * c + i * np.tanh(self.whole(names.index("g"), x, h))
+        return (gate("o", c) if config.output_gate else 1) * np.tanh(c), c
 
     def step(self, x, h, c):
         """With zoneout in expectation."""

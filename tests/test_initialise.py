@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from charrnn.engine.panels import rows_of
+from charrnn.model.cells import lstm
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.initialise import INPUT_SHARE, OUTPUT_SQUARE, Initialiser
+from charrnn.model.initialise import INPUT_SHARE, Initialiser, output_square
 from charrnn.model.network import Network
 
 
@@ -29,7 +30,7 @@ def test_parameters_depend_on_the_seed_alone(threads):
 def test_matrices_are_uniform_within_their_bounds_and_vectors_constant():
     config = ModelConfig(30, "lstm", 2, 64, 16)
     parameters = begun(config, forget_bias="0.5").parameters
-    upper = INPUT_SHARE * (3 / (64 * OUTPUT_SQUARE["lstm"])) ** 0.5
+    upper = INPUT_SHARE * (3 / (64 * output_square(lstm))) ** 0.5
     bounds = {"embed": 3**0.5, "layer0.W_x": INPUT_SHARE * (3 / 16) ** 0.5, "layer1.W_x": upper}
     for name, view in parameters.items():
         if name.endswith(".b"):
@@ -54,7 +55,7 @@ def test_the_input_moves_a_gate_by_the_same_share_whatever_it_is(cell, hidden, k
     network = begun(config)
     network.pack()
     share = network.input.table.std()
-    padding = network.input.table.shape[0] * network.input.table.shape[2] // (len(network.layers[0].gates) * hidden)
+    padding = network.input.table.shape[0] * network.input.table.shape[2] // (network.layers[0].gates * hidden)
     assert padding == 1
     assert share == pytest.approx(INPUT_SHARE, rel=0.1)
 
@@ -62,13 +63,13 @@ def test_the_input_moves_a_gate_by_the_same_share_whatever_it_is(cell, hidden, k
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize("hidden", [64, 256])
 def test_an_upper_layer_is_moved_by_about_the_same_share(cell, hidden):
-    """About, since the mean square of what the layer below gives is a figure measured on a text."""
+    """About, since the mean square of what the layer below gives is a simulation."""
     config = ModelConfig(60, cell, 2, hidden)
     network = begun(config)
     network.pack()
     chunk = Chunk(network, 8, 50)
     chunk.forward(np.random.default_rng(0).integers(0, 60, (50, 8)))
-    below = rows_of(chunk.layers[0].cell.h[:, 8:], hidden)
+    below = rows_of(chunk.layers[0].arrays.state0[:, 8:], hidden)
     share = (below[80:] @ network.parameters["layer1.W_x"]).std()
     assert 0.6 * INPUT_SHARE < share < 1.6 * INPUT_SHARE
 

@@ -112,11 +112,11 @@ def test_padding_stays_zero(kind):
     m = make(kind, np.float32, hidden=33, batch=3, steps=6)
     pass_through(m)
     for layer in m.chunk.layers:
-        for name in ("h", "dh"):
-            assert not getattr(layer.cell, name)[-1, :, 33 % W :].any(), name
+        for name in ("state0", "dh"):
+            assert not getattr(layer.arrays, name)[-1, :, 33 % W :].any(), name
     for layer in m.network.layers:
-        assert not layer.w_h[:, 33:].any()
-        assert not layer.d_w_h[:, 33:].any()
+        for weights in (*layer.weights, *layer.d_weights):
+            assert not weights[:, 33:].any()
 
 
 @pytest.mark.parametrize("kind", KINDS)

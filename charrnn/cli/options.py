@@ -27,11 +27,14 @@ DataFolder = Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by
 CheckpointOrRun = Annotated[
     Path, typer.Argument(metavar="CKPT|RUN", help="A checkpoint, or a RUN folder (its best.npz).", show_default=False)
 ]
-Cell = Annotated[str, typer.Option(callback=in_lower_case, help="rnn, lstm or gru.")]
+Cell = Annotated[str, typer.Option(callback=in_lower_case, help="rnn, lstm, gru, mlstm, ugrnn, minlstm or mingru.")]
 Layers = Annotated[int, typer.Option(help="Recurrent layers in the stack.")]
 Hidden = Annotated[int, typer.Option(help="Hidden units of each layer.")]
 Embed = Annotated[int, typer.Option(help="Width of a learned embedding; 0 for one-hot input.")]
-Nonlinearity = Annotated[str, typer.Option(callback=in_lower_case, help="Of the plain RNN: tanh or relu.")]
+Nonlinearity = Annotated[str, typer.Option(callback=in_lower_case, help="Of the plain RNN: tanh, relu or sigmoid.")]
+Peepholes = Annotated[bool, typer.Option("--peepholes", help="Gates of the LSTM see the cell state.")]
+Coupled = Annotated[bool, typer.Option("--coupled", help="The LSTM's input gate is 1 - its forget gate.")]
+OutputGate = Annotated[bool, typer.Option(" /--no-output-gate", help="The LSTM gives tanh(c).", show_default=False)]
 Reset = Annotated[
     str, typer.Option(callback=in_lower_case, help="Of the GRU: reset gate after or before the recurrent product.")
 ]

@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -22,16 +23,39 @@ from charrnn import cache
 from charrnn.interrupt import deferred
 
 
-def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator in place of numba's `njit`, with the same options, for functions that Python calls."""
+def kernel(name: str = "", **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator in place of numba's `njit`, with the same options, for functions that Python calls.
+
+    Args:
+        name: of what a function closes over, if it does: another one for other code.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = njit(**options)(function)
+        dispatcher = njit(**options)(_named(function, name))
         kept = KernelCache(function)
         dispatcher._cache, dispatcher.compile = kept, kept.around(dispatcher.compile)
         return dispatcher
 
     return decorate
+
+
+def inlined(name: str = "") -> Callable[[Callable[..., Any]], Any]:
+    """A decorator for functions that kernels call: their code becomes part of the caller's.
+
+    To pass as many arrays as a layer has takes as long as a small product.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return njit(forceinline=True)(_named(function, name))
+
+    return decorate
+
+
+def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The function under a name that no other one has: the linker knows functions by their names."""
+    if name:
+        function.__name__ = function.__qualname__ = f"{function.__name__}_{name}"
+    return function
 
 
 class Entries(IndexDataCacheFile):  # type: ignore[misc]
@@ -63,9 +87,13 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
     """What numba asks for the code of a kernel before it compiles, and gives the code to afterwards."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._py_func = function  # numba's `_index_key` hashes its bytecode
+        self._py_func = function
         self.name = f"{function.__module__}.{function.__qualname__}"
         self._compiling = ExitStack()
+
+    def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
+        """Numba's own key, but for what a function closes over, for which its name stands."""
+        return signature, codegen.magic_tuple(), sha256(self._py_func.__code__.co_code).hexdigest()
 
     @property
     def cache_path(self) -> str:

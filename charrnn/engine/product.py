@@ -82,6 +82,15 @@ def add_products(a, row, rows, w, panel, step, count, c, c_row):  # type: ignore
 
 
 @njit
+def begin_products(a, row, rows, w, panel, step, count, c, c_row, bias, bias_panel):  # type: ignore[no-untyped-def]
+    """c[p, c_row + i] = bias + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart.
+
+    The first one's bias is panel `bias_panel` of it, the others' are `step` panels apart too.
+    """
+    _products(a, row, rows, w, panel, step, count, c, c_row, bias, bias_panel * W, step * W, 0)
+
+
+@njit
 def affine(a, row, rows, w, bias, panel, count, c, c_row):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = bias[p] + a[:, row + i] @ w[p] for the `count` panels p from `panel` on."""
     _products(a, row, rows, w, panel, 1, count, c, c_row, bias, panel * W, W, 0)

@@ -1,198 +1,359 @@
 """Running a layer through time, forwards and backwards, on several threads.
 
-A cell takes part by `implement`: numba then calls its products and its equations wherever its type of arrays comes
-in. Each works on one panel of hidden units and on some of the streams (rows). A time step has one stage or several: a
-stage needs what the one before computed in all panels.
+A `Plan` says what a time step does: the products of each of its stages, and the equations after them. From it
+`kernels_for` makes the kernels. A stage needs what the one before computed in all panels of hidden units.
 
-Streams do not depend on one another, so with enough of them each thread takes a share of the streams through all time
+Streams do not depend on one another. So with enough of them each thread takes a share of the streams through all time
 steps and never waits for another. With few streams the threads share the panels of every step instead.
 The numbers are the same bit for bit.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections import namedtuple
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
 
 import numba
 from numba import prange
-from numba.extending import overload
 
-from charrnn.engine.kernel import kernel
-from charrnn.engine.product import LARGE_WEIGHTS
+from charrnn.engine.fused import Program, fuse
+from charrnn.engine.kernel import inlined, kernel
+from charrnn.engine.normalise import normalised_backward, normalised_forward
+from charrnn.engine.product import LARGE_WEIGHTS, add_products, begin_products
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import W
 
 ROWS_PER_THREAD = 8  # with fewer streams for each thread, weights are fetched too often to pay
 WORTH_A_THREAD = 200_000  # multiply-adds in one step below which a second thread costs more than it brings
-OVERLOADED = "numba kernels call the overload of a cell"
+NORMALISED_PHASES = 3  # of a stage: products, sums over rows, equations
 
 
-def forward_products(arrays: Any, stage: int, row: int, batch: int, rows: int, j: int) -> None:
-    """The recurrent products of a stage, for panel j of the hidden units and `rows` rows from `row` on.
-
-    Row t * batch + b of the gates is stream b at step t; the state before that step stands in the same
-    row of the layer's h, the state after it `batch` rows further on.
-    """
-    raise NotImplementedError(OVERLOADED)
-
-
-def forward_equations(arrays: Any, stage: int, row: int, batch: int, rows: int, j: int) -> None:
-    """What follows from the products: gates and, in the last stage, the new state."""
-    raise NotImplementedError(OVERLOADED)
-
-
-def backward_products(arrays: Any, stage: int, row: int, batch: int, rows: int, j: int, latest: bool) -> None:
-    """The gradients that come through recurrent products, from the next time step or the stage before.
-
-    `latest` marks the last time step of the chunk, where none comes from the future.
-    """
-    raise NotImplementedError(OVERLOADED)
-
-
-def backward_equations(arrays: Any, stage: int, row: int, batch: int, rows: int, j: int) -> None:
-    """The gates' values give way to the gradients of their pre-activations."""
-    raise NotImplementedError(OVERLOADED)
-
-
-def forward_phase(arrays: Any, phase: int, row: int, batch: int, rows: int, first: int, last: int) -> None:
-    """What one thread does of a time step before it waits for the others, for the panels first <= j < last."""
-    raise NotImplementedError(OVERLOADED)
-
-
-def backward_phase(
-    arrays: Any, phase: int, row: int, batch: int, rows: int, first: int, last: int, latest: bool
-) -> None:
-    """The same backwards."""
-    raise NotImplementedError(OVERLOADED)
+# Weights and buffers of a layer. T time steps of B streams are N = T * B rows; P panels hold H units.
+# Row t * B + b is stream b at step t. The state before that step stands in the same row of `state0`, the state after it
+# B rows further on. What a layer does not need has no panels.
+FIELDS = {
+    "gates": "[slots * P, N, W]: pre-activations, then what is kept of them, then their gradients",
+    "output": "[P, N, W]: h before a line's end sets it to zeros",
+    "dh": "[P, N, W]: gradient of what the layer gives to those above it",
+    "single_bias": "(slots * P * W,): what products by themselves begin with",
+    "partial": "[slots * P, B, W]: gradients that a later stage finishes",
+    "units": "(vectors * P * W,): a number for each unit",
+    "d_units": "[vectors * P, N, W]: their gradients, row by row",
+    "alive": "(1, N): 1, and 0 where a line begins after this row",
+    "x": "[slots * P, N, W]: normalised pre-activations",
+    "d_scaled": "[slots * P, N, W]: gradients of gain x + bias",
+    "gain": "(slots * P * W,)",
+    "bias": "(slots * P * W,)",
+    "inside": "(P * W,): 1, and 0 in the padding",
+    "scale": "(slots, N): 1 / sqrt(variance + e)",
+    "mean": "(slots, N): of the gradient of x",
+    "slope": "(slots, N): mean of the product of x and its gradient",
+    "hidden": "H",
+}
+STATE_FIELDS = {  # one of each for every state, numbered; h is number 0
+    "state": "[P, B + N, W]",
+    "carried": "[P, B, W]: its gradient that does not come through products with h",
+    "keep": "[P, N, W]: share that zoneout keeps",
+}
+STAGE_FIELDS = {  # one of each for every stage
+    "operand": "[P, N, W]: what its products are with; of stage 0 it is h",
+    "d_operand": "[P, B, W]: the gradient of that",
+    "filled": "the slots of `gates` that its products fill",
+    "weights": "[filled slots * P, P * W, W]",
+    "weights_t": "[P, filled slots * P * W, W]",
+}
+LayerArrays = Any  # a NamedTuple of `arrays_type`
 
 
-def _forward_stage(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
-    for j in range(first, last):
-        forward_products(arrays, phase, row, batch, rows, j)
-        forward_equations(arrays, phase, row, batch, rows, j)
+@cache
+def arrays_type(states: int, stages: int) -> Any:
+    """The NamedTuple of the arrays of a layer with so many states and stages."""
+    fields = [*FIELDS, *(f"{name}{k}" for name in STATE_FIELDS for k in range(states))]
+    fields += [f"{name}{k}" for name in STAGE_FIELDS for k in range(stages)]
+    return namedtuple(f"LayerArrays_{states}_{stages}", fields, module=__name__)  # type: ignore[misc]
 
 
-def _backward_stage(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
-    for j in range(first, last):
-        backward_products(arrays, phase, row, batch, rows, j, latest)
-        backward_equations(arrays, phase, row, batch, rows, j)
+def __getattr__(name: str) -> Any:
+    """The types of `arrays_type` by their names, by which the compile cache finds them again."""
+    if match := re.fullmatch(r"LayerArrays_(\d+)_(\d+)", name):
+        return arrays_type(*map(int, match.groups()))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-STUBS = (forward_products, forward_equations, backward_products, backward_equations, forward_phase, backward_phase)
-IMPLEMENTED: dict[Any, dict[Any, Any]] = {}  # of each NamedTuple of arrays, what numba takes for each of the stubs
-
-
-def implement(arrays_class: type, steps: Any, phases: Any = (_forward_stage, _backward_stage)) -> None:
-    """Let these functions be the steps for this NamedTuple of arrays.
+@dataclass(frozen=True)
+class Plan:
+    """What a time step does.
 
     Args:
-        arrays_class: the type by which numba chooses them; a name of its module, since it is found again by that.
-        steps: four functions like `forward_products`, `forward_equations`, `backward_products` and
-            `backward_equations`.
-        phases: two like `forward_phase` and `backward_phase`; unless given, each stage is a phase.
+        name: the same for plans that do the same.
+        states: how many there are.
+        forward, backward: for each stage the equations after its products.
+        products: for each stage, in how many slots a product is added to what is there.
+        singles: how many further slots hold a product of the first stage by itself.
+        lines: whether the state is set to zeros between lines.
+        completed: if slots are normalised, for each the stage in which it is complete, else ().
+        finished: the same for its gradient.
     """
-    IMPLEMENTED[arrays_class] = dict(zip(STUBS, (*steps, *phases), strict=True))
+
+    name: str
+    states: int
+    forward: tuple[Program, ...]
+    backward: tuple[Program, ...]
+    products: tuple[int, ...]
+    singles: int
+    lines: bool
+    completed: tuple[int, ...]
+    finished: tuple[int, ...]
+
+    @property
+    def fields(self) -> list[str]:
+        """Of the layer's arrays."""
+        return list(arrays_type(self.states, self.stages)._fields)
+
+    @property
+    def stages(self) -> int:
+        """Stages of a time step."""
+        return len(self.forward)
+
+    @property
+    def phases(self) -> int:
+        """How often the threads wait for each other in a time step, forwards or backwards."""
+        return self.stages * (NORMALISED_PHASES if self.completed else 1)
 
 
-def steps_of(arrays_class: type) -> tuple[Any, ...]:
-    """The four products and equations for this NamedTuple of arrays."""
-    return tuple(IMPLEMENTED[arrays_class][stub] for stub in STUBS[:4])
+class Kernels(NamedTuple):
+    """What runs a layer. `forward_phase` is for kernels, the others are kernels."""
+
+    forward_phase: Any
+    forward_by_panels: Any
+    forward_by_rows: Any
+    backward_by_panels: Any
+    backward_by_rows: Any
 
 
-def _overload(stub: Any) -> None:
-    def implementation(arrays: Any, *rest: Any) -> Any:
-        return IMPLEMENTED.get(getattr(arrays, "instance_class", None), {}).get(stub)
-
-    # Inlined, since passing that many arrays to a function takes as long as a small product.
-    overload(stub, strict=False, jit_options={"forceinline": True})(implementation)
+_KERNELS: dict[str, Kernels] = {}
 
 
-for _stub in STUBS:
-    _overload(_stub)
+def kernels_for(plan: Plan) -> Kernels:
+    """The kernels that run a plan, made once."""
+    if plan.name not in _KERNELS:
+        _KERNELS[plan.name] = Kernels(*_forward_kernels(plan), *_backward_kernels(plan))
+    return _KERNELS[plan.name]
 
 
-@kernel(parallel=True)
-def _forward_by_rows(arrays, panels, phases, steps, batch, tasks):  # type: ignore[no-untyped-def]
-    for task in prange(tasks):
-        mode = flush_subnormals()
-        low, high = task * batch // tasks, (task + 1) * batch // tasks
-        for t in range(steps):
+def _by_stage(name: str, functions: list[Any]) -> Any:
+    """`run(arrays, stage, row, batch, rows, j, latest)`, which calls the function of a stage without it."""
+    number, function = len(functions) - 1, functions[-1]
+    if number == 0:
+
+        @inlined(f"{name}_0")
+        def run(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+            function(arrays, row, batch, rows, j, latest)
+
+    else:
+        others = _by_stage(name, functions[:-1])
+
+        @inlined(f"{name}_{number}")
+        def run(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+            if stage == number:
+                function(arrays, row, batch, rows, j, latest)
+            else:
+                others(arrays, stage, row, batch, rows, j, latest)
+
+    return run
+
+
+def _forward_products(plan: Plan, stage: int) -> Any:
+    """The products of a stage, for panel j of the hidden units and `rows` rows from `row` on."""
+    fields, count, singles = plan.fields, plan.products[stage], plan.singles if stage == 0 else 0
+    operand, weights, filled = (fields.index(f"{name}{stage}") for name in ("operand", "weights", "filled"))
+
+    @inlined(f"{plan.name}_{stage}")
+    def forward_products(arrays, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+        panels = arrays.dh.shape[0]
+        if count > 0:
+            add_products(arrays[operand], row, rows, arrays[weights], j, panels, count, arrays[filled], row)
+        if singles > 0:
+            first = count * panels + j
+            begin_products(
+                arrays[operand], row, rows, arrays[weights], first, panels, singles,
+                arrays[filled], row, arrays.single_bias, j,
+            )  # fmt: skip
+
+    return forward_products
+
+
+def _backward_products(plan: Plan, stage: int) -> Any:
+    """The products that bring gradients to a stage: from the one after it, or from the next time step.
+
+    `latest` marks the last time step of the chunk, where none come from the future.
+    """
+    last = stage == plan.stages - 1
+    source = 0 if last else stage + 1
+    filled, weights = (plan.fields.index(f"{name}{source}") for name in ("filled", "weights_t"))
+    to_rows = last and not plan.lines
+    target = plan.fields.index("dh" if to_rows else f"d_operand{source}")
+    none = last and plan.products[0] + plan.singles == 0
+
+    @inlined(f"{plan.name}_{stage}")
+    def backward_products(arrays, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+        d = arrays[target]
+        at = row if to_rows else row % batch
+        if not to_rows:
+            d[j, at : at + rows] = 0
+        if not none and not (last and latest):
+            add_products(arrays[filled], row + batch * last, rows, arrays[weights], j, 1, 1, d, at)
+
+    return backward_products
+
+
+def _equations(name: str, program: Program) -> Any:
+    """What follows from the products, in the same form."""
+    fused = fuse(program)
+
+    @inlined(name)
+    def equations(arrays, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+        fused(arrays, row, batch, rows, j)
+
+    return equations
+
+
+def _stages_of(plan: Plan, way: str, products: Any, programs: tuple[Program, ...]) -> tuple[Any, Any]:
+    """Products and equations of all stages, each as one function."""
+    name = f"{plan.name}_{way}"
+    equations = [_equations(f"{name}_{stage}", program) for stage, program in enumerate(programs)]
+    return (
+        _by_stage(f"{name}_products", [products(plan, stage) for stage in range(plan.stages)]),
+        _by_stage(f"{name}_equations", equations),
+    )
+
+
+def _forward_phase(plan: Plan) -> Any:
+    """What one thread does of a time step before it waits for the others, for the panels first <= j < last."""
+    products, equations = _stages_of(plan, "forward", _forward_products, plan.forward)
+    if plan.completed:
+        return normalised_forward(plan.name, plan.completed, products, equations)
+
+    @inlined(plan.name)
+    def forward_phase(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+        for j in range(first, last):
+            products(arrays, phase, row, batch, rows, j, False)
+            equations(arrays, phase, row, batch, rows, j, False)
+
+    return forward_phase
+
+
+def _backward_phase(plan: Plan) -> Any:
+    """The same backwards."""
+    products, equations = _stages_of(plan, "backward", _backward_products, plan.backward)
+    stages = plan.stages
+    if plan.completed:
+        return normalised_backward(plan.name, plan.finished, stages, products, equations)
+
+    @inlined(plan.name)
+    def backward_phase(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+        stage = stages - 1 - phase
+        for j in range(first, last):
+            products(arrays, stage, row, batch, rows, j, latest)
+            equations(arrays, stage, row, batch, rows, j, latest)
+
+    return backward_phase
+
+
+def _forward_kernels(plan: Plan) -> tuple[Any, Any, Any]:
+    forward_phase, phases = _forward_phase(plan), plan.phases
+
+    @kernel(plan.name, parallel=True)
+    def forward_by_panels(arrays, start, steps, batch, tasks):  # type: ignore[no-untyped-def]
+        panels = arrays.dh.shape[0]
+        for t in range(start, start + steps):
             for phase in range(phases):
-                forward_phase(arrays, phase, t * batch + low, batch, high - low, 0, panels)
-        restore_mode(mode)
+                for task in prange(tasks):
+                    mode = flush_subnormals()
+                    low, high = task * panels // tasks, (task + 1) * panels // tasks
+                    forward_phase(arrays, phase, t * batch, batch, batch, low, high)
+                    restore_mode(mode)
+
+    @kernel(plan.name, parallel=True)
+    def forward_by_rows(arrays, steps, batch, tasks):  # type: ignore[no-untyped-def]
+        panels = arrays.dh.shape[0]
+        for task in prange(tasks):
+            mode = flush_subnormals()
+            low, high = task * batch // tasks, (task + 1) * batch // tasks
+            for t in range(steps):
+                for phase in range(phases):
+                    forward_phase(arrays, phase, t * batch + low, batch, high - low, 0, panels)
+            restore_mode(mode)
+
+    return forward_phase, forward_by_panels, forward_by_rows
 
 
-@kernel(parallel=True)
-def forward_by_panels(arrays, panels, phases, start, steps, batch, tasks):  # type: ignore[no-untyped-def]
-    """Run a layer from time step `start` on, the threads sharing the panels of each step."""
-    for t in range(start, start + steps):
-        for phase in range(phases):
-            for task in prange(tasks):
-                mode = flush_subnormals()
-                low, high = task * panels // tasks, (task + 1) * panels // tasks
-                forward_phase(arrays, phase, t * batch, batch, batch, low, high)
-                restore_mode(mode)
+def _backward_kernels(plan: Plan) -> tuple[Any, Any]:
+    backward_phase, phases = _backward_phase(plan), plan.phases
 
-
-@kernel(parallel=True)
-def _backward_by_rows(arrays, panels, phases, steps, batch, tasks):  # type: ignore[no-untyped-def]
-    for task in prange(tasks):
-        mode = flush_subnormals()
-        low, high = task * batch // tasks, (task + 1) * batch // tasks
+    @kernel(plan.name, parallel=True)
+    def backward_by_panels(arrays, steps, batch, tasks):  # type: ignore[no-untyped-def]
+        panels = arrays.dh.shape[0]
         for back in range(steps):
-            row = (steps - 1 - back) * batch + low
+            row = (steps - 1 - back) * batch
             for phase in range(phases):
-                backward_phase(arrays, phase, row, batch, high - low, 0, panels, back == 0)
-        restore_mode(mode)
+                for task in prange(tasks):
+                    mode = flush_subnormals()
+                    low, high = task * panels // tasks, (task + 1) * panels // tasks
+                    backward_phase(arrays, phase, row, batch, batch, low, high, back == 0)
+                    restore_mode(mode)
+
+    @kernel(plan.name, parallel=True)
+    def backward_by_rows(arrays, steps, batch, tasks):  # type: ignore[no-untyped-def]
+        panels = arrays.dh.shape[0]
+        for task in prange(tasks):
+            mode = flush_subnormals()
+            low, high = task * batch // tasks, (task + 1) * batch // tasks
+            for back in range(steps):
+                row = (steps - 1 - back) * batch + low
+                for phase in range(phases):
+                    backward_phase(arrays, phase, row, batch, high - low, 0, panels, back == 0)
+            restore_mode(mode)
+
+    return backward_by_panels, backward_by_rows
 
 
-@kernel(parallel=True)
-def _backward_by_panels(arrays, panels, phases, steps, batch, tasks):  # type: ignore[no-untyped-def]
-    for back in range(steps):
-        for phase in range(phases):
-            for task in prange(tasks):
-                mode = flush_subnormals()
-                low, high = task * panels // tasks, (task + 1) * panels // tasks
-                row = (steps - 1 - back) * batch
-                backward_phase(arrays, phase, row, batch, batch, low, high, back == 0)
-                restore_mode(mode)
-
-
-def threads_for_panels(cell: Any, batch: int) -> int:
+def threads_for_panels(arrays: LayerArrays, batch: int) -> int:
     """How many threads are worth their while when they share the panels of each step."""
-    panels = cell.h.shape[0]
-    work = batch * panels * cell.gates.shape[0] * W * W
+    panels = arrays.dh.shape[0]
+    work = batch * panels * len(arrays.gates) * W * W
     return min(numba.get_num_threads(), panels) if work >= WORTH_A_THREAD else 1
 
 
-def _share_of_threads(cell: Any, batch: int) -> tuple[bool, int]:
+def _share_of_threads(arrays: LayerArrays, batch: int) -> tuple[bool, int]:
     """Whether threads share the streams (else the panels), and how many threads take part.
 
     Sharing panels, each thread fetches only its part of the weights, which pays when they come from memory.
     """
-    threads, tasks = numba.get_num_threads(), threads_for_panels(cell, batch)
-    if tasks > 1 and batch >= threads * ROWS_PER_THREAD and cell.w_h.nbytes <= LARGE_WEIGHTS:
+    threads, tasks = numba.get_num_threads(), threads_for_panels(arrays, batch)
+    weights = sum(getattr(arrays, name).nbytes for name in arrays._fields if re.fullmatch(r"weights\d+", name))
+    if tasks > 1 and batch >= threads * ROWS_PER_THREAD and weights <= LARGE_WEIGHTS:
         return True, threads
     return tasks == 1, tasks
 
 
-def forward(cell: Any, arrays: Any, phases: int, steps: int, batch: int) -> None:
+def forward(plan: Plan, arrays: LayerArrays, steps: int, batch: int) -> None:
     """Run a layer through `steps` time steps of `batch` streams, on as many threads as are worth it.
 
-    Args:
-        cell: the cell's NamedTuple of arrays, with the input's share of the gates already in place.
-        arrays: `cell` itself, or what wraps it.
-        phases: of a forward step of `arrays`.
+    The input's share of the gates is in place.
     """
-    by_rows, tasks = _share_of_threads(cell, batch)
+    by_rows, tasks = _share_of_threads(arrays, batch)
     if by_rows:
-        _forward_by_rows(arrays, cell.h.shape[0], phases, steps, batch, tasks)
+        kernels_for(plan).forward_by_rows(arrays, steps, batch, tasks)
     else:
-        forward_by_panels(arrays, cell.h.shape[0], phases, 0, steps, batch, tasks)
+        kernels_for(plan).forward_by_panels(arrays, 0, steps, batch, tasks)
 
 
-def backward(cell: Any, arrays: Any, phases: int, steps: int, batch: int) -> None:
-    """Run a layer back through `steps` time steps; its dh already holds the gradient from above."""
-    by_rows, tasks = _share_of_threads(cell, batch)
-    run = _backward_by_rows if by_rows else _backward_by_panels
-    run(arrays, cell.h.shape[0], phases, steps, batch, tasks)
+def backward(plan: Plan, arrays: LayerArrays, steps: int, batch: int) -> None:
+    """Run a layer back through `steps` time steps; dh holds the gradient from above."""
+    by_rows, tasks = _share_of_threads(arrays, batch)
+    run = kernels_for(plan).backward_by_rows if by_rows else kernels_for(plan).backward_by_panels
+    run(arrays, steps, batch, tasks)

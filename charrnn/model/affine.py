@@ -16,10 +16,10 @@ class UpperInput:
     """The input product of a layer above the first: W_x (H, gates * H)."""
 
     def __init__(self, layer: Layer) -> None:
-        self.gates, self.order = len(layer.gates), order_of(*layer.input_order)
-        self.w_x = layer.weights(self.gates)
-        self.d_w_x = layer.weights(self.gates)
-        self.w_x_t = layer.transposed(self.gates)
+        self.gates, self.order = layer.gates, layer.input_order
+        self.w_x = layer.room_for_weights(self.gates)
+        self.d_w_x = layer.room_for_weights(self.gates)
+        self.w_x_t = layer.room_for_transposed(self.gates)
 
     def pack(self, W_x: Array) -> None:
         """Take over the plain weights."""

@@ -197,7 +197,7 @@ class Chunk:
 
     def _take(self, index: int, rows: int) -> None:
         """The way back: dh holds the gradient of what the layer gives, and becomes that of its output."""
-        dh, top = self.layers[index].cell.dh, index == len(self.layers) - 1
+        dh, top = self.layers[index].arrays.dh, index == len(self.layers) - 1
         if self.network.config.residual:
             if not top:
                 add_rows(self.d_above, 0, dh, 0, rows, 1.0)
@@ -229,21 +229,20 @@ class Chunk:
         """What is done before time runs: dropping recurrent weights, zoneout's masks, finding where lines begin."""
         network = self.network
         for index, layer in enumerate(self.layers):
-            if self.present.weights:
+            if self.present.weights and "W_h" in network.layer_parameters[index]:
                 w_h = network.layer_parameters[index]["W_h"]
                 dropped = np.empty_like(w_h)
                 self.noise.drop_weights(index, self.draw, w_h, dropped)
                 layer.layer.pack(dropped)
-            if layer.carry is not None:
-                layer.carry.begin(index, self.noise, draw, self.steps)
-                layer.carry.begin_lines(self.symbols.reshape(self.steps, self.batch) == network.line_break)
+            layer.carry.begin(index, self.noise, draw, self.steps)
+            layer.carry.begin_lines(self.symbols.reshape(self.steps, self.batch) == network.line_break)
 
     # The phases of a chunk, which `charrnn bench` measures one by one.
 
     def input_forward(self, index: int, rows: int) -> None:
         """The input's share of a layer's gates: looked up for the first layer, a product above it."""
         network, threads = self.network, numba.get_num_threads()
-        slots, bias = self.layers[index].input_slots, network.layers[index].input_bias
+        slots, bias = self.layers[index].input_slots, network.layers[index].input_start
         if index == 0:
             if self.present.input:
                 self.noise.input_weights(self.draw, self.input_weights, rows, self.batch)
@@ -278,7 +277,7 @@ class Chunk:
     def output_backward(self, rows: int) -> None:
         """The gradient of what the top layer gives from that of the logits."""
         zero, threads = self.network.layers[-1].zero, numba.get_num_threads()
-        dh = self.layers[-1].cell.dh
+        dh = self.layers[-1].arrays.dh
         product(self.logits, 0, rows, self.network.output.w_y_t, zero, dh, threads)
         self._add_activation_penalty(dh, rows)
 
@@ -291,7 +290,7 @@ class Chunk:
         network, threads = self.network, numba.get_num_threads()
         gradients = network.layer_gradients[index]
         layer.gradients(rows, self.ones, gradients)
-        if self.present.weights:
+        if self.present.weights and "W_h" in gradients:
             self.noise.drop_weights(index, self.draw, gradients["W_h"], gradients["W_h"])
         if index == 0:
             network.input.backward(layer.input_slots, self.symbols, self._weights_of_input(), network.gradients)
@@ -304,5 +303,5 @@ class Chunk:
     def input_backward(self, index: int, rows: int) -> None:
         """The gradient of what the layer below gives from that of a layer's gates."""
         layer, upper = self.layers[index], self.network.upper_inputs[index - 1]
-        dh = self.layers[index - 1].cell.dh
+        dh = self.layers[index - 1].arrays.dh
         product(layer.input_slots, 0, rows, upper.w_x_t, layer.layer.zero, dh, numba.get_num_threads())

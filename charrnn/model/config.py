@@ -7,10 +7,14 @@ from typing import Any
 
 from charrnn.errors import ConfigError
 
-CELLS = ("rnn", "lstm", "gru")
-NONLINEARITIES = ("tanh", "relu")
+CELLS = ("rnn", "lstm", "gru", "mlstm", "ugrnn", "minlstm", "mingru")
+NONLINEARITIES = ("tanh", "relu", "sigmoid")
 RESETS = ("after", "before")
 USUAL_FORGET_BIAS = "0.5"
+ONLY_OF = {  # settings that only some cells have
+    **dict.fromkeys(("peepholes", "coupled", "output_gate"), ("lstm",)),
+    **{"nonlinearity": ("rnn",), "reset": ("gru",), "zoneout_cell": ("lstm", "mlstm")},
+}
 CHRONO = "chrono"  # the way to begin forget gates' biases that is not a number
 
 
@@ -25,6 +29,7 @@ class ModelConfig:
         hidden: H, units of each layer.
         embed: width of a learned embedding, or 0 for one-hot input.
         nonlinearity: of the plain RNN, one of NONLINEARITIES.
+        peepholes, coupled, output_gate: of the LSTM, see cells.py.
         reset: of the GRU, whether the reset gate applies "after" the recurrent product or "before" it.
         layer_norm: normalise the gates' pre-activations over each layer.
         residual: each layer above the first adds its output to that of the one below.
@@ -39,6 +44,9 @@ class ModelConfig:
     hidden: int = 256
     embed: int = 0
     nonlinearity: str = "tanh"
+    peepholes: bool = False
+    coupled: bool = False
+    output_gate: bool = True
     reset: str = "after"
     layer_norm: bool = False
     residual: bool = False
@@ -65,8 +73,7 @@ class ModelConfig:
                 raise ConfigError(
                     f"expected --{flag} from 0 up to below 1, got {getattr(self, name)}; try --{flag} 0.1"
                 )
-        if self.zoneout_cell and self.cell != "lstm":
-            raise ConfigError(f"expected --zoneout-cell with an LSTM only, got a {self.cell}; try --zoneout")
+        self._refuse_what_does_nothing()
         if self.tied and self.embed != self.hidden:
             if self.embed:
                 raise ConfigError(
@@ -74,6 +81,14 @@ class ModelConfig:
                     f"try --embed {self.hidden}"
                 )
             object.__setattr__(self, "embed", self.hidden)
+
+    def _refuse_what_does_nothing(self) -> None:
+        """Raise ConfigError for a setting that only other cells have."""
+        for name, cells in ONLY_OF.items():
+            value = getattr(self, name)
+            if value != getattr(type(self), name) and self.cell not in cells:
+                flag = "--no-output-gate" if name == "output_gate" else f"--{name.replace('_', '-')}"
+                raise ConfigError(f"expected {flag} with --cell {' or '.join(cells)}, got {self.cell}; leave it out")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""

@@ -1,21 +1,26 @@
-"""What all recurrent layers have in common: packed weights, buffers for a chunk, the two passes through time."""
+"""The recurrent half of a layer: packed weights, buffers for a chunk, the two passes through time."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from functools import cache
 
 import numba
 import numpy as np
 from numpy.typing import DTypeLike
 
 from charrnn.engine import panels, recurrence
-from charrnn.engine.panels import Array, activations, pack, panels_for, unpack
+from charrnn.engine.panels import Array, pack, pack_transposed, panels_for, rows_of, unpack
 from charrnn.engine.product import column_sums, gradient_product, product
+from charrnn.engine.recurrence import LayerArrays, arrays_type
 from charrnn.engine.tile import W
-from charrnn.model.carry import Carry, implement_carried
+from charrnn.model.carry import Carry
+from charrnn.model.cell import Cell
+from charrnn.model.cells import cell_of
 from charrnn.model.config import ModelConfig
-from charrnn.model.normalise import PARTS, implement_normalised, normalised_arrays
+from charrnn.model.programs import Programs
+from charrnn.model.step import Beside, Step
+
+Shapes = dict[str, tuple[int, ...]]
 
 
 def order_of(*gates: int) -> Array:
@@ -23,148 +28,187 @@ def order_of(*gates: int) -> Array:
     return np.array(gates, np.int64)
 
 
-def implement_cell(arrays_class: type, *steps: Any) -> None:
-    """Let these four functions be the steps of a cell, with and without what may be done beside them.
+def programs_of(config: ModelConfig) -> Programs:
+    """What a time step of the model's layers does."""
+    beside = Beside(config.layer_norm, bool(config.zoneout or config.zoneout_cell), config.stateless)
+    return _programs(cell_of(config), beside)
+
+
+@cache
+def _programs(cell: Cell, beside: Beside) -> Programs:
+    return Programs(Step(cell, beside))
+
+
+def layer_shapes(config: ModelConfig, below: int) -> Shapes:
+    """Name and shape of a layer's parameters.
 
     Args:
-        arrays_class: the NamedTuple of the cell's arrays.
-        steps: see `recurrence.implement`.
+        below: the width of its input.
     """
-    recurrence.implement(arrays_class, steps)
-    implement_normalised(arrays_class)
-    implement_normalised(implement_carried(arrays_class))
+    step, hidden = programs_of(config).step, config.hidden
+    cell = step.cell
+    shapes: Shapes = {"W_x": (below, len(cell.gates) * hidden)}
+    if cell.recurrent:
+        shapes["W_h"] = (hidden, len(cell.recurrent) * hidden)
+    for vector in ("b", "gain") if config.layer_norm else ("b",):
+        shapes[vector] = (len(cell.gates) * hidden,)
+        shapes |= {f"{vector}_h{slot.gate}": (hidden,) for slot in step.singles}
+    return shapes | {f"p_{unit}": (hidden,) for unit in cell.units}
 
 
-class Layer(ABC):
+class Layer:
     """The recurrent half of one layer: h_t = cell(input's share of the gates, h_{t-1}).
 
     Args:
         config: of the model.
         dtype: float32 or float64.
-    """
 
-    gates: ClassVar[tuple[str, ...]]  # in the order in which they stand in W_x, W_h and b
-    input_order: ClassVar[tuple[int, ...]]  # the gate of each slot that the input adds to
-    slots: ClassVar[int]  # of the gates' buffer; those beyond the input's have parameters of their own
-    states: ClassVar[tuple[str, ...]] = ("h",)
-    extra_slots: ClassVar[tuple[str, ...]] = ()  # names of the slots beyond the input's
-    forward_slots: ClassVar[tuple[tuple[int, int], ...]]  # for each stage, the slots that its products complete
-    backward_slots: ClassVar[tuple[tuple[int, int], ...]]
+    Attributes:
+        programs, step, plan: what a time step does.
+        gates: how many gates.
+        input_order: the gate of each slot that the input adds to.
+        weights, d_weights: for each stage the packed recurrent weights [filled slots * P, P * W, W], their gradients.
+        weights_t: for each stage the packed transpose [P, filled slots * P * W, W].
+    """
 
     def __init__(self, config: ModelConfig, dtype: DTypeLike) -> None:
         self.config, self.hidden, self.dtype = config, config.hidden, np.dtype(dtype)
-        self.panels = panels_for(self.hidden)
-        self.zero = panels.zeros((len(self.gates) * self.panels * W,), dtype)
-        self.w_h = self.weights(len(self.gates))
-        self.d_w_h = self.weights(len(self.gates))
-        self.bias = panels.zeros((self.slots * self.panels * W,), dtype)
-        self.gain = panels.zeros(self.bias.shape, dtype)
-        self.d_vector = panels.zeros(self.bias.shape, dtype)
+        self.programs = programs_of(config)
+        self.step, self.plan = self.programs.step, self.programs.plan
+        cell, slots = self.step.cell, self.step.slots
+        self.panels, self.gates = panels_for(self.hidden), len(cell.gates)
+        self.input_order = order_of(*(cell.gates.index(slot.gate) for slot in self.step.inputs))
+        filled = [[slots[k].gate for k in self.step.filled(stage)] for stage in range(self.step.stages)]
+        self.orders = [order_of(*map(cell.recurrent.index, gates)) for gates in filled]
+        self.weights = [self.room_for_weights(len(order)) for order in self.orders]
+        self.d_weights = [self.room_for_weights(len(order)) for order in self.orders]
+        self.weights_t = [self.room_for_transposed(len(order)) for order in self.orders]
+        self.zero = panels.zeros((len(slots) * self.panels * W,), dtype)
+        self.bias, self.gain, self.d_vector = (panels.zeros(self.zero.shape, dtype) for _ in range(3))
+        self.units, self.d_units = (panels.zeros((len(cell.units) * self.panels * W,), dtype) for _ in range(2))
         # Normalised sums begin with nothing: the bias comes after the normalisation.
-        self._start = panels.zeros(self.bias.shape, dtype) if config.layer_norm else self.bias
-        self._inputs = len(self.input_order) * self.panels * W
-
-    @classmethod
-    def vector_shapes(cls, config: ModelConfig) -> dict[str, tuple[int, ...]]:
-        """The parameters besides the weights: biases and, if the gates are normalised, gains."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for vector in ("b", "gain") if config.layer_norm else ("b",):
-            shapes[vector] = (len(cls.gates) * config.hidden,)
-            shapes |= {f"{vector}_{slot}": (config.hidden,) for slot in cls.extra_slots}
-        return shapes
+        self._start = self.zero if config.layer_norm else self.bias
+        self._inputs = self.gates * self.panels * W
 
     @property
-    def stages(self) -> int:
-        """Stages of a time step."""
-        return len(self.forward_slots)
+    def states(self) -> tuple[str, ...]:
+        """Their names."""
+        return self.step.cell.states
 
     @property
-    def phases(self) -> int:
-        """Phases of a time step, forwards and backwards."""
-        return self.stages * (PARTS if self.config.layer_norm else 1)
-
-    @property
-    def input_bias(self) -> Array:
-        """What the input's share of the gates begins with: (input slots * P * W,)."""
+    def input_start(self) -> Array:
+        """What the input's share of the gates begins with: (gates * P * W,)."""
         return self._start[: self._inputs]
 
     @property
-    def extra_bias(self) -> Array:
-        """What the sums in the slots beyond the input's begin with."""
+    def single_start(self) -> Array:
+        """What products by themselves begin with."""
         return self._start[self._inputs :]
 
-    def weights(self, slots: int) -> Array:
+    def room_for_weights(self, slots: int) -> Array:
         """Room for a packed (H, slots * H) weight matrix: [slots * P, P * W, W]."""
         return panels.zeros((slots * self.panels, self.panels * W, W), self.dtype)
 
-    def transposed(self, slots: int) -> Array:
+    def room_for_transposed(self, slots: int) -> Array:
         """Room for its packed transpose: [P, slots * P * W, W]."""
         return panels.zeros((self.panels, slots * self.panels * W, W), self.dtype)
 
-    def rows(self, count: int) -> Array:
-        """Room for `count` rows of H numbers: [P, count, W]."""
-        return activations(self.hidden, count, self.dtype)
+    def rows(self, count: int, slots: int = 1) -> Array:
+        """Room for `count` rows of H numbers in so many slots: [slots * P, count, W]."""
+        return panels.zeros((slots * self.panels, count, W), self.dtype)
 
-    def slot_rows(self, count: int) -> Array:
-        """Room for `count` rows of all slots: [slots * P, count, W]."""
-        return panels.zeros((self.slots * self.panels, count, W), self.dtype)
-
-    @abstractmethod
     def pack(self, W_h: Array) -> None:
-        """Take over the plain recurrent weights (H, gates * H)."""
+        """Take over the plain recurrent weights (H, recurrent gates * H)."""
+        gates = len(self.step.cell.recurrent)
+        for order, weights, weights_t in zip(self.orders, self.weights, self.weights_t, strict=True):
+            if len(order):
+                pack(W_h, gates, order, weights)
+                pack_transposed(W_h, gates, order, weights_t)
 
     def pack_vectors(self, vectors: dict[str, Array]) -> None:
-        """Take over biases and gains, see `vector_shapes`."""
-        self._pack_vector("b", vectors, self.bias)
-        if self.config.layer_norm:
-            self._pack_vector("gain", vectors, self.gain)
-
-    def _pack_vector(self, name: str, vectors: dict[str, Array], packed: Array) -> None:
-        pack(vectors[name][None, :], len(self.gates), order_of(*self.input_order), self._slots_of(packed))
-        for k, slot in enumerate(self.extra_slots):
-            start = self._inputs + k * self.panels * W
-            packed[start : start + self.hidden] = vectors[f"{name}_{slot}"]
+        """Take over biases, gains and the units' numbers, see `layer_shapes`."""
+        for name, packed in (("b", self.bias), ("gain", self.gain))[: 1 + self.config.layer_norm]:
+            pack(vectors[name][None, :], self.gates, self.input_order, self._slots_of(packed))
+            for place, slot in self._single_places():
+                packed[place] = vectors[f"{name}_h{slot}"]
+        for k, unit in enumerate(self.step.cell.units):
+            self.units[self._place(k)] = vectors[f"p_{unit}"]
 
     def _slots_of(self, packed: Array) -> Array:
         view: Array = packed[: self._inputs].reshape(-1, 1, W)
         return view
 
+    def _place(self, slot: int) -> slice:
+        """Where the numbers of a slot stand in a vector of all slots."""
+        start = slot * self.panels * W
+        return slice(start, start + self.hidden)
+
+    def _single_places(self) -> list[tuple[slice, str]]:
+        return [(self._place(self.gates + k), slot.gate) for k, slot in enumerate(self.step.singles)]
+
     def vector_gradient(self, name: str, d: Array, rows: int, ones: Array, gradients: dict[str, Array]) -> None:
         """Write the gradients of "b" or "gain": the sums of d [slots * P, >= rows, W] over its rows."""
         column_sums(d, rows, ones, self.zero, self.d_vector, numba.get_num_threads())
-        d_slots = self._slots_of(self.d_vector)
-        unpack(d_slots, len(self.gates), order_of(*self.input_order), gradients[name][None, :])
-        for k, slot in enumerate(self.extra_slots):
-            start = self._inputs + k * self.panels * W
-            gradients[f"{name}_{slot}"][:] = self.d_vector[start : start + self.hidden]
+        unpack(self._slots_of(self.d_vector), self.gates, self.input_order, gradients[name][None, :])
+        for place, slot in self._single_places():
+            gradients[f"{name}_h{slot}"][:] = self.d_vector[place]
 
-    @abstractmethod
-    def cell_arrays(self, batch: int, steps: int) -> Any:
-        """Buffers for `batch` streams of up to `steps` time steps, with the weights: the cell's NamedTuple."""
+    def unit_gradients(self, d: Array, rows: int, ones: Array, gradients: dict[str, Array]) -> None:
+        """Write the gradients of the units' numbers: the sums of d [vectors * P, >= rows, W] over its rows."""
+        column_sums(d, rows, ones, self.zero, self.d_units, numba.get_num_threads())
+        for k, unit in enumerate(self.step.cell.units):
+            gradients[f"p_{unit}"][:] = self.d_units[self._place(k)]
 
-    @abstractmethod
-    def weight_gradient(self, cell: Any, rows: int, dW_h: Array) -> None:
+    def weight_gradient(self, arrays: LayerArrays, rows: int, dW_h: Array) -> None:
         """Write the gradient of the plain recurrent weights, after the backward pass."""
+        gates, threads = len(self.step.cell.recurrent), numba.get_num_threads()
+        for stage, order in enumerate(self.orders):
+            if len(order):
+                operand, d = getattr(arrays, f"operand{stage}"), getattr(arrays, f"filled{stage}")
+                gradient_product(operand, 0, d, rows, self.zero, self.d_weights[stage], threads)
+                unpack(self.d_weights[stage], gates, order, dW_h)
 
-    @abstractmethod
-    def state_gradient(self, cell: Any, batch: int) -> dict[str, Array]:
-        """What reaches the state before the chunk through the cell, after the backward pass: each plain (B, H)."""
-
-    def carried_gradient(self, cell: Any, batch: int) -> Array:
-        """The buffer [P, B, W] in which the cell takes gradients back past the weights; of most cells nothing."""
-        return self.rows(batch)
-
-    def _packed_gradient(self, a: Array, d: Array, rows: int, first: int = 0) -> None:
-        """d_w_h[first:] = a^T d for as many panels as d has."""
-        threads = numba.get_num_threads()
-        target = self.d_w_h[first : first + d.shape[0]]
-        gradient_product(a, 0, d, rows, self.zero, target, threads)
-
-    def _through_weights(self, d: Array, w_transposed: Array, batch: int) -> Array:
-        """Plain (B, H) product of the first B rows of gate gradients with the transposed weights."""
+    def through_weights(self, arrays: LayerArrays, batch: int) -> Array:
+        """The plain (B, H) gradient that reaches h before the first step through products with it."""
         result = self.rows(batch)
-        product(d, 0, batch, w_transposed, self.zero, result, 1)
-        return panels.rows_of(result, self.hidden)
+        if len(self.orders[0]):
+            product(arrays.filled0, 0, batch, self.weights_t[0], self.zero, result, 1)
+        return rows_of(result, self.hidden)
+
+
+def layer_arrays(layer: Layer, batch: int, steps: int) -> LayerArrays:
+    """Buffers for `batch` streams of up to `steps` time steps, with the layer's weights."""
+    n, step, beside = batch * steps, layer.step, layer.step.beside
+    slots, states, norm = len(step.slots), len(step.cell.states), int(beside.layer_norm)
+    inside = panels.zeros((layer.panels * W,), layer.dtype)
+    inside[: layer.hidden] = 1
+    arrays = {
+        "gates": layer.rows(n, slots),
+        "output": layer.rows(n, int(beside.lines)),
+        "dh": layer.rows(n),
+        "single_bias": layer.single_start,
+        "partial": layer.rows(batch, layer.programs.partial),
+        "units": layer.units,
+        "d_units": layer.rows(n, len(step.cell.units)),
+        "alive": panels.zeros((1, n), layer.dtype) + 1,
+        **{name: layer.rows(n, norm * slots) for name in ("x", "d_scaled")},
+        "gain": layer.gain,
+        "bias": layer.bias,
+        "inside": inside,
+        **{name: panels.zeros((norm * slots, n), layer.dtype) for name in ("scale", "mean", "slope")},
+        "hidden": layer.hidden,
+    }
+    for k, name in enumerate(step.cell.states):
+        arrays[f"state{k}"] = layer.rows(batch + n)
+        arrays[f"carried{k}"] = layer.rows(batch, int(layer.programs.carries(name)))
+        arrays[f"keep{k}"] = layer.rows(n, int(beside.zoneout))
+    for k in range(step.stages):
+        arrays[f"operand{k}"] = layer.rows(n) if k else arrays["state0"]
+        arrays[f"d_operand{k}"] = layer.rows(batch, int(k > 0 or beside.lines))
+        filled = step.filled(k)
+        arrays[f"filled{k}"] = arrays["gates"][filled.start * layer.panels : filled.stop * layer.panels]
+        arrays[f"weights{k}"], arrays[f"weights_t{k}"] = layer.weights[k], layer.weights_t[k]
+    return arrays_type(states, step.stages)(**arrays)
 
 
 class LayerBuffers:
@@ -175,68 +219,68 @@ class LayerBuffers:
         batch, steps: B and T.
 
     Attributes:
-        cell: the cell's arrays.
-        arrays: what runs through time: the cell's arrays, perhaps extended.
-        carry, norm: what they are extended with.
-        carried: see `Layer.carried_gradient`.
+        arrays: the buffers.
+        carry: zoneout and independent lines.
     """
 
     def __init__(self, layer: Layer, batch: int, steps: int) -> None:
-        config = layer.config
         self.layer, self.batch = layer, batch
-        self.cell = self.arrays = layer.cell_arrays(batch, steps)
-        self.carry = self.norm = None
-        self.carried = layer.carried_gradient(self.cell, batch)
-        if config.zoneout or config.zoneout_cell or config.stateless:
-            rates = {"h": config.zoneout, "c": config.zoneout_cell}
-            self.carry = Carry(layer, self.cell, self.carried, batch, steps, rates)
-            self.arrays = self.carry.arrays
-        if config.layer_norm:
-            self.norm = self.arrays = normalised_arrays(layer, self.arrays, batch * steps, layer.dtype)
+        self.arrays = layer_arrays(layer, batch, steps)
+        self.carry = Carry(layer.config, self.states, self.arrays, batch)
 
     @property
     def states(self) -> dict[str, Array]:
         """The buffers of the states by name: each [P, B + N, W]."""
-        return {name: getattr(self.cell, name) for name in self.layer.states}
+        return {name: getattr(self.arrays, f"state{k}") for k, name in enumerate(self.layer.states)}
+
+    @property
+    def _carried(self) -> list[Array]:
+        return [getattr(self.arrays, f"carried{k}") for k in range(len(self.layer.states))]
 
     @property
     def input_slots(self) -> Array:
-        """The part of the gates' buffer that the layer's input adds to: a view [input slots * P, N, W]."""
-        view: Array = self.cell.gates[: len(self.layer.input_order) * self.layer.panels]
+        """The part of the gates' buffer that the layer's input adds to: a view [gates * P, N, W]."""
+        view: Array = self.arrays.gates[: self.layer.gates * self.layer.panels]
         return view
 
     @property
     def output(self) -> tuple[Array, int]:
         """What the layer gives to those above it: a buffer, and the row where it begins."""
-        return (self.cell.h, self.batch) if self.carry is None else (self.carry.arrays.y, 0)
+        return (self.arrays.output, 0) if len(self.arrays.output) else (self.arrays.state0, self.batch)
 
     def forward(self, steps: int) -> None:
         """Run through time; the input's share of the gates is in place."""
-        recurrence.forward(self.cell, self.arrays, self.layer.phases, steps, self.batch)
+        recurrence.forward(self.layer.plan, self.arrays, steps, self.batch)
 
     def backward(self, steps: int) -> None:
-        """Run back through time; dh holds the gradient from above, the gates give way to theirs.
+        """Run back through time; dh holds the gradient from above. In the slots the gates' gradients replace the gates.
 
         What flows back from beyond the chunk's end is zero: the truncation of TBPTT.
         """
-        self.carried[:] = 0
-        if self.carry is not None:
-            self.carry.forget_future()
-        recurrence.backward(self.cell, self.arrays, self.layer.phases, steps, self.batch)
+        for carried in self._carried:
+            carried[:] = 0
+        recurrence.backward(self.layer.plan, self.arrays, steps, self.batch)
 
     def gradients(self, rows: int, ones: Array, gradients: dict[str, Array]) -> None:
-        """Write the gradients of W_h, biases and gains, after `backward`."""
-        self.layer.weight_gradient(self.cell, rows, gradients["W_h"])
-        if self.norm is None:
-            self.layer.vector_gradient("b", self.cell.gates, rows, ones, gradients)
+        """Write the gradients of W_h and of all vectors, after `backward`."""
+        layer, a = self.layer, self.arrays
+        if "W_h" in gradients:
+            layer.weight_gradient(a, rows, gradients["W_h"])
+        if layer.step.cell.units:
+            layer.unit_gradients(a.d_units, rows, ones, gradients)
+        if not layer.config.layer_norm:
+            layer.vector_gradient("b", a.gates, rows, ones, gradients)
             return
-        self.layer.vector_gradient("b", self.norm.d_affine, rows, ones, gradients)
-        np.multiply(self.norm.x[:, :rows], self.norm.d_affine[:, :rows], out=self.norm.x[:, :rows])
-        self.layer.vector_gradient("gain", self.norm.x, rows, ones, gradients)
+        layer.vector_gradient("b", a.d_scaled, rows, ones, gradients)
+        np.multiply(a.x[:, :rows], a.d_scaled[:, :rows], out=a.x[:, :rows])
+        layer.vector_gradient("gain", a.x, rows, ones, gradients)
 
     def state_gradient(self) -> dict[str, Array]:
         """Gradients of the state before the chunk, after `backward`: each plain (B, H)."""
-        gradient = self.layer.state_gradient(self.cell, self.batch)
-        if self.carry is not None:
-            self.carry.add_to(gradient)
+        gradient = {name: np.zeros((self.batch, self.layer.hidden), self.layer.dtype) for name in self.layer.states}
+        gradient["h"] += self.layer.through_weights(self.arrays, self.batch)
+        for name, carried in zip(self.layer.states, self._carried, strict=True):
+            if len(carried):
+                gradient[name] += rows_of(carried, self.layer.hidden)
+            gradient[name][self.carry.fresh] = 0
         return gradient

@@ -9,37 +9,22 @@ from charrnn.engine.panels import Array
 from charrnn.engine.tile import W
 from charrnn.model.affine import Output, UpperInput
 from charrnn.model.config import ModelConfig
-from charrnn.model.gru import GRU, ResetBeforeGRU
 from charrnn.model.inputs import Embedding, Input, OneHot
-from charrnn.model.layer import Layer, order_of
-from charrnn.model.lstm import LSTM
+from charrnn.model.layer import Layer, layer_shapes
 from charrnn.model.parameters import Parameters, Shapes
-from charrnn.model.rnn import ReluRNN, TanhRNN
 
 NO_SYMBOL = -1
 
 State = dict[str, Array]  # "h", and "c" for the LSTM: (L, B, H)
 
 
-def layer_type(config: ModelConfig) -> type[Layer]:
-    """The kind of layer that a configuration asks for."""
-    if config.cell == "lstm":
-        return LSTM
-    if config.cell == "gru":
-        return GRU if config.reset == "after" else ResetBeforeGRU
-    return TanhRNN if config.nonlinearity == "tanh" else ReluRNN
-
-
 def parameter_shapes(config: ModelConfig) -> Shapes:
     """Name and shape of every parameter, in the order in which they are stored."""
-    kind, hidden = layer_type(config), config.hidden
-    width = len(kind.gates) * hidden
+    hidden = config.hidden
     shapes: Shapes = {"embed": (config.symbols, config.embed)} if config.embed else {}
     for layer in range(config.layers):
         below = hidden if layer else config.embed or config.symbols
-        shapes[f"layer{layer}.W_x"] = (below, width)
-        shapes[f"layer{layer}.W_h"] = (hidden, width)
-        shapes |= {f"layer{layer}.{name}": shape for name, shape in kind.vector_shapes(config).items()}
+        shapes |= {f"layer{layer}.{name}": shape for name, shape in layer_shapes(config, below).items()}
     if not config.tied:
         shapes["W_y"] = (hidden, config.symbols)
     return shapes | {"b_y": (config.symbols,)}
@@ -73,10 +58,9 @@ class Network:
         self.gradients = self.parameters.like()
         self.layer_parameters = [_of_layer(index, self.parameters) for index in range(config.layers)]
         self.layer_gradients = [_of_layer(index, self.gradients) for index in range(config.layers)]
-        kind = layer_type(config)
-        self.layers = [kind(config, dtype) for _ in range(config.layers)]
-        gates, order = len(kind.gates), order_of(*kind.input_order)
-        slot_panels = self.layers[0].input_bias.size // W
+        self.layers = [Layer(config, dtype) for _ in range(config.layers)]
+        gates, order = self.layers[0].gates, self.layers[0].input_order
+        slot_panels = self.layers[0].input_start.size // W
         self.input: Input = (
             Embedding(config.symbols, config.embed, gates, order, slot_panels, dtype)
             if config.embed
@@ -99,6 +83,7 @@ class Network:
             parameters = self.layer_parameters[index]
             if index > 0:
                 self.upper_inputs[index - 1].pack(parameters["W_x"])
-            layer.pack(parameters["W_h"])
+            if "W_h" in parameters:
+                layer.pack(parameters["W_h"])
             layer.pack_vectors(parameters)
         self.output.pack(self.output_weights(), self.parameters["b_y"])

@@ -8,7 +8,8 @@ from dataclasses import replace
 from charrnn.engine.panels import panels_for
 from charrnn.engine.tile import W
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import layer_type, parameter_shapes
+from charrnn.model.layer import programs_of
+from charrnn.model.network import parameter_shapes
 
 PACKED_COPIES = 3  # of each weight matrix: for the product, for that of the transpose, and of its gradient
 
@@ -22,8 +23,9 @@ def multiply_adds_per_char(config: ModelConfig) -> int:
     """Multiply-adds of the dense products for one character: the recurrent ones, the inputs above the first layer, the
     output. A forward pass takes 2 operations for each, training 6.
     """
-    width = len(layer_type(config).gates) * config.hidden
-    return config.hidden * (width * (2 * config.layers - 1) + config.symbols)
+    cell, layers = programs_of(config).step.cell, config.layers
+    blocks = len(cell.gates) * (layers - 1) + len(cell.recurrent) * layers
+    return config.hidden * (config.hidden * blocks + config.symbols)
 
 
 def memory_needed(config: ModelConfig, batch: int, steps: int, vectors: int, itemsize: int = 4) -> int:
@@ -35,11 +37,10 @@ def memory_needed(config: ModelConfig, batch: int, steps: int, vectors: int, ite
         vectors: how many numbers are kept for each parameter: itself, its gradient, moments, average.
         itemsize: bytes of a number.
     """
-    kind, rows = layer_type(config), batch * (steps + 1)
-    buffers = kind.slots + len(kind.states) + 2  # gates, states, gradient of h, and one that some cells have
-    buffers += 2 * kind.slots * config.layer_norm + config.residual
-    if config.zoneout or config.zoneout_cell or config.stateless:
-        buffers += len(kind.states) + 1
+    step, rows = programs_of(config).step, batch * (steps + 1)
+    slots, states = len(step.slots), len(step.cell.states)
+    buffers = slots + states + step.stages + len(step.cell.units)  # gates, states, gradient of h, operands, d_units
+    buffers += 2 * slots * config.layer_norm + states * step.beside.zoneout + step.beside.lines + config.residual
     wide = panels_for(config.hidden) * W
     packed = PACKED_COPIES * parameter_count(replace(config, hidden=wide, embed=wide if config.tied else config.embed))
     activations = config.layers * buffers * wide * rows

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit, prange
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.product import affine
 from charrnn.engine.random import PURPOSES, uniform
-from charrnn.engine.recurrence import forward_by_panels, forward_phase
+from charrnn.engine.recurrence import Plan, kernels_for
 from charrnn.engine.reduce import row_maximum
 from charrnn.engine.softmax import exponentiate_row
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
@@ -106,17 +108,18 @@ def _shared_draws(h, row, w_y, b_y, logits, out, t, symbols, temperature, seed, 
         restore_mode(mode)
 
 
-@kernel()
-def generate(  # type: ignore[no-untyped-def]
-    weights, layers, states, phases, given, line_break, logits, start, out, temperature, seed, position, tasks
-):
-    """Fill `out` with the next symbols of each stream; the state moves along the layers' rows.
+_GENERATORS: dict[str, Any] = {}
 
-    Args:
+
+def generator_for(plan: Plan) -> Any:
+    """The kernel that generates text from layers that run a plan, made once.
+
+    It is called as `generate(weights, layers, states, given, line_break, logits, start, out, temperature, seed, position,
+    tasks)` and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
+
         weights: (table, biases, upper_w_x, w_y, b_y), the packed weights outside the layers.
         layers: a tuple with the arrays of each layer.
         states: all buffers of states, one after the other.
-        phases: of a time step of a layer.
         given: [panels, B, W], scratch for the sums of residual connections; [0, B, W] without them.
         line_break: the symbol before which the states are set to zeros; -1 for none.
         logits: [panels, B, W], scratch.
@@ -126,36 +129,51 @@ def generate(  # type: ignore[no-untyped-def]
         seed, position: counters of the random numbers; position is that of out[0].
         tasks: how many threads share the hidden units of each step, and then the streams' draws.
     """
-    table, biases, upper_w_x, w_y, b_y = weights
-    batch, symbols = out.shape[1], table.shape[1]
-    mode = flush_subnormals()
-    for t in range(out.shape[0]):
-        row = t * batch
-        for b in range(batch):
-            symbol = out[t - 1, b] if t else start[b]
-            _input_row(table, biases[0], symbol, layers[0].gates, row + b)
-            if symbol == line_break:
-                for index in range(len(states)):
-                    states[index][:, row + b] = 0
-        below, below_row = layers[0].h, row + batch
-        for index in range(len(layers)):
-            arrays = layers[index]
-            panels = arrays.h.shape[0]
-            if index > 0:
-                _affine(below, below_row, batch, upper_w_x[index - 1], biases[index], arrays.gates, row, tasks)
-            if tasks > 1:
-                forward_by_panels(arrays, panels, phases, t, 1, batch, tasks)
+    if plan.name not in _GENERATORS:
+        _GENERATORS[plan.name] = _generator(plan)
+    return _GENERATORS[plan.name]
+
+
+def _generator(plan: Plan) -> Any:
+    kernels, phases = kernels_for(plan), plan.phases
+    forward_phase, forward_by_panels = kernels.forward_phase, kernels.forward_by_panels
+
+    @kernel(plan.name)
+    def generate(  # type: ignore[no-untyped-def]
+        weights, layers, states, given, line_break, logits, start, out, temperature, seed, position, tasks
+    ):
+        table, biases, upper_w_x, w_y, b_y = weights
+        batch, symbols = out.shape[1], table.shape[1]
+        mode = flush_subnormals()
+        for t in range(out.shape[0]):
+            row = t * batch
+            for b in range(batch):
+                symbol = out[t - 1, b] if t else start[b]
+                _input_row(table, biases[0], symbol, layers[0].gates, row + b)
+                if symbol == line_break:
+                    for index in range(len(states)):
+                        states[index][:, row + b] = 0
+            below, below_row = layers[0].state0, row + batch
+            for index in range(len(layers)):
+                arrays = layers[index]
+                panels = arrays.dh.shape[0]
+                if index > 0:
+                    _affine(below, below_row, batch, upper_w_x[index - 1], biases[index], arrays.gates, row, tasks)
+                if tasks > 1:
+                    forward_by_panels(arrays, t, 1, batch, tasks)
+                else:
+                    for phase in range(phases):
+                        forward_phase(arrays, phase, row, batch, batch, 0, panels)
+                if given.shape[0] > 0:
+                    _give(arrays.state0, row + batch, given, index == 0)
+                    below, below_row = given, 0
+                else:
+                    below, below_row = arrays.state0, row + batch
+            share = min(tasks, batch)
+            if share > 1:
+                _shared_draws(below, below_row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, share)
             else:
-                for phase in range(phases):
-                    forward_phase(arrays, phase, row, batch, batch, 0, panels)
-            if given.shape[0] > 0:
-                _give(arrays.h, row + batch, given, index == 0)
-                below, below_row = given, 0
-            else:
-                below, below_row = arrays.h, row + batch
-        share = min(tasks, batch)
-        if share > 1:
-            _shared_draws(below, below_row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, share)
-        else:
-            _draws(below, below_row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, 0, batch)
-    restore_mode(mode)
+                _draws(below, below_row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, 0, batch)
+        restore_mode(mode)
+
+    return generate

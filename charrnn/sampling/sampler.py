@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from charrnn.engine.panels import activations
 from charrnn.engine.recurrence import threads_for_panels
+from charrnn.engine.tile import W
 from charrnn.model.chunk import Chunk
 from charrnn.model.inputs import flat_symbols
 from charrnn.model.network import Network
-from charrnn.sampling.generate import generate
+from charrnn.sampling.generate import generator_for
 
 PIECE = 32  # symbols of each stream in one call: what a reader sees appear at a time
 
@@ -33,10 +34,11 @@ class Sampler:
         self.position = 0
         self._given = activations(network.config.hidden if network.config.residual else 0, count, network.dtype)
         self._logits = activations(network.config.symbols, count, network.dtype)
-        upper = [u.w_x for u in network.upper_inputs] or [network.layers[0].w_h[:0]]
+        upper = [u.w_x for u in network.upper_inputs] or [np.empty((0, 1, W), network.dtype)]
+        self._generate = generator_for(network.layers[0].plan)
         self._weights = (
             network.input.table,
-            np.stack([layer.input_bias for layer in network.layers]),
+            np.stack([layer.input_start for layer in network.layers]),
             np.stack(upper),
             network.output.w_y,
             network.output.b_y,
@@ -65,13 +67,11 @@ class Sampler:
         out = np.zeros((length, self.count), np.int32)
         self.chunk.make_room()
         for layer in self.chunk.layers:
-            if layer.carry is not None:
-                layer.carry.no_lines()  # of a text that was fed; the kernel sees to those that are drawn
-        generate(
+            layer.carry.no_lines()  # of a text that was fed; the kernel sees to those that are drawn
+        self._generate(
             self._weights,
             tuple(layer.arrays for layer in self.chunk.layers),
             tuple(buffer for layer in self.chunk.layers for buffer in layer.states.values()),
-            self.network.layers[0].phases,
             self._given,
             self.network.line_break,
             self._logits,
@@ -80,7 +80,7 @@ class Sampler:
             self.temperature,
             self.seed,
             self.position,
-            threads_for_panels(self.chunk.layers[0].cell, self.count),
+            threads_for_panels(self.chunk.layers[0].arrays, self.count),
         )
         self.chunk.advance = length
         self.last, self.position = out[-1].copy(), self.position + length

@@ -30,7 +30,8 @@ from charrnn.files import replacing
 from charrnn.folders import what_is
 from charrnn.json_files import build, parse
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import Network, State, layer_type, parameter_shapes
+from charrnn.model.layer import programs_of
+from charrnn.model.network import Network, State, parameter_shapes
 from charrnn.model.parameters import Shapes
 from charrnn.npz import Archive, NotAnArchive
 from charrnn.text.reading import TextForm
@@ -155,7 +156,7 @@ def _read(archive: Archive, path: Path) -> Checkpoint:
     if training.ema:
         folders["average"] = shapes
     state_shape = (model.layers, training.batch * training.accumulate, model.hidden)
-    folders["state"] = dict.fromkeys(layer_type(model).states, state_shape)
+    folders["state"] = dict.fromkeys(programs_of(model).step.cell.states, state_shape)
     _check_sizes(archive, folders, path)
     arrays = {folder: {name: _floats(archive, f"{folder}/{name}") for name in folders[folder]} for folder in folders}
     return Checkpoint(

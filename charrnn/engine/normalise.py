@@ -1,0 +1,119 @@
+"""Layer normalisation of gates (Ba, Kiros & Hinton 2016): the sums over a layer's units, in phases of their own.
+
+The pre-activations a of each slot are brought to mean 0 and variance 1 over the layer's H units, then scaled and
+shifted: x = (a - mean) / sqrt(variance + e), gain x + bias. Where a product stands by itself (the GRU's candidate,
+reset after), it is normalised by itself. The last step, x from what is centred and gain x + bias, belongs to the
+equations of each stage.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from charrnn.engine.kernel import inlined
+from charrnn.engine.pointwise import pointwise
+from charrnn.engine.reduce import row_dot, row_sum
+from charrnn.engine.simd import Vector
+from charrnn.engine.tile import W
+
+EPSILON = 1e-5
+PRODUCTS, SUMS = 0, 1  # phases of a stage; the third one is the rest
+
+
+def centre(a: Vector, inside: Vector, *, mean: Vector) -> Vector:
+    """a - mean, and 0 in the padding."""
+    return (a - mean) * inside
+
+
+def through_normalisation(
+    dx: Vector, x: Vector, inside: Vector, *, mean: Vector, slope: Vector, scale: Vector
+) -> Vector:
+    """The gradient of a, given that of x, its mean, and the mean of its product with x."""
+    return (dx - mean * inside - x * slope) * scale
+
+
+centre_kernel = pointwise(centre)
+through_normalisation_kernel = pointwise(through_normalisation)
+
+
+@inlined()
+def sums_forward(arrays, slot, row, count):  # type: ignore[no-untyped-def]
+    """Centre a slot in `count` rows from `row` on, and find its scale."""
+    s = arrays
+    panels, n = s.dh.shape[0], s.gates.shape[1]
+    a, x = s.gates[slot * panels : (slot + 1) * panels], s.x[slot * panels : (slot + 1) * panels]
+    for r in range(row, row + count):
+        mean = row_sum(a, r) / s.hidden
+        for j in range(panels):
+            at = (j * n + r) * W
+            centre_kernel((a, s.inside, x), (at, j * W, at), (mean,), W)
+        s.scale[slot, r] = 1.0 / math.sqrt(row_dot(x, x, r) / s.hidden + EPSILON)
+
+
+@inlined()
+def sums_backward(arrays, slot, row, count):  # type: ignore[no-untyped-def]
+    """The two means that the gradient of a slot needs."""
+    s = arrays
+    panels = s.dh.shape[0]
+    dx, x = s.gates[slot * panels : (slot + 1) * panels], s.x[slot * panels : (slot + 1) * panels]
+    for r in range(row, row + count):
+        s.mean[slot, r] = row_sum(dx, r) / s.hidden
+        s.slope[slot, r] = row_dot(dx, x, r) / s.hidden
+
+
+@inlined()
+def gradient(arrays, slot, row, rows, j):  # type: ignore[no-untyped-def]
+    """Turn the gradient of x in a slot into that of the pre-activation."""
+    s = arrays
+    panels, n = s.dh.shape[0], s.gates.shape[1]
+    for r in range(row, row + rows):
+        at = ((slot * panels + j) * n + r) * W
+        scalars = (s.mean[slot, r], s.slope[slot, r], s.scale[slot, r])
+        through_normalisation_kernel((s.gates, s.x, s.inside, s.gates), (at, at, j * W, at), scalars, W)
+
+
+def normalised_forward(name: str, completed: tuple[int, ...], products: Any, equations: Any) -> Any:
+    """A forward phase; see `recurrence.Plan` for its arguments."""
+    slots = len(completed)
+
+    @inlined(name)
+    def forward_phase(arrays, phase, row, batch, rows, first, last):  # type: ignore[no-untyped-def]
+        stage, part, panels = phase // 3, phase % 3, arrays.dh.shape[0]
+        if part == SUMS:
+            low, high = first * rows // panels, last * rows // panels
+            for slot in range(slots):
+                if completed[slot] == stage:
+                    sums_forward(arrays, slot, row + low, high - low)
+        else:
+            for j in range(first, last):
+                if part == PRODUCTS:
+                    products(arrays, stage, row, batch, rows, j, False)
+                else:
+                    equations(arrays, stage, row, batch, rows, j, False)
+
+    return forward_phase
+
+
+def normalised_backward(name: str, finished: tuple[int, ...], stages: int, products: Any, equations: Any) -> Any:
+    """A backward phase; see `recurrence.Plan` for its arguments."""
+    slots = len(finished)
+
+    @inlined(name)
+    def backward_phase(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
+        stage, part, panels = stages - 1 - phase // 3, phase % 3, arrays.dh.shape[0]
+        if part == PRODUCTS:
+            for j in range(first, last):
+                products(arrays, stage, row, batch, rows, j, latest)
+                equations(arrays, stage, row, batch, rows, j, latest)
+            return
+        low, high = first * rows // panels, last * rows // panels
+        for slot in range(slots):
+            if finished[slot] == stage:
+                if part == SUMS:
+                    sums_backward(arrays, slot, row + low, high - low)
+                else:
+                    for j in range(first, last):
+                        gradient(arrays, slot, row, rows, j)
+
+    return backward_phase

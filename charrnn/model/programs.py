@@ -1,0 +1,224 @@
+"""What the kernels do in each stage of a step: assignments, forwards and backwards.
+
+Backwards the stages run in reverse. In each, gradients go from the new state, or from the next stage's operand, to
+slots, to states and to the learned numbers of units. What reaches one of them in several stages is added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+from charrnn.engine.expressions import Expression, gradients, is_leaf, leaf, replaced, spelled
+from charrnn.engine.fused import LATER_ROWS, ROW_SCALARS, ROWS, STREAMS, UNITS, Place
+from charrnn.engine.recurrence import Plan
+from charrnn.model.cell import Gate
+from charrnn.model.step import Step
+
+Assignments = list[tuple[Place, Any]]
+Known = dict[Expression, Expression]
+Flow = dict[Hashable, Any]  # the gradient of each leaf, by what it stands for
+ALIVE = leaf(Place("alive", ROW_SCALARS))  # 1, and 0 where a line begins after this row
+DH = leaf(Place("dh"))
+
+
+class Programs:
+    """The assignments of each stage.
+
+    Args:
+        step: the parts of the equations.
+
+    Attributes:
+        forward: what follows a stage's products.
+        backward: what follows the products that bring a stage's gradients; the last stage runs first.
+        partial: how many slots have a gradient that one stage begins and another one finishes.
+
+    Raises:
+        EquationError: a derivative reads a slot that is overwritten by then.
+    """
+
+    def __init__(self, step: Step) -> None:
+        self.step, self.normalised = step, step.beside.layer_norm
+        flows = [self._flow(operand, k + 1) for k, operand in enumerate(step.operands[1:])]
+        self._flows = [*flows, self._flow_of_state()]
+        self._partial = [index for index in range(len(step.slots)) if len(self._stages_of(self._meaning(index))) > 1]
+        self.forward = [self._forward(stage) for stage in range(step.stages)]
+        self.backward = [self._backward(stage) for stage in range(step.stages)]
+
+    @property
+    def partial(self) -> int:
+        """How many slots have a gradient that one stage begins and another one finishes."""
+        return len(self._partial)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A name for all that the kernels do."""
+        step = self.step
+        parts = [repr((step.beside, [(slot.stage, slot.has_input) for slot in step.slots]))]
+        for program in (*self.forward, *self.backward):
+            parts += [repr([place for place, _ in program]), spelled(value for _, value in program)]
+        return sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The same for the engine."""
+        step, ends = self.step, []
+        products = [sum(step.slots[k].has_input for k in step.filled(stage)) for stage in range(step.stages)]
+        if self.normalised:
+            ends = [(slot.complete, self._stages_of(self._meaning(k))[0]) for k, slot in enumerate(step.slots)]
+        return Plan(
+            name=self.fingerprint,
+            states=len(step.cell.states),
+            forward=tuple(self.forward),
+            backward=tuple(self.backward),
+            products=tuple(products),
+            singles=len(step.singles),
+            lines=step.beside.lines,
+            completed=tuple(complete for complete, _ in ends),
+            finished=tuple(finished for _, finished in ends),
+        )
+
+    def carries(self, state: str) -> bool:
+        """Whether a gradient reaches the state before other than through products with h."""
+        return any(self._state(state) in flow for flow in self._flows)
+
+    # Places.
+
+    def _state(self, name: str, how: str = ROWS) -> Place:
+        return Place(f"state{self.step.cell.states.index(name)}", how)
+
+    def _carried(self, name: str) -> Place:
+        return Place(f"carried{self.step.cell.states.index(name)}", STREAMS)
+
+    def _meaning(self, index: int) -> Hashable:
+        meaning: Hashable = self.step.slots[index].leaf.arguments[0]
+        return meaning
+
+    def _scaled(self, index: int, x: Expression) -> Expression:
+        """A normalised pre-activation x, scaled and shifted."""
+        return leaf(Place("gain", UNITS, index)) * x + leaf(Place("bias", UNITS, index))
+
+    def _centred(self, index: int) -> Expression:
+        """A pre-activation with mean 0, brought to variance 1."""
+        return leaf(Place("x", slot=index)) * leaf(Place("scale", ROW_SCALARS, index))
+
+    def _read(self, program: Assignments, known: Known) -> Assignments:
+        """A program that reads places only."""
+
+        def read(y: Expression) -> Expression | None:
+            if y not in known and is_leaf(y) and isinstance(y.arguments[0], Gate):
+                raise self.step.cell.error(f"a.{y.arguments[0].name} is read when its slot is overwritten")
+            return known.get(y)
+
+        values = replaced((value for _, value in program), read)
+        return [(place, value) for (place, _), value in zip(program, values, strict=True)]
+
+    # Forwards.
+
+    def _forward(self, stage: int) -> Assignments:
+        step, program, known = self.step, [], {}
+        for index, slot in enumerate(step.slots):
+            kept, place, written = step.kept[index], Place("gates", slot=index), step.written(index)
+            if self.normalised and slot.complete <= stage:
+                known[slot.leaf] = self._scaled(index, leaf(Place("x", slot=index)))
+            if self.normalised and slot.complete == stage:
+                known[slot.leaf] = self._scaled(index, self._centred(index))
+                program.append((Place("x", slot=index), self._centred(index)))
+            if not self.normalised and (kept is slot.leaf or written >= stage):
+                known[slot.leaf] = leaf(place)
+            if kept is not slot.leaf and written < stage:
+                known[kept] = leaf(place)
+            if kept is not slot.leaf and written == stage:
+                program.append((place, kept))
+        if stage + 1 < step.stages:
+            program.append((Place(f"operand{stage + 1}"), step.operands[stage + 1]))
+        else:
+            program += self._end()
+        return self._read(program, known)
+
+    def _end(self) -> Assignments:
+        """Where the new state goes, and what the layer gives to those above it where that is something else."""
+        new = self.step.new
+        if not self.step.beside.lines:
+            return [(self._state(name, LATER_ROWS), value) for name, value in new.items()]
+        after = [(self._state(name, LATER_ROWS), ALIVE * value) for name, value in new.items()]
+        return [(Place("output"), new["h"]), *after]
+
+    # Backwards.
+
+    def _flow(self, operand: Expression, stage: int) -> Flow:
+        """Where the gradient of a stage's operand goes."""
+        return _by_meaning(gradients([(operand, leaf(Place(f"d_operand{stage}", STREAMS)))]))
+
+    def _flow_of_state(self) -> Flow:
+        """Where the gradient of the new state goes."""
+        new = self.step.new
+        roots = [*new.values(), *self.step.operands[1:]]
+        carried = _by_meaning(gradients((root, DH) for root in roots))
+        arriving: dict[str, Any] = {
+            name: leaf(self._carried(name)) if self._state(name) in carried else None for name in new
+        }
+        future = DH
+        if self.step.beside.lines:
+            future = leaf(Place("d_operand0", STREAMS))
+        arriving["h"] = future if arriving["h"] is None else future + arriving["h"]
+        if self.step.beside.lines:
+            arriving = {name: None if d is None else ALIVE * d for name, d in arriving.items()}
+            arriving["h"] = DH + arriving["h"]
+        return _by_meaning(gradients((new[name], d) for name, d in arriving.items() if d is not None))
+
+    def _stages_of(self, meaning: Hashable) -> list[int]:
+        """The stages in which a gradient reaches a leaf."""
+        return [stage for stage, flow in enumerate(self._flows) if meaning in flow]
+
+    def _backward(self, stage: int) -> Assignments:
+        step, flow, known = self.step, self._flows[stage], {}
+        program: Assignments = []
+        for index, slot in enumerate(step.slots):
+            reached = self._stages_of(self._meaning(index))
+            if not reached:
+                raise step.cell.error(f"expected every gate to matter, got no gradient for a.{slot.gate}")
+            if self.normalised:
+                known[slot.leaf] = self._scaled(index, leaf(Place("x", slot=index)))
+            if reached[0] <= stage and not (self.normalised and step.kept[index] is slot.leaf):
+                known[step.kept[index]] = leaf(Place("gates", slot=index))
+            if stage in reached:
+                program += self._slot_gradient(index, stage, reached)
+        for place, target in self._further_targets():
+            if place in flow:
+                earlier = any(k > stage for k in self._stages_of(place))
+                program.append((target, flow[place] + leaf(target) if earlier else flow[place]))
+        return self._read(program, known)
+
+    def _slot_gradient(self, index: int, stage: int, reached: list[int]) -> Assignments:
+        """A slot's gradient, or the part of it that is known."""
+        d = self._flows[stage][self._meaning(index)]
+        if len(reached) > 1:
+            part = Place("partial", STREAMS, self._partial.index(index))
+            if stage < reached[-1]:
+                d = d + leaf(part)
+            if stage > reached[0]:
+                return [(part, d)]
+        place = Place("gates", slot=index)
+        if not self.normalised:
+            return [(place, d)]
+        return [(Place("d_scaled", slot=index), d), (place, d * leaf(Place("gain", UNITS, index)))]
+
+    def _further_targets(self) -> list[tuple[Place, Place]]:
+        """States and learned numbers, and where their gradients go."""
+        cell = self.step.cell
+        states = [(self._state(name), self._carried(name)) for name in cell.states]
+        units = [(Place("units", UNITS, k), Place("d_units", slot=k)) for k in range(len(cell.units))]
+        return states + units
+
+
+def _by_meaning(reached: dict[Expression, Any]) -> Flow:
+    """The gradients of leaves, added up for those that stand for the same."""
+    flow: Flow = {}
+    for y, d in reached.items():
+        if is_leaf(y):
+            meaning = y.arguments[0]
+            flow[meaning] = flow[meaning] + d if meaning in flow else d
+    return flow

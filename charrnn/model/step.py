@@ -1,0 +1,188 @@
+"""What follows from a cell's equations: its slots, its stages, and what is kept for the backward pass.
+
+**Slots.** The buffer `gates` has a slot for each gate, and one for each product `s.h @ w.n` that is not just added to
+its gate's pre-activation. A slot holds a pre-activation, then what the backward pass needs of it, then its gradient.
+
+**Stages.** A product with anything but h has to wait for what it is made of. So a step has as many stages as its
+products have different operands. Each stage has its products, and then its equations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from charrnn.engine.expressions import NONLINEAR, Expression, gradients, in_order, is_leaf, leaf, replaced
+from charrnn.engine.fused import Place
+from charrnn.model.cell import Cell, Gate, State
+
+H_BEFORE = Place("state0")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is done beside a cell's equations.
+
+    Args:
+        layer_norm: pre-activations are normalised, see normalise.py.
+        zoneout: units keep their previous state by chance, see carry.py.
+        lines: the state is set to zeros where a line begins.
+    """
+
+    layer_norm: bool = False
+    zoneout: bool = False
+    lines: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """A slot of the gates' buffer.
+
+    Args:
+        gate: whose columns of the weights fill it.
+        leaf: its pre-activation in the equations.
+        stage: whose product completes it; None without a product.
+        has_input: whether the layer's input adds to it; not to a product by itself.
+    """
+
+    gate: str
+    leaf: Expression
+    stage: int | None
+    has_input: bool = True
+
+    @property
+    def complete(self) -> int:
+        """The stage in which the pre-activation is complete."""
+        return self.stage or 0
+
+
+class Step:
+    """The parts of a cell's equations.
+
+    Args:
+        cell: its declaration.
+        beside: what is done beside it.
+
+    Attributes:
+        new: the new state, zoneout included.
+        operands: for each stage what its products are with; for the first it is h.
+        slots: first those without products, then those of the last stage and so on down to the first stage, then its
+            products by themselves. So the input adds to the first ones, and each stage's products fill neighbours.
+        kept: what each slot holds for the backward pass.
+
+    Raises:
+        EquationError: recurrent weights are used in a way that is not supported, or a gate is not used.
+    """
+
+    def __init__(self, cell: Cell, beside: Beside | None = None) -> None:
+        self.cell, self.beside = cell, beside or Beside()
+        traced = cell.trace()
+        cuts, self.operands, self.slots = _cut_at_products(cell, traced)
+        values = replaced([*traced.values(), *self.operands], cuts.get)
+        self.new = State(zip(traced, values, strict=False))
+        self.operands = values[len(traced) :]
+        if self.beside.zoneout:
+            self.new = State({name: _zoneout(cell, name, value) for name, value in self.new.items()})
+        self.kept = self._choose_kept()
+
+    @property
+    def stages(self) -> int:
+        """How many there are."""
+        return len(self.operands)
+
+    @property
+    def inputs(self) -> list[Slot]:
+        """The slots that the layer's input adds to."""
+        return [slot for slot in self.slots if slot.has_input]
+
+    @property
+    def singles(self) -> list[Slot]:
+        """The slots of products by themselves."""
+        return [slot for slot in self.slots if not slot.has_input]
+
+    def filled(self, stage: int) -> range:
+        """The slots that a stage's products fill."""
+        ours = [k for k, slot in enumerate(self.slots) if slot.stage == stage]
+        return range(ours[0], ours[-1] + 1) if ours else range(0)
+
+    def written(self, index: int) -> int:
+        """The stage whose equations put into a slot what is kept."""
+        complete = {slot.leaf: slot.complete for slot in self.slots}
+        return max(complete.get(y, 0) for y in in_order([self.kept[index]]))
+
+    def _choose_kept(self) -> list[Expression]:
+        """For each slot the non-linear function that its pre-activation goes into, if that is all it goes into.
+
+        Otherwise, and where a derivative reads the pre-activation, it is kept itself, and all else is worked out anew.
+        """
+        roots = [*self.new.values(), *self.operands]
+        kept: list[Expression] = []
+        for slot in self.slots:
+            value = _only_function_of(slot.leaf, roots)
+            kept.append(slot.leaf if value is None or value in kept else value)
+        read = self._read_backwards(set(kept))
+        return [slot.leaf if slot.leaf in read else value for slot, value in zip(self.slots, kept, strict=True)]
+
+    def _read_backwards(self, kept: set[Expression]) -> set[Expression]:
+        """All that the derivatives of the equations read, where they stop at what is kept."""
+        flows = [gradients((value, leaf(name)) for name, value in self.new.items())]
+        flows += [gradients([(operand, leaf("operand"))]) for operand in self.operands[1:]]
+        wanted = [d for flow in flows for y, d in flow.items() if is_leaf(y)]
+        marked = replaced(wanted, lambda y: leaf("kept") if y in kept else None)
+        return set(in_order(y for y in marked if isinstance(y, Expression)))
+
+
+def _zoneout(cell: Cell, name: str, value: Expression) -> Expression:
+    """A new state of which a share k of the units keeps the previous one (Krueger et al. 2017)."""
+    k, before = (leaf(Place(f"{array}{cell.states.index(name)}")) for array in ("keep", "state"))
+    return k * before + (1.0 - k) * value
+
+
+def _cut_at_products(cell: Cell, traced: State) -> tuple[dict[Expression, Expression], list[Expression], list[Slot]]:
+    """Take the products out of the equations.
+
+    Returns:
+        For each product, or sum of a pre-activation and its product, the leaf that stands for it then; the operands;
+        the slots.
+    """
+    order = in_order(traced.values())
+    leaves = {y.arguments[0].name: y for y in order if is_leaf(y) and isinstance(y.arguments[0], Gate)}
+    cuts: dict[Expression, Expression] = {}
+    operands = [leaf(H_BEFORE)]
+    stages: dict[str, int | None] = {gate: 0 if gate in cell.recurrent else None for gate in cell.gates}
+    singles: list[Slot] = []
+    for product in order:
+        if product.operation != "product":
+            continue
+        operand, gate = product.arguments
+        if gate not in leaves or stages[gate] != 0:
+            raise cell.error(f"expected a.{gate} once and w.{gate} at most once, got another number")
+        users = [y for y in order if product in y.arguments or leaves[gate] in y.arguments]
+        with_h = is_leaf(operand) and operand.arguments[0] == H_BEFORE
+        if not with_h and operand not in operands:
+            operands.append(operand)
+        if len(users) == 1 and users[0].operation == "add":
+            cuts[users[0]] = leaves[gate]
+            stages[gate] = 0 if with_h else operands.index(operand)
+        elif with_h:
+            cuts[product] = leaf(Gate(f"h{gate}"))
+            singles.append(Slot(gate, cuts[product], 0, has_input=False))
+            stages[gate] = None
+        else:
+            raise cell.error(f"expected a.{gate} + x @ w.{gate}, got the product, or a.{gate}, somewhere else as well")
+    unused = [gate for gate in cell.gates if gate not in leaves]
+    if unused:
+        raise cell.error(f"expected every gate to be used, got no a.{unused[0]}")
+    slots = [Slot(gate, leaves[gate], stages[gate]) for gate in cell.gates]
+    slots.sort(key=lambda slot: -len(operands) if slot.stage is None else -slot.stage)
+    return cuts, operands, slots + singles
+
+
+def _only_function_of(x: Expression, roots: list[Expression]) -> Expression | None:
+    """The non-linear function that x goes into, if it, and what is made of it up to there, goes nowhere else."""
+    order = in_order(roots)
+    while x.operation not in NONLINEAR:
+        users = [y for y in order if x in y.arguments]
+        if len(users) != 1 or x in roots:
+            return None
+        x = users[0]
+    return x

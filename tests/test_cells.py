@@ -1,0 +1,63 @@
+"""Every cell: against plain NumPy, finite differences, and the laws that declarations keep."""
+
+import numpy as np
+import oracle_variants
+import pytest
+from networks import FURTHER, KINDS, make, pass_through
+from variants import VARIANTS, variant
+
+from charrnn.engine.panels import rows_of
+from charrnn.gradcheck import GradientCheck, random_network, random_state
+from charrnn.model.config import ModelConfig
+from charrnn.training.config import TrainConfig
+
+CELLS = KINDS | FURTHER
+LINE_BREAK = 0
+
+
+@pytest.mark.parametrize("name", ["plain", "everything"])
+@pytest.mark.parametrize("kind", FURTHER)
+def test_the_forward_pass_is_that_of_plain_numpy(kind, name):
+    further = {} if name == "plain" else variant(name, CELLS[kind]["cell"])
+    m = make(kind, np.float64, symbols=7, layers=3, hidden=35, steps=9, batch=4, line_break=LINE_BREAK, **further)
+    m.chunk.set_state(m.state)
+    m.chunk.forward(m.inputs)
+    got = rows_of(m.chunk.logits, 7)[: m.inputs.size].reshape(*m.inputs.shape, -1)
+    want = oracle_variants.logits(m.config, dict(m.network.parameters.items()), m.inputs, m.state, LINE_BREAK)
+    assert np.abs(got - want).max() < 1e-12
+
+
+def check(kind, name, layers, hidden, embed=0, **noise):
+    further = {} if name == "plain" else variant(name, CELLS[kind]["cell"])
+    embed = 0 if further.get("tied") else embed
+    model = ModelConfig(6, layers=layers, hidden=hidden, embed=embed, **CELLS[kind], **further)
+    network = random_network(model, seed=1)
+    symbols = np.random.default_rng(0).integers(0, 6, (7, 3))
+    symbols[[0, 3], [1, 2]] = LINE_BREAK
+    training = TrainConfig(clip_norm=0, **noise)
+    return GradientCheck(network, symbols[:-1], symbols[1:], random_state(network, 3, 2), training).run()
+
+
+@pytest.mark.parametrize("name", ["plain", *VARIANTS])
+@pytest.mark.parametrize("kind", FURTHER)
+def test_gradients_agree_with_finite_differences(kind, name):
+    layers = 2 if name == "plain" else 1
+    assert [r for r in check(kind, name, layers, 4, embed=3) if not r.passed] == []
+
+
+@pytest.mark.parametrize("kind", ["mlstm", "minlstm", "peepholes, coupled"])
+def test_gradients_agree_in_three_layers_wider_than_a_panel_with_dropped_weights(kind):
+    assert [r for r in check(kind, "plain", 3, 34, weight_drop=0.3) if not r.passed] == []
+
+
+@pytest.mark.parametrize("kind", ["mlstm", "mingru", "peepholes"])
+def test_any_number_of_threads_and_any_sharing_give_the_same_bits(kind, threads, monkeypatch):
+    answers = []
+    for count, way in ((1, (True, 1)), (2, (True, 2)), (2, (False, 2))):
+        threads(count)
+        monkeypatch.setattr("charrnn.engine.recurrence._share_of_threads", lambda *_, way=way: way)
+        m = make(kind, np.float32, hidden=70, batch=20, steps=5)
+        loss, gradients, d_state, final = pass_through(m)
+        answers.append([np.float64(loss), *gradients.values(), *d_state.values(), *final.values()])
+    for other in answers[1:]:
+        assert all(np.array_equal(one, two) for one, two in zip(answers[0], other, strict=True))
