@@ -20,6 +20,7 @@ from charrnn.cli.options import (
     Reset,
     Threads,
     print_json,
+    settings_of,
     start_engine,
 )
 from charrnn.errors import ConfigError
@@ -32,6 +33,7 @@ MOST_SECONDS = 3600
 
 
 def bench(
+    context: typer.Context,
     cell: Cell = ModelConfig.cell,
     layers: Layers = ModelConfig.layers,
     hidden: Hidden = ModelConfig.hidden,
@@ -55,7 +57,7 @@ def bench(
         raise ConfigError(f"expected --streams of at least 1, got {streams}; try --streams 1")
     if not 0 < seconds <= MOST_SECONDS:
         raise ConfigError(f"expected --seconds above 0 and up to {MOST_SECONDS}, got {seconds:g}; try --seconds 5")
-    model = ModelConfig(symbols, cell, layers, hidden, embed, nonlinearity, reset)
+    model = ModelConfig(**settings_of(context, ModelConfig))
     training = TrainConfig(batch=batch, seq_len=seq_len)
     from charrnn.bench import Bench
 

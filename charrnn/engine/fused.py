@@ -59,18 +59,15 @@ Program = Sequence[tuple[Place, Any]]  # what is written, and the expressions
 def fuse(program: Program) -> Any:
     """Compile a program into a callable for numba kernels.
 
-    The leaves of its expressions are places. The result is called as `run(arrays, row, batch, rows, j)`, with a
-    NamedTuple of arrays, among them dh [P, T * B, W]; it works on panel j of the hidden units and on `rows` rows from
+    The leaves of its expressions are places. The result is called as `run(arrays, stage, row, batch, rows, j, latest)`,
+    with a NamedTuple of arrays, among them dh [P, T * B, W]; it works on panel j of the hidden units and on `rows` rows from
     `row` on, which belong to one time step of `batch` streams.
     """
-    if not program:
-        return nothing
-
     graph = in_order(y for _, y in program if isinstance(y, Expression))
     leaves = dict.fromkeys(y.arguments[0] for y in graph if is_leaf(y))
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        kinds, (arrays, row, batch, rows, j) = signature.args[0], arguments
+        kinds, (arrays, _, row, batch, rows, j, _) = signature.args[0], arguments
         panels = builder.extract_value(_array(context, builder, kinds, arrays, Place("dh")).shape, 0)
         panel = _Panel(builder, row, batch, j, panels)
         addresses = {
@@ -90,20 +87,10 @@ def fuse(program: Program) -> Any:
         return context.get_dummy_value()
 
     @intrinsic
-    def run(typing_context, arrays, row, batch, rows, j):  # type: ignore[no-untyped-def]
-        return types.void(arrays, types.intp, types.intp, types.intp, types.intp), codegen
+    def run(typing_context, arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+        return types.void(arrays, stage, types.intp, types.intp, types.intp, types.intp, latest), codegen
 
     return run
-
-
-@intrinsic
-def nothing(typing_context, arrays, row, batch, rows, j):  # type: ignore[no-untyped-def]
-    """What a program without assignments does."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        return context.get_dummy_value()
-
-    return types.void(arrays, row, batch, rows, j), codegen
 
 
 class Address:

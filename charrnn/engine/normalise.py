@@ -17,6 +17,17 @@ from charrnn.engine.reduce import row_dot, row_sum
 from charrnn.engine.simd import Vector
 from charrnn.engine.tile import W
 
+NORMALISED_FIELDS = {  # what is added to a layer's arrays, see recurrence.py
+    "x": "[slots * P, N, W]: normalised pre-activations",
+    "d_scaled": "[slots * P, N, W]: gradients of gain x + bias",
+    "gain": "(slots * P * W,)",
+    "bias": "(slots * P * W,)",
+    "inside": "(P * W,): 1, and 0 in the padding",
+    "scale": "(slots, N): 1 / sqrt(variance + e)",
+    "mean": "(slots, N): of the gradient of x",
+    "slope": "(slots, N): mean of the product of x and its gradient",
+    "hidden": "H",
+}
 EPSILON = 1e-5
 PRODUCTS, SUMS = 0, 1  # phases of a stage; the third one is the rest
 

@@ -31,34 +31,25 @@ WORTH_A_THREAD = 200_000  # multiply-adds in one step below which a second threa
 NORMALISED_PHASES = 3  # of a stage: products, sums over rows, equations
 
 
-# Weights and buffers of a layer. T time steps of B streams are N = T * B rows; P panels hold H units.
+# The arrays of a layer: weights and buffers. T time steps of B streams are N = T * B rows; P panels hold H units.
 # Row t * B + b is stream b at step t. The state before that step stands in the same row of `state0`, the state after it
-# B rows further on. What a layer does not need has no panels.
+# B rows further on. A layer has those that its plan needs.
 FIELDS = {
     "gates": "[slots * P, N, W]: pre-activations, then what is kept of them, then their gradients",
-    "output": "[P, N, W]: h before a line's end sets it to zeros",
     "dh": "[P, N, W]: gradient of what the layer gives to those above it",
     "single_bias": "(slots * P * W,): what products by themselves begin with",
     "partial": "[slots * P, B, W]: gradients that a later stage finishes",
     "units": "(vectors * P * W,): a number for each unit",
     "d_units": "[vectors * P, N, W]: their gradients, row by row",
+    "output": "[P, N, W]: h before a line's end sets it to zeros",
     "alive": "(1, N): 1, and 0 where a line begins after this row",
-    "x": "[slots * P, N, W]: normalised pre-activations",
-    "d_scaled": "[slots * P, N, W]: gradients of gain x + bias",
-    "gain": "(slots * P * W,)",
-    "bias": "(slots * P * W,)",
-    "inside": "(P * W,): 1, and 0 in the padding",
-    "scale": "(slots, N): 1 / sqrt(variance + e)",
-    "mean": "(slots, N): of the gradient of x",
-    "slope": "(slots, N): mean of the product of x and its gradient",
-    "hidden": "H",
 }
 STATE_FIELDS = {  # one of each for every state, numbered; h is number 0
     "state": "[P, B + N, W]",
     "carried": "[P, B, W]: its gradient that does not come through products with h",
     "keep": "[P, N, W]: share that zoneout keeps",
 }
-STAGE_FIELDS = {  # one of each for every stage
+STAGE_FIELDS = {  # one of each for every stage, numbered
     "operand": "[P, N, W]: what its products are with; of stage 0 it is h",
     "d_operand": "[P, B, W]: the gradient of that",
     "filled": "the slots of `gates` that its products fill",
@@ -66,20 +57,20 @@ STAGE_FIELDS = {  # one of each for every stage
     "weights_t": "[P, filled slots * P * W, W]",
 }
 LayerArrays = Any  # a NamedTuple of `arrays_type`
+_TYPE_NAME, _SEPARATOR = "LayerArrays", "__"
 
 
 @cache
-def arrays_type(states: int, stages: int) -> Any:
-    """The NamedTuple of the arrays of a layer with so many states and stages."""
-    fields = [*FIELDS, *(f"{name}{k}" for name in STATE_FIELDS for k in range(states))]
-    fields += [f"{name}{k}" for name in STAGE_FIELDS for k in range(stages)]
-    return namedtuple(f"LayerArrays_{states}_{stages}", fields, module=__name__)  # type: ignore[misc]
+def arrays_type(fields: tuple[str, ...]) -> Any:
+    """The NamedTuple with these fields."""
+    return namedtuple(_SEPARATOR.join([_TYPE_NAME, *fields]), fields, module=__name__)
 
 
 def __getattr__(name: str) -> Any:
     """The types of `arrays_type` by their names, by which the compile cache finds them again."""
-    if match := re.fullmatch(r"LayerArrays_(\d+)_(\d+)", name):
-        return arrays_type(*map(int, match.groups()))
+    first, *fields = name.split(_SEPARATOR)
+    if first == _TYPE_NAME and fields:
+        return arrays_type(tuple(fields))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -89,7 +80,7 @@ class Plan:
 
     Args:
         name: the same for plans that do the same.
-        states: how many there are.
+        fields: of the layer's arrays.
         forward, backward: for each stage the equations after its products.
         products: for each stage, in how many slots a product is added to what is there.
         singles: how many further slots hold a product of the first stage by itself.
@@ -99,7 +90,7 @@ class Plan:
     """
 
     name: str
-    states: int
+    fields: tuple[str, ...]
     forward: tuple[Program, ...]
     backward: tuple[Program, ...]
     products: tuple[int, ...]
@@ -107,11 +98,6 @@ class Plan:
     lines: bool
     completed: tuple[int, ...]
     finished: tuple[int, ...]
-
-    @property
-    def fields(self) -> list[str]:
-        """Of the layer's arrays."""
-        return list(arrays_type(self.states, self.stages)._fields)
 
     @property
     def stages(self) -> int:
@@ -145,34 +131,28 @@ def kernels_for(plan: Plan) -> Kernels:
 
 
 def _by_stage(name: str, functions: list[Any]) -> Any:
-    """`run(arrays, stage, row, batch, rows, j, latest)`, which calls the function of a stage without it."""
-    number, function = len(functions) - 1, functions[-1]
-    if number == 0:
+    """The function that calls one of these by its number, the stage; all have the same arguments."""
+    if len(functions) == 1:
+        return functions[0]
+    number, last, others = len(functions) - 1, functions[-1], _by_stage(name, functions[:-1])
 
-        @inlined(f"{name}_0")
-        def run(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
-            function(arrays, row, batch, rows, j, latest)
-
-    else:
-        others = _by_stage(name, functions[:-1])
-
-        @inlined(f"{name}_{number}")
-        def run(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
-            if stage == number:
-                function(arrays, row, batch, rows, j, latest)
-            else:
-                others(arrays, stage, row, batch, rows, j, latest)
+    @inlined(f"{name}_{number}")
+    def run(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+        if stage == number:
+            last(arrays, stage, row, batch, rows, j, latest)
+        else:
+            others(arrays, stage, row, batch, rows, j, latest)
 
     return run
 
 
 def _forward_products(plan: Plan, stage: int) -> Any:
     """The products of a stage, for panel j of the hidden units and `rows` rows from `row` on."""
-    fields, count, singles = plan.fields, plan.products[stage], plan.singles if stage == 0 else 0
-    operand, weights, filled = (fields.index(f"{name}{stage}") for name in ("operand", "weights", "filled"))
+    count, singles = plan.products[stage], plan.singles if stage == 0 else 0
+    operand, weights, filled = (plan.fields.index(f"{name}{stage}") for name in ("operand", "weights", "filled"))
 
     @inlined(f"{plan.name}_{stage}")
-    def forward_products(arrays, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+    def forward_products(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
         panels = arrays.dh.shape[0]
         if count > 0:
             add_products(arrays[operand], row, rows, arrays[weights], j, panels, count, arrays[filled], row)
@@ -199,7 +179,7 @@ def _backward_products(plan: Plan, stage: int) -> Any:
     none = last and plan.products[0] + plan.singles == 0
 
     @inlined(f"{plan.name}_{stage}")
-    def backward_products(arrays, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
+    def backward_products(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
         d = arrays[target]
         at = row if to_rows else row % batch
         if not to_rows:
@@ -210,24 +190,12 @@ def _backward_products(plan: Plan, stage: int) -> Any:
     return backward_products
 
 
-def _equations(name: str, program: Program) -> Any:
-    """What follows from the products, in the same form."""
-    fused = fuse(program)
-
-    @inlined(name)
-    def equations(arrays, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
-        fused(arrays, row, batch, rows, j)
-
-    return equations
-
-
 def _stages_of(plan: Plan, way: str, products: Any, programs: tuple[Program, ...]) -> tuple[Any, Any]:
     """Products and equations of all stages, each as one function."""
     name = f"{plan.name}_{way}"
-    equations = [_equations(f"{name}_{stage}", program) for stage, program in enumerate(programs)]
     return (
         _by_stage(f"{name}_products", [products(plan, stage) for stage in range(plan.stages)]),
-        _by_stage(f"{name}_equations", equations),
+        _by_stage(f"{name}_equations", [fuse(program) for program in programs]),
     )
 
 

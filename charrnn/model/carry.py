@@ -31,7 +31,7 @@ class Carry:
     def __init__(self, config: ModelConfig, states: dict[str, Array], arrays: LayerArrays, batch: int) -> None:
         self.states, self.arrays, self.batch, self.lines = states, arrays, batch, config.stateless
         self.rates = {"h": config.zoneout, "c": config.zoneout_cell}
-        self.keep = {name: getattr(arrays, f"keep{k}") for k, name in enumerate(states)}
+        self.keep = {name: getattr(arrays, f"keep{k}") for k, name in enumerate(states) if config.has_zoneout}
         self.fresh = np.zeros(batch, np.bool_)
         self._expect()
 
@@ -68,4 +68,5 @@ class Carry:
 
     def no_lines(self) -> None:
         """No line begins inside the next steps."""
-        self.arrays.alive[:] = 1
+        if self.lines:
+            self.arrays.alive[:] = 1

@@ -90,6 +90,11 @@ class ModelConfig:
                 flag = "--no-output-gate" if name == "output_gate" else f"--{name.replace('_', '-')}"
                 raise ConfigError(f"expected {flag} with --cell {' or '.join(cells)}, got {self.cell}; leave it out")
 
+    @property
+    def has_zoneout(self) -> bool:
+        """Whether units keep their previous state by chance."""
+        return bool(self.zoneout or self.zoneout_cell)
+
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
         return asdict(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from string import digits
 
 import numba
 import numpy as np
@@ -20,6 +21,7 @@ from charrnn.model.config import ModelConfig
 from charrnn.model.programs import Programs
 from charrnn.model.step import Beside, Step
 
+GIVEN = ("single_bias", "units", "gain", "bias", "inside", "hidden")  # arrays that are attributes of the layer
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -30,7 +32,7 @@ def order_of(*gates: int) -> Array:
 
 def programs_of(config: ModelConfig) -> Programs:
     """What a time step of the model's layers does."""
-    beside = Beside(config.layer_norm, bool(config.zoneout or config.zoneout_cell), config.stateless)
+    beside = Beside(config.layer_norm, config.has_zoneout, config.stateless)
     return _programs(cell_of(config), beside)
 
 
@@ -86,6 +88,8 @@ class Layer:
         self.zero = panels.zeros((len(slots) * self.panels * W,), dtype)
         self.bias, self.gain, self.d_vector = (panels.zeros(self.zero.shape, dtype) for _ in range(3))
         self.units, self.d_units = (panels.zeros((len(cell.units) * self.panels * W,), dtype) for _ in range(2))
+        self.inside = panels.zeros((self.panels * W,), dtype)
+        self.inside[: self.hidden] = 1
         # Normalised sums begin with nothing: the bias comes after the normalisation.
         self._start = self.zero if config.layer_norm else self.bias
         self._inputs = self.gates * self.panels * W
@@ -101,7 +105,7 @@ class Layer:
         return self._start[: self._inputs]
 
     @property
-    def single_start(self) -> Array:
+    def single_bias(self) -> Array:
         """What products by themselves begin with."""
         return self._start[self._inputs :]
 
@@ -127,7 +131,8 @@ class Layer:
 
     def pack_vectors(self, vectors: dict[str, Array]) -> None:
         """Take over biases, gains and the units' numbers, see `layer_shapes`."""
-        for name, packed in (("b", self.bias), ("gain", self.gain))[: 1 + self.config.layer_norm]:
+        both = {"b": self.bias, "gain": self.gain} if self.config.layer_norm else {"b": self.bias}
+        for name, packed in both.items():
             pack(vectors[name][None, :], self.gates, self.input_order, self._slots_of(packed))
             for place, slot in self._single_places():
                 packed[place] = vectors[f"{name}_h{slot}"]
@@ -177,38 +182,28 @@ class Layer:
 
 
 def layer_arrays(layer: Layer, batch: int, steps: int) -> LayerArrays:
-    """Buffers for `batch` streams of up to `steps` time steps, with the layer's weights."""
-    n, step, beside = batch * steps, layer.step, layer.step.beside
-    slots, states, norm = len(step.slots), len(step.cell.states), int(beside.layer_norm)
-    inside = panels.zeros((layer.panels * W,), layer.dtype)
-    inside[: layer.hidden] = 1
-    arrays = {
-        "gates": layer.rows(n, slots),
-        "output": layer.rows(n, int(beside.lines)),
-        "dh": layer.rows(n),
-        "single_bias": layer.single_start,
-        "partial": layer.rows(batch, layer.programs.partial),
-        "units": layer.units,
-        "d_units": layer.rows(n, len(step.cell.units)),
-        "alive": panels.zeros((1, n), layer.dtype) + 1,
-        **{name: layer.rows(n, norm * slots) for name in ("x", "d_scaled")},
-        "gain": layer.gain,
-        "bias": layer.bias,
-        "inside": inside,
-        **{name: panels.zeros((norm * slots, n), layer.dtype) for name in ("scale", "mean", "slope")},
-        "hidden": layer.hidden,
-    }
-    for k, name in enumerate(step.cell.states):
-        arrays[f"state{k}"] = layer.rows(batch + n)
-        arrays[f"carried{k}"] = layer.rows(batch, int(layer.programs.carries(name)))
-        arrays[f"keep{k}"] = layer.rows(n, int(beside.zoneout))
-    for k in range(step.stages):
-        arrays[f"operand{k}"] = layer.rows(n) if k else arrays["state0"]
-        arrays[f"d_operand{k}"] = layer.rows(batch, int(k > 0 or beside.lines))
-        filled = step.filled(k)
+    """Buffers for `batch` streams of up to `steps` time steps, with the layer's weights; see recurrence.py."""
+    fields = layer.plan.fields
+    arrays = {name: _room(layer, name.rstrip(digits), batch, batch * steps) for name in fields if name not in GIVEN}
+    arrays["operand0"] = arrays["state0"]
+    for k in range(layer.step.stages):
+        filled = layer.step.filled(k)
         arrays[f"filled{k}"] = arrays["gates"][filled.start * layer.panels : filled.stop * layer.panels]
         arrays[f"weights{k}"], arrays[f"weights_t{k}"] = layer.weights[k], layer.weights_t[k]
-    return arrays_type(states, step.stages)(**arrays)
+    arrays |= {name: getattr(layer, name) for name in GIVEN if name in fields}
+    return arrays_type(fields)(**arrays)
+
+
+def _room(layer: Layer, kind: str, batch: int, n: int) -> Array:
+    """Room for an array of one kind, for n = T * B rows; of a kind that is a view or a weight matrix for no row."""
+    slots = len(layer.step.slots)
+    if kind in ("alive", "scale", "mean", "slope"):
+        return panels.zeros((1 if kind == "alive" else slots, n), layer.dtype)
+    rows = {"state": batch + n} | dict.fromkeys(("carried", "d_operand", "partial"), batch)
+    rows |= dict.fromkeys(("filled", "weights", "weights_t"), 0)
+    several = {"d_units": len(layer.step.cell.units), "partial": layer.programs.partial}
+    several |= dict.fromkeys(("gates", "x", "d_scaled"), slots)
+    return layer.rows(rows.get(kind, n), several.get(kind, 1))
 
 
 class LayerBuffers:
@@ -234,8 +229,10 @@ class LayerBuffers:
         return {name: getattr(self.arrays, f"state{k}") for k, name in enumerate(self.layer.states)}
 
     @property
-    def _carried(self) -> list[Array]:
-        return [getattr(self.arrays, f"carried{k}") for k in range(len(self.layer.states))]
+    def _carried(self) -> dict[str, Array]:
+        """For states that gradients reach other than through products with h, the buffers of these gradients."""
+        places = {name: f"carried{k}" for k, name in enumerate(self.layer.states)}
+        return {name: getattr(self.arrays, place) for name, place in places.items() if place in self.layer.plan.fields}
 
     @property
     def input_slots(self) -> Array:
@@ -246,7 +243,7 @@ class LayerBuffers:
     @property
     def output(self) -> tuple[Array, int]:
         """What the layer gives to those above it: a buffer, and the row where it begins."""
-        return (self.arrays.output, 0) if len(self.arrays.output) else (self.arrays.state0, self.batch)
+        return (self.arrays.output, 0) if self.layer.step.beside.lines else (self.arrays.state0, self.batch)
 
     def forward(self, steps: int) -> None:
         """Run through time; the input's share of the gates is in place."""
@@ -257,7 +254,7 @@ class LayerBuffers:
 
         What flows back from beyond the chunk's end is zero: the truncation of TBPTT.
         """
-        for carried in self._carried:
+        for carried in self._carried.values():
             carried[:] = 0
         recurrence.backward(self.layer.plan, self.arrays, steps, self.batch)
 
@@ -279,8 +276,8 @@ class LayerBuffers:
         """Gradients of the state before the chunk, after `backward`: each plain (B, H)."""
         gradient = {name: np.zeros((self.batch, self.layer.hidden), self.layer.dtype) for name in self.layer.states}
         gradient["h"] += self.layer.through_weights(self.arrays, self.batch)
-        for name, carried in zip(self.layer.states, self._carried, strict=True):
-            if len(carried):
-                gradient[name] += rows_of(carried, self.layer.hidden)
-            gradient[name][self.carry.fresh] = 0
+        for name, carried in self._carried.items():
+            gradient[name] += rows_of(carried, self.layer.hidden)
+        for d in gradient.values():
+            d[self.carry.fresh] = 0
         return gradient

@@ -11,8 +11,9 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from charrnn.engine.expressions import Expression, gradients, is_leaf, leaf, replaced, spelled
+from charrnn.engine.expressions import Expression, gradients, in_order, is_leaf, leaf, replaced, spelled
 from charrnn.engine.fused import LATER_ROWS, ROW_SCALARS, ROWS, STREAMS, UNITS, Place
+from charrnn.engine.normalise import NORMALISED_FIELDS
 from charrnn.engine.recurrence import Plan
 from charrnn.model.cell import Gate
 from charrnn.model.step import Step
@@ -70,7 +71,7 @@ class Programs:
             ends = [(slot.complete, self._stages_of(self._meaning(k))[0]) for k, slot in enumerate(step.slots)]
         return Plan(
             name=self.fingerprint,
-            states=len(step.cell.states),
+            fields=self._fields(),
             forward=tuple(self.forward),
             backward=tuple(self.backward),
             products=tuple(products),
@@ -80,9 +81,17 @@ class Programs:
             finished=tuple(finished for _, finished in ends),
         )
 
-    def carries(self, state: str) -> bool:
-        """Whether a gradient reaches the state before other than through products with h."""
-        return any(self._state(state) in flow for flow in self._flows)
+    def _fields(self) -> tuple[str, ...]:
+        """The arrays that the layer needs, in alphabetical order."""
+        step = self.step
+        fields = {"gates", "dh", *(f"state{k}" for k in range(len(step.cell.states)))}
+        fields |= {f"{name}{k}" for name in ("operand", "filled", "weights", "weights_t") for k in range(step.stages)}
+        fields |= {f"d_operand{k}" for k in range(int(not step.beside.lines), step.stages)}
+        for program in (*self.forward, *self.backward):
+            fields |= {place.array for place, _ in program}
+            fields |= {y.arguments[0].array for y in in_order(value for _, value in program) if is_leaf(y)}
+        fields |= {"single_bias"} if step.singles else set()
+        return tuple(sorted(fields | (set(NORMALISED_FIELDS) if self.normalised else set())))
 
     # Places.
 

@@ -114,8 +114,8 @@ _GENERATORS: dict[str, Any] = {}
 def generator_for(plan: Plan) -> Any:
     """The kernel that generates text from layers that run a plan, made once.
 
-    It is called as `generate(weights, layers, states, given, line_break, logits, start, out, temperature, seed, position,
-    tasks)` and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
+    It is called as `generate(weights, layers, states, given, line_break, logits, start, out, temperature, seed,
+    position, tasks)` and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
 
         weights: (table, biases, upper_w_x, w_y, b_y), the packed weights outside the layers.
         layers: a tuple with the arrays of each layer.
