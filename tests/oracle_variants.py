@@ -42,30 +42,35 @@ class PlainLayer:
         return self.normalised(h @ self.gate("W_h", gate), gain, self.p[f"b_{name}"])
 
     def cell(self, x, h, c):
-        config = self.config
-        if config.cell == "rnn":
-            a = self.whole(0, x, h)
-            return {"tanh": np.tanh, "relu": lambda a: np.maximum(a, 0), "sigmoid": sigmoid}[config.nonlinearity](
-                a
-            ), None
-        if config.cell == "lstm":
-            return self.lstm(x, h, c)
-        if config.cell == "mlstm":
-            m = self.of_input(0, x) * self.of_state(0, h, "hm")
-            i, f, o = (sigmoid(self.whole(gate, x, m)) for gate in (1, 2, 4))
-            c = f * c + i * np.tanh(self.whole(3, x, m))
-            return o * np.tanh(c), c
-        if config.cell == "ugrnn":
-            g = sigmoid(self.whole(1, x, h))
-            return g * h + (1 - g) * np.tanh(self.whole(0, x, h)), None
-        if config.cell == "minlstm":
-            f, i = sigmoid(self.of_input(0, x)), sigmoid(self.of_input(1, x))
-            return f / (f + i) * h + i / (f + i) * self.of_input(2, x), None
-        if config.cell == "mingru":
-            z = sigmoid(self.of_input(0, x))
-            return (1 - z) * h + z * self.of_input(1, x), None
+        """The new h, and the new c or None."""
+        return getattr(self, self.config.cell)(x, h, c)
+
+    def rnn(self, x, h, c):
+        a = self.whole(0, x, h)
+        return {"tanh": np.tanh(a), "relu": np.maximum(a, 0), "sigmoid": sigmoid(a)}[self.config.nonlinearity], None
+
+    def mlstm(self, x, h, c):
+        m = self.of_input(0, x) * self.of_state(0, h, "hm")
+        i, f, o = (sigmoid(self.whole(gate, x, m)) for gate in (1, 2, 4))
+        c = f * c + i * np.tanh(self.whole(3, x, m))
+        return o * np.tanh(c), c
+
+    def ugrnn(self, x, h, c):
+        g = sigmoid(self.whole(1, x, h))
+        return g * h + (1 - g) * np.tanh(self.whole(0, x, h)), None
+
+    def minlstm(self, x, h, c):
+        f, i = sigmoid(self.of_input(0, x)), sigmoid(self.of_input(1, x))
+        return f / (f + i) * h + i / (f + i) * self.of_input(2, x), None
+
+    def mingru(self, x, h, c):
+        z = sigmoid(self.of_input(0, x))
+        return (1 - z) * h + z * self.of_input(1, x), None
+
+    def gru(self, x, h, c):
         r, z = sigmoid(self.whole(0, x, h)), sigmoid(self.whole(1, x, h))
-        n = self.whole(2, x, r * h) if config.reset == "before" else self.of_input(2, x) + r * self.of_state(2, h, "hn")
+        before = self.config.reset == "before"
+        n = self.whole(2, x, r * h) if before else self.of_input(2, x) + r * self.of_state(2, h, "hn")
         return (1 - z) * np.tanh(n) + z * h, None
 
     def lstm(self, x, h, c):

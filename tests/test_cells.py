@@ -4,7 +4,7 @@ import numpy as np
 import oracle_variants
 import pytest
 from networks import FURTHER, KINDS, make, pass_through
-from variants import VARIANTS, variant
+from variants import variant
 
 from charrnn.engine.panels import rows_of
 from charrnn.gradcheck import GradientCheck, random_network, random_state
@@ -13,10 +13,11 @@ from charrnn.training.config import TrainConfig
 
 CELLS = KINDS | FURTHER
 LINE_BREAK = 0
+CHECKED = [(kind, "plain") for kind in FURTHER]  # scripts/check_cells has every combination
+CHECKED += [(kind, "everything") for kind in ("mlstm", "minlstm", "peepholes, coupled")]
 
 
-@pytest.mark.parametrize("name", ["plain", "everything"])
-@pytest.mark.parametrize("kind", FURTHER)
+@pytest.mark.parametrize(("kind", "name"), CHECKED)
 def test_the_forward_pass_is_that_of_plain_numpy(kind, name):
     further = {} if name == "plain" else variant(name, CELLS[kind]["cell"])
     m = make(kind, np.float64, symbols=7, layers=3, hidden=35, steps=9, batch=4, line_break=LINE_BREAK, **further)
@@ -38,16 +39,15 @@ def check(kind, name, layers, hidden, embed=0, **noise):
     return GradientCheck(network, symbols[:-1], symbols[1:], random_state(network, 3, 2), training).run()
 
 
-@pytest.mark.parametrize("name", ["plain", *VARIANTS])
-@pytest.mark.parametrize("kind", FURTHER)
+@pytest.mark.parametrize(("kind", "name"), CHECKED)
 def test_gradients_agree_with_finite_differences(kind, name):
     layers = 2 if name == "plain" else 1
     assert [r for r in check(kind, name, layers, 4, embed=3) if not r.passed] == []
 
 
-@pytest.mark.parametrize("kind", ["mlstm", "minlstm", "peepholes, coupled"])
-def test_gradients_agree_in_three_layers_wider_than_a_panel_with_dropped_weights(kind):
-    assert [r for r in check(kind, "plain", 3, 34, weight_drop=0.3) if not r.passed] == []
+@pytest.mark.parametrize("kind", ["mlstm", "minlstm"])
+def test_gradients_agree_in_two_layers_wider_than_a_panel_with_dropped_weights(kind):
+    assert [r for r in check(kind, "plain", 2, 34, weight_drop=0.3) if not r.passed] == []
 
 
 @pytest.mark.parametrize("kind", ["mlstm", "mingru", "peepholes"])

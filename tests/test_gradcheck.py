@@ -16,12 +16,13 @@ from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig
 
 PACKAGE = Path(__file__).parent.parent / "charrnn"
-TERMS = {  # a file, a term of a backward equation in it, and what a slip would make of it
-    "lstm": ("model/lstm.py", "(1.0 - t * t)", "(1.0 - t)"),
-    "lstm forget": ("model/lstm.py", "da_f = dc * c_prev", "da_f = dc * i"),
-    "gru": ("model/gru.py", "da_n * m * r * (1.0 - r), da_z", "da_n * m * (1.0 - r), da_z"),
-    "gru before": ("model/gru.py", "carry + d_rh * r", "carry + d_rh"),
-    "rnn": ("model/rnn.py", "dh * (1.0 - h * h)", "dh * (1.0 - h)"),
+TERMS = {  # a file, a part of what derives backward passes in it, and what a slip would make of it
+    "lstm": ("engine/expressions.py", "d * (1.0 - y * y)", "d * (1.0 - y)"),
+    "lstm --peepholes": ("engine/expressions.py", "(d * y.arguments[1], d * y.arguments[0])", "(d, d)"),
+    "gru": ("engine/expressions.py", "(d * y * (1.0 - y),)", "(d * (1.0 - y),)"),
+    "gru --reset before": ("model/programs.py", "flow[place] + leaf(target) if earlier", "flow[place] if earlier"),
+    "minlstm": ("engine/expressions.py", "-(d * y / y.arguments[1])", "d * y / y.arguments[1]"),
+    "ugrnn": ("model/programs.py", "program.append((place, kept))", "program.append((place, slot.leaf))"),
 }
 
 
@@ -66,9 +67,20 @@ def test_a_wrong_term_is_found(term, tmp_path):
     source = (tmp_path / "charrnn" / file).read_text()
     assert source.count(right) == 1
     (tmp_path / "charrnn" / file).write_text(source.replace(right, wrong))
-    cell = term.split()[0]
-    options = ["--cell", cell, "--hidden", "3", "--layers", "1", "--symbols", "4", "--batch", "2", "--seq-len", "3"]
-    options += ["--reset", "before"] if term == "gru before" else []
+    options = [
+        "--cell",
+        *term.split(),
+        "--hidden",
+        "3",
+        "--layers",
+        "1",
+        "--symbols",
+        "4",
+        "--batch",
+        "2",
+        "--seq-len",
+        "3",
+    ]
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "CHARRNN_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "charrnn", "gradcheck", "--json", *options]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)

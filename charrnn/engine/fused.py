@@ -60,8 +60,8 @@ def fuse(program: Program) -> Any:
     """Compile a program into a callable for numba kernels.
 
     The leaves of its expressions are places. The result is called as `run(arrays, stage, row, batch, rows, j, latest)`,
-    with a NamedTuple of arrays, among them dh [P, T * B, W]; it works on panel j of the hidden units and on `rows` rows from
-    `row` on, which belong to one time step of `batch` streams.
+    with a NamedTuple of arrays, among them dh [P, T * B, W]. It works on panel j of the hidden units and on `rows` rows
+    from `row` on, which belong to one time step of `batch` streams. It does not need `stage` and `latest`.
     """
     graph = in_order(y for _, y in program if isinstance(y, Expression))
     leaves = dict.fromkeys(y.arguments[0] for y in graph if is_leaf(y))

@@ -88,7 +88,7 @@ class ModelConfig:
             value = getattr(self, name)
             if value != getattr(type(self), name) and self.cell not in cells:
                 flag = "--no-output-gate" if name == "output_gate" else f"--{name.replace('_', '-')}"
-                raise ConfigError(f"expected {flag} with --cell {' or '.join(cells)}, got {self.cell}; leave it out")
+                raise ConfigError(f"expected {flag} with --cell {' or '.join(cells)}, got {self.cell}; try it without")
 
     @property
     def has_zoneout(self) -> bool:
