@@ -22,6 +22,7 @@ from charrnn.cli.options import (
     print_json,
     settings_of,
     start_engine,
+    take_own_cell,
 )
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
@@ -53,6 +54,7 @@ def bench(
 ) -> None:
     """Measure training and sampling speed on this machine, beside its peak."""
     start_engine(threads)
+    take_own_cell(context)
     if streams < 1:
         raise ConfigError(f"expected --streams of at least 1, got {streams}; try --streams 1")
     if not 0 < seconds <= MOST_SECONDS:

@@ -15,13 +15,16 @@ from charrnn.cli.options import (
     Encoding,
     Errors,
     Json,
+    OwnCell,
     Threads,
     Unknown,
     print_json,
     say_if_waiting,
+    say_other_source,
     say_skipped,
     show,
     start_engine,
+    take_own_cell,
     unknown_policy,
 )
 from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptError, TrainingError
@@ -37,6 +40,7 @@ LARGEST_LOGARITHM = 700.0  # of a number that a double holds
 
 
 def evaluate(
+    context: typer.Context,
     source: CheckpointOrRun,
     text: Annotated[
         Path | None,
@@ -54,6 +58,7 @@ def evaluate(
     ] = False,
     dynamic_lr: Annotated[float, typer.Option(help="Learning rate of --dynamic.")] = 0.1,
     threads: Threads = None,
+    cell: OwnCell = "",
     as_json: Json = False,
 ) -> None:
     """Measure the loss on a text, read once from left to right."""
@@ -63,6 +68,7 @@ def evaluate(
     if not 0 < dynamic_lr < math.inf:
         raise ConfigError(f"expected --dynamic-lr above 0, got {dynamic_lr}; try 0.1")
     start_engine(threads)
+    take_own_cell(context)
     from charrnn.interrupt import Interrupt
     from charrnn.text.reading import Reading
     from charrnn.text.sources import STANDARD_INPUT
@@ -71,6 +77,7 @@ def evaluate(
     from charrnn.training.run import data_of_run
 
     checkpoint = load_checkpoint(find_checkpoint(source))
+    say_other_source(checkpoint.model)
     vocabulary = checkpoint.vocabulary
     own, text = text is None, data_of_run(source) if text is None else text
     rate = dynamic_lr if dynamic else 0.0

@@ -40,8 +40,10 @@ from charrnn.cli.options import (
     print_json,
     refuse_both_lengths,
     say,
+    say_other_source,
     settings_of,
     start_engine,
+    take_own_cell,
 )
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
@@ -95,6 +97,7 @@ def gradcheck(
 ) -> None:
     """Compare every gradient with finite differences, in float64; exit with 1 if one is wrong."""
     start_engine(threads)
+    take_own_cell(context)
     refuse_both_lengths(context)
     if (source is None) != (data is None):
         raise ConfigError(
@@ -135,6 +138,7 @@ def _trained(source: Path, data: Path, sizes: TrainConfig, asked: dict[str, Any]
     from charrnn.training.run import refuse_changes
 
     checkpoint, text = load_checkpoint(find_checkpoint(source)), open_data(data)
+    say_other_source(checkpoint.model)
     refuse_changes(checkpoint.model.as_dict(), asked, f"{source} has it")
     if checkpoint.vocabulary != text.vocabulary:
         raise CheckpointError(

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import Json, is_data_folder, print_json, show, start_engine
+from charrnn.cli.options import (
+    Json,
+    OwnCell,
+    is_data_folder,
+    print_json,
+    say_other_source,
+    show,
+    start_engine,
+    take_own_cell,
+)
 from charrnn.cli.report import LINE, describe
 from charrnn.errors import CheckpointError
 from charrnn.model.config import ModelConfig
@@ -22,6 +31,7 @@ STOPS = ("epochs", "steps", "minutes")
 
 
 def info(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -30,6 +40,7 @@ def info(
             show_default=False,
         ),
     ],
+    cell: OwnCell = "",
     as_json: Json = False,
 ) -> None:
     """Show what is in a DATA folder, with the figures that a model must beat; or what a trained model is."""
@@ -40,10 +51,12 @@ def info(
         lines = describe(values)
     else:
         start_engine(None)
+        take_own_cell(context)
         from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
 
         path = find_checkpoint(source)
         checkpoint = load_checkpoint(path)
+        say_other_source(checkpoint.model)
         values = model_values(path, checkpoint)
         lines = describe_model(path, checkpoint, values)
     if as_json:
@@ -87,6 +100,7 @@ def changed_settings(model: ModelConfig, training: TrainConfig) -> dict[str, Any
     usual |= {name: getattr(TrainConfig(), name) for name in ("optimiser", "seq_len")}
     usual |= {name: 0 for name in STOPS if not getattr(training, name)}
     settings = model.as_dict() | training.as_dict()
+    settings = {name: value for name, value in settings.items() if name not in ("cell_source", "cell_declaration")}
     return {name: value for name, value in settings.items() if value != (plain | usual)[name]}
 
 
@@ -104,6 +118,7 @@ def describe_model(path: Path, checkpoint: Checkpoint, values: dict[str, Any]) -
         figures.append(f"training {losses(progress.loss_mean)}, a running mean")
     forms = {name: value for name, value in asdict(form).items() if value != getattr(type(form)(), name)}
     rows = {
+        "cell": model.cell_declaration and f"{model.cell_declaration}; SHA-256 of its file {model.cell_source[:16]}...",
         "model": f"{model.cell} {model.layers} x {model.hidden}{embedding}, {values['parameters']:,} parameters",
         "vocabulary": f"{model.symbols:,} symbols of level {checkpoint.vocabulary.level}",
         "text": _flags(forms),

@@ -14,6 +14,12 @@ from charrnn import runtime
 from charrnn.cache import compilation
 from charrnn.cli.terminal import readable, wrapped
 from charrnn.errors import ConfigError, DataError
+from charrnn.model.config import ModelConfig
+
+
+def cell_name(text: str) -> str:
+    """A cell's name as it is known; FILE.py:NAME stays as it is."""
+    return text if ":" in text else text.lower()
 
 
 def in_lower_case(name: str | None) -> str | None:
@@ -27,7 +33,18 @@ DataFolder = Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by
 CheckpointOrRun = Annotated[
     Path, typer.Argument(metavar="CKPT|RUN", help="A checkpoint, or a RUN folder (its best.npz).", show_default=False)
 ]
-Cell = Annotated[str, typer.Option(callback=in_lower_case, help="rnn, lstm, gru, mlstm, ugrnn, minlstm or mingru.")]
+Cell = Annotated[
+    str,
+    typer.Option(
+        callback=cell_name,
+        metavar="CELL|FILE.py:NAME",
+        help="rnn, lstm, gru, mlstm, ugrnn, minlstm, mingru, or your own.",
+    ),
+]
+OwnCell = Annotated[
+    str,
+    typer.Option("--cell", metavar="FILE.py:NAME", help="Of a model with a cell of your own.", show_default=False),
+]
 Layers = Annotated[int, typer.Option(help="Recurrent layers in the stack.")]
 Hidden = Annotated[int, typer.Option(help="Hidden units of each layer.")]
 Embed = Annotated[int, typer.Option(help="Width of a learned embedding; 0 for one-hot input.")]
@@ -84,6 +101,24 @@ def start_engine(threads: int | None) -> None:
         raise ConfigError(f"expected --threads from 1 to 1024, got {threads}; try --threads {runtime.available_cpus()}")
     runtime.prepare(threads)
     compilation.tell = say
+
+
+def take_own_cell(context: typer.Context) -> None:
+    """If --cell names a file, execute it, and put what a ModelConfig says of the cell into the parameters."""
+    path, colon, name = (context.params.get("cell") or "").rpartition(":")
+    if not colon:
+        return
+    from charrnn.model.own import read_cell
+
+    context.params |= read_cell(Path(path), name).settings
+
+
+def say_other_source(model: ModelConfig) -> None:
+    """Warn when a model's cell comes from another file than the one it was trained with."""
+    from charrnn.model.own import other_source
+
+    if warning := other_source(model):
+        say(warning)
 
 
 def unknown_policy(value: str) -> str:

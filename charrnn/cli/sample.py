@@ -11,12 +11,15 @@ from charrnn import runtime
 from charrnn.cli.options import (
     CheckpointOrRun,
     Json,
+    OwnCell,
     Seed,
     Threads,
     Unknown,
     print_json,
+    say_other_source,
     say_skipped,
     start_engine,
+    take_own_cell,
     unknown_policy,
 )
 from charrnn.cli.terminal import readable_bytes
@@ -29,6 +32,7 @@ BLOCK = 1 << 16  # symbols that are shown at a time
 
 
 def sample(
+    context: typer.Context,
     source: CheckpointOrRun,
     length: Annotated[
         int, typer.Option("--length", "-n", help="Characters to sample, not counting the prompt.")
@@ -41,6 +45,7 @@ def sample(
     count: Annotated[int, typer.Option(help="How many texts.")] = 1,
     unknown: Unknown = "error",
     threads: Threads = None,
+    cell: OwnCell = "",
     as_json: Json = False,
 ) -> None:
     """Sample text from a checkpoint, to standard output as it is generated."""
@@ -52,6 +57,7 @@ def sample(
         raise ConfigError(f"expected --seed from 0 to 2^63 - 1, got {seed}; try --seed 0")
     unknown_policy(unknown)
     start_engine(threads)
+    take_own_cell(context)
     import numpy as np
 
     from charrnn.interrupt import Interrupt
@@ -59,6 +65,7 @@ def sample(
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
 
     checkpoint = load_checkpoint(find_checkpoint(source))
+    say_other_source(checkpoint.model)
     vocabulary = checkpoint.vocabulary
     codes = vocabulary.codes_of(checkpoint.form.apply(prompt))
     start = vocabulary.encode(codes, "the prompt", unknown)

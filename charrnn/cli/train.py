@@ -47,7 +47,9 @@ from charrnn.cli.options import (
     print_json,
     refuse_both_lengths,
     say,
+    say_other_source,
     start_engine,
+    take_own_cell,
 )
 from charrnn.errors import ConfigError, InterruptError
 from charrnn.model.config import ModelConfig
@@ -205,6 +207,7 @@ def train(
     of the run, unless given.
     """
     start_engine(threads)
+    take_own_cell(context)
     if resume and force:
         raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
     if resume and preset is not None:
@@ -226,6 +229,7 @@ def train(
                 stack.enter_context(locked(out))
             asked, remarks = explicit(context, [*MODEL, *TRAINING]), explicit(context, ["name", "note"])
             checkpoint = resume_run(out, text, asked, remarks, partial(refuse_too_large, resumed=True))
+            say_other_source(checkpoint.model)
             run, settle = out, None
             say(f"resuming {out} at step {checkpoint.progress.step:,}")
         else:
@@ -302,7 +306,7 @@ def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
     refuse_both_lengths(context)
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"expected --preset to be one of {', '.join(PRESETS)}, got {preset!r}; try --preset fast")
-    settings = {name: context.params[name] for name in [*MODEL, *TRAINING] if context.params[name] is not None}
+    settings = {name: context.params[name] for name in [*MODEL, *TRAINING] if context.params.get(name) is not None}
     settings |= PRESETS[preset] if preset is not None else {}
     settings |= explicit(context, [*MODEL, *TRAINING])
     if settings["bptt"]:
@@ -331,7 +335,7 @@ def _begin(
     chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, measured_peak)
     settings = chooser.choose()
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
-    model = ModelConfig(**{name: settings[name] for name in MODEL}, symbols=len(text.vocabulary))
+    model = ModelConfig(**{name: settings[name] for name in MODEL if name in settings}, symbols=len(text.vocabulary))
     refuse_too_large(model, training)
     checkpoint, carried = first_checkpoint(model, training, text, source)
     lines = [chooser.describe()]

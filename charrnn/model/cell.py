@@ -24,6 +24,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from charrnn.engine.expressions import Expression, leaf
@@ -93,7 +94,7 @@ class Cell:
     def error(self, what: str) -> EquationError:
         """An error that names the cell and where it stands."""
         code = self.equations.__code__
-        return EquationError(f"cell {self.name} (line {code.co_firstlineno} of its file): {what}")
+        return EquationError(f"cell {self.name} ({Path(code.co_filename).name}, line {code.co_firstlineno}): {what}")
 
     def trace(self) -> State:
         """The new state as expressions. Their leaves are a `Gate` for each pre-activation, and places; recurrent

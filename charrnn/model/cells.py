@@ -10,6 +10,7 @@ from functools import cache
 from charrnn.engine.expressions import relu, sigmoid, tanh
 from charrnn.model.cell import Cell, State, cell
 from charrnn.model.config import ModelConfig
+from charrnn.model.own import own_cell
 
 
 @cell(gates="h")
@@ -126,4 +127,4 @@ def cell_of(config: ModelConfig) -> Cell:
         if config.peepholes or config.coupled or not config.output_gate:
             return lstm_variant(config.peepholes, config.coupled, config.output_gate)
         return lstm
-    return CELLS[config.cell]
+    return CELLS[config.cell] if config.cell in CELLS else own_cell(config.cell)

@@ -11,6 +11,7 @@ CELLS = ("rnn", "lstm", "gru", "mlstm", "ugrnn", "minlstm", "mingru")
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 RESETS = ("after", "before")
 USUAL_FORGET_BIAS = "0.5"
+OWN = "own:"  # before the name of a cell that is declared in a file of one's own
 ONLY_OF = {  # settings that only some cells have
     **dict.fromkeys(("peepholes", "coupled", "output_gate"), ("lstm",)),
     **{"nonlinearity": ("rnn",), "reset": ("gru",), "zoneout_cell": ("lstm", "mlstm")},
@@ -24,7 +25,8 @@ class ModelConfig:
 
     Args:
         symbols: V, size of the vocabulary.
-        cell: one of CELLS.
+        cell: one of CELLS, or OWN and the name of a cell of one's own, see own.py.
+        cell_source, cell_declaration: of a cell of one's own.
         layers: L, depth of the stack.
         hidden: H, units of each layer.
         embed: width of a learned embedding, or 0 for one-hot input.
@@ -54,6 +56,8 @@ class ModelConfig:
     zoneout: float = 0.0
     zoneout_cell: float = 0.0
     stateless: bool = False
+    cell_source: str = ""
+    cell_declaration: str = ""
 
     def __post_init__(self) -> None:
         limits = {"symbols": (1, 1_114_112), "layers": (1, 1000), "hidden": (1, 65_536), "embed": (0, 65_536)}
@@ -65,7 +69,7 @@ class ModelConfig:
                 raise ConfigError(f"expected --{name} of at least {least}, got {value!r}; try --{name} {least or 64}")
         for name, names in (("cell", CELLS), ("nonlinearity", NONLINEARITIES), ("reset", RESETS)):
             value = getattr(self, name)
-            if value not in names:
+            if value not in names and not (name == "cell" and str(value).startswith(OWN)):
                 raise ConfigError(f"expected --{name} to be one of {', '.join(names)}, got {value!r}; try {names[0]}")
         for name in ("zoneout", "zoneout_cell"):
             if not 0 <= getattr(self, name) < 1:

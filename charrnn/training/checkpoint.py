@@ -29,6 +29,7 @@ from charrnn.errors import CharRNNError, CheckpointError
 from charrnn.files import replacing
 from charrnn.folders import what_is
 from charrnn.json_files import build, parse
+from charrnn.model.cell import EquationError
 from charrnn.model.config import ModelConfig
 from charrnn.model.layer import programs_of
 from charrnn.model.network import Network, State, parameter_shapes
@@ -112,7 +113,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with Archive(path) as archive:
             _check_format(archive, path)
             return _read(archive, path)
-    except CheckpointError:
+    except (CheckpointError, EquationError):
         raise
     except NotAnArchive:
         raise _foreign(path) from None

@@ -32,6 +32,7 @@ PASSES_WITHOUT_DROPOUT, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
 RUN_DECAY, MOST_DECAY = 1.3, 0.3
 MEAN_RATE = 0.5  # of the highest rate, over a run
 RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # that are right for RATE_HIDDEN hidden units
+USUAL_RATE = 0.006  # of other cells
 RATE_HIDDEN, MOST_RATE = 256, 0.015
 PEAK_SECONDS, PEAK_ROUNDS = 0.05, 5
 LARGE_VOCABULARY, EMBEDDING = 512, 128
@@ -121,7 +122,7 @@ class Chooser:
         return self.characters_read(model) >= CHARS_PER_WEIGHT * weights
 
     def _rate(self) -> float:
-        rate = RATES[self.settings["cell"]] * math.sqrt(RATE_HIDDEN / self.settings["hidden"])
+        rate = RATES.get(self.settings["cell"], USUAL_RATE) * math.sqrt(RATE_HIDDEN / self.settings["hidden"])
         return float(f"{min(MOST_RATE, rate):.2g}")
 
     def _dropout(self) -> float:
