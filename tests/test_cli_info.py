@@ -6,13 +6,27 @@ import shutil
 
 import numpy as np
 import pytest
+import typer
 from helpers_cli import journal
 from texts import check_message
 
-from charrnn.cli.info import changed_settings, info
-from charrnn.errors import CheckpointError, DataError
+from charrnn.cli.app import app
+from charrnn.cli.info import changed_settings
+from charrnn.errors import CheckpointError, ConfigError, DataError
 from charrnn.model.config import ModelConfig
+from charrnn.model.network import Network
 from charrnn.training.config import TrainConfig
+
+
+def info(source, as_json=False):
+    """The command, in this process."""
+    typer.main.get_command(app).main(["info", str(source), *["--json"] * as_json], standalone_mode=False)
+
+
+def planned(capsys, *options):
+    """What is said in JSON of a model that does not exist yet."""
+    typer.main.get_command(app).main(["info", *options, "--json"], standalone_mode=False)
+    return json.loads(capsys.readouterr().out)
 
 
 def test_info_of_a_run_says_in_json_what_its_checkpoint_is(shop, capsys):
@@ -80,3 +94,36 @@ def test_info_of_anything_else_is_refused(shop, name, kind):
     with pytest.raises(kind) as error:
         info(shop.folder / name)
     check_message(error, name)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "minlstm", "mlstm"])
+def test_a_planned_model_has_the_shapes_of_the_real_one(cell, capsys):
+    options = ("--cell", cell, "--layers", "3", "--hidden", "40", "--embed", "9", "--vocab", "30")
+    found = planned(capsys, *options, "--batch", "4", "--seq-len", "10")
+    network = Network(ModelConfig(30, cell, 3, 40, 9))
+    shapes = {}
+    for part in found["parts"]:
+        prefix = part["name"].replace(" ", "") + "." if part["name"].startswith("layer") else ""
+        shapes |= {prefix + name: tuple(shape) for name, shape in part["shapes"].items()}
+    assert shapes == {name: view.shape for name, view in network.parameters.items()}
+    assert found["parameters"] == sum(part["parameters"] for part in found["parts"]) == network.parameters.count
+    assert found["multiply_adds"] == sum(part["multiply_adds"] for part in found["parts"])
+    assert found["memory_bytes"] > sum(part["activation_bytes"] for part in found["parts"])
+    assert found["chars_per_second"] > 0
+
+
+def test_a_planned_model_is_shown_to_a_person(capsys):
+    typer.main.get_command(app).main(["info", "--cell", "lstm", "--peepholes", "--hidden", "64"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    for part in (
+        "lstm (peepholes) 2 x 64, 65 symbols",
+        "W_x 65 x 256",
+        "p_o 64",
+        "characters a second on this machine",
+    ):
+        assert part in shown
+
+
+def test_a_model_is_planned_or_read_but_not_both(shop):
+    with pytest.raises(ConfigError, match="--hidden; try one of them"):
+        typer.main.get_command(app).main(["info", str(shop.run), "--hidden", "9"], standalone_mode=False)

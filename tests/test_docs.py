@@ -44,13 +44,17 @@ def run(command, folder):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_shown_works(page, tmp_path):
-    """All commands of a page, in order, in one folder that holds the corpora and nothing else."""
+    """All commands of a page, in order, in one folder that holds the corpora and the files that the page shows."""
     (tmp_path / "corpora").symlink_to(ROOT / "corpora")
+    programs = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)
+    files = {found[1]: program for program in programs if (found := re.match(r"# (\w+\.py)\n", program))}
+    for name, program in files.items():
+        (tmp_path / name).write_text(program)
     found = commands(page)
     for command in found:
         done = run(command, tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
-    for program in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
+    for program in programs:
         line = [sys.executable, "-c", program]
         done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -19,10 +19,11 @@ from charrnn.cli.options import (
     Peepholes,
     Reset,
     Threads,
+    name_of,
+    own_cell,
     print_json,
     settings_of,
     start_engine,
-    take_own_cell,
 )
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
@@ -54,7 +55,7 @@ def bench(
 ) -> None:
     """Measure training and sampling speed on this machine, beside its peak."""
     start_engine(threads)
-    take_own_cell(context)
+    context.params |= own_cell(cell)
     if streams < 1:
         raise ConfigError(f"expected --streams of at least 1, got {streams}; try --streams 1")
     if not 0 < seconds <= MOST_SECONDS:
@@ -77,7 +78,7 @@ def _show(model: ModelConfig, training: TrainConfig, result: dict[str, Any]) -> 
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     console.print(
-        f"{model.cell} {model.layers} x {model.hidden}, {model.symbols} symbols, batch {training.batch}, "
+        f"{name_of(model)} {model.layers} x {model.hidden}, {model.symbols} symbols, batch {training.batch}, "
         f"{training.seq_len} time steps; {result['threads']} threads, {result['rounds']} rounds"
     )
     table = Table("", "characters a second", "GFLOP/s", "of peak", box=box.SIMPLE)

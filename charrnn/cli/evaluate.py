@@ -18,13 +18,13 @@ from charrnn.cli.options import (
     OwnCell,
     Threads,
     Unknown,
+    own_cell,
     print_json,
     say_if_waiting,
     say_other_source,
     say_skipped,
     show,
     start_engine,
-    take_own_cell,
     unknown_policy,
 )
 from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptError, TrainingError
@@ -40,7 +40,6 @@ LARGEST_LOGARITHM = 700.0  # of a number that a double holds
 
 
 def evaluate(
-    context: typer.Context,
     source: CheckpointOrRun,
     text: Annotated[
         Path | None,
@@ -68,7 +67,7 @@ def evaluate(
     if not 0 < dynamic_lr < math.inf:
         raise ConfigError(f"expected --dynamic-lr above 0, got {dynamic_lr}; try 0.1")
     start_engine(threads)
-    take_own_cell(context)
+    own_cell(cell)
     from charrnn.interrupt import Interrupt
     from charrnn.text.reading import Reading
     from charrnn.text.sources import STANDARD_INPUT

@@ -37,13 +37,13 @@ from charrnn.cli.options import (
     Zoneout,
     ZoneoutCell,
     explicit,
+    own_cell,
     print_json,
     refuse_both_lengths,
     say,
     say_other_source,
     settings_of,
     start_engine,
-    take_own_cell,
 )
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
@@ -97,7 +97,7 @@ def gradcheck(
 ) -> None:
     """Compare every gradient with finite differences, in float64; exit with 1 if one is wrong."""
     start_engine(threads)
-    take_own_cell(context)
+    context.params |= own_cell(cell)
     refuse_both_lengths(context)
     if (source is None) != (data is None):
         raise ConfigError(

@@ -10,60 +10,117 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.options import (
+    Cell,
+    Coupled,
+    Embed,
+    Hidden,
     Json,
-    OwnCell,
+    LayerNorm,
+    Layers,
+    Nonlinearity,
+    OutputGate,
+    Peepholes,
+    Reset,
+    Residual,
+    Tied,
+    explicit,
     is_data_folder,
+    name_of,
+    own_cell,
     print_json,
     say_other_source,
+    settings_of,
     show,
     start_engine,
-    take_own_cell,
 )
 from charrnn.cli.report import LINE, describe
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from charrnn.training.checkpoint import Checkpoint
 
+USUAL_SYMBOLS = 65
 STOPS = ("epochs", "steps", "minutes")
 
 
 def info(
     context: typer.Context,
     source: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="DATA|CKPT|RUN",
-            help="A DATA folder, a checkpoint, or a RUN folder (its best.npz).",
+            metavar="[DATA|CKPT|RUN]",
+            help="A DATA folder, a checkpoint, or a RUN folder (its best.npz). Without, a planned model.",
             show_default=False,
         ),
-    ],
-    cell: OwnCell = "",
+    ] = None,
+    cell: Cell = ModelConfig.cell,
+    layers: Layers = ModelConfig.layers,
+    hidden: Hidden = ModelConfig.hidden,
+    embed: Embed = ModelConfig.embed,
+    nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
+    peepholes: Peepholes = False,
+    coupled: Coupled = False,
+    output_gate: OutputGate = True,
+    reset: Reset = ModelConfig.reset,
+    layer_norm: LayerNorm = False,
+    residual: Residual = False,
+    tied: Tied = False,
+    vocab: Annotated[int, typer.Option(help="Symbols of the vocabulary.")] = USUAL_SYMBOLS,
+    batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = TrainConfig.batch,
+    seq_len: Annotated[int, typer.Option(help="Time steps of a chunk.")] = TrainConfig.seq_len,
     as_json: Json = False,
 ) -> None:
-    """Show what is in a DATA folder, with the figures that a model must beat; or what a trained model is."""
-    if is_data_folder(source):
+    """Show what is in a DATA folder, with the figures that a model must beat; what a trained model is; or what a model
+    would cost: info --cell gru --layers 3 --hidden 512 --vocab 65.
+    """
+    asked = [name for name in explicit(context, list(context.params)) if name not in ("source", "as_json", "cell")]
+    if source is not None and asked:
+        flag = asked[0].replace("_", "-")
+        raise ConfigError(f"expected DATA, CKPT or RUN or a planned model, got {source} and --{flag}; try one of them")
+    if source is not None and is_data_folder(source):
         from charrnn.text.data import read_meta
 
         values = read_meta(source)
         lines = describe(values)
     else:
         start_engine(None)
-        take_own_cell(context)
-        from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
-
-        path = find_checkpoint(source)
-        checkpoint = load_checkpoint(path)
-        say_other_source(checkpoint.model)
-        values = model_values(path, checkpoint)
-        lines = describe_model(path, checkpoint, values)
+        context.params |= own_cell(cell)
+        values, lines = _planned(context) if source is None else _trained(source)
     if as_json:
         print_json(values)
         return
     for line in lines:
         show(line)
+
+
+def _planned(context: typer.Context) -> tuple[dict[str, Any], list[str]]:
+    """A model that does not exist yet."""
+    from charrnn.cli.shape import plan_values, shape_lines
+
+    settings = settings_of(context, ModelConfig)
+    model = ModelConfig(**settings | {"symbols": context.params["vocab"]})
+    sizes = TrainConfig(**settings_of(context, TrainConfig))
+    values = plan_values(model, sizes.batch, sizes.seq_len)
+    return values, [
+        f"{name_of(model)} {model.layers} x {model.hidden}, {model.symbols:,} symbols",
+        *shape_lines(values),
+    ]
+
+
+def _trained(source: Path) -> tuple[dict[str, Any], list[str]]:
+    """What a checkpoint holds."""
+    from charrnn.cli.shape import shape_lines, shape_values
+    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+
+    path = find_checkpoint(source)
+    checkpoint = load_checkpoint(path)
+    say_other_source(checkpoint.model)
+    training = checkpoint.training
+    values = model_values(path, checkpoint)
+    values["sizes"] = shape_values(checkpoint.model, training.batch * training.accumulate, training.chunk_steps)
+    return values, [*describe_model(path, checkpoint, values), "", *shape_lines(values["sizes"])]
 
 
 def model_values(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -119,7 +176,7 @@ def describe_model(path: Path, checkpoint: Checkpoint, values: dict[str, Any]) -
     forms = {name: value for name, value in asdict(form).items() if value != getattr(type(form)(), name)}
     rows = {
         "cell": model.cell_declaration and f"{model.cell_declaration}; SHA-256 of its file {model.cell_source[:16]}...",
-        "model": f"{model.cell} {model.layers} x {model.hidden}{embedding}, {values['parameters']:,} parameters",
+        "model": f"{name_of(model)} {model.layers} x {model.hidden}{embedding}, {values['parameters']:,} parameters",
         "vocabulary": f"{model.symbols:,} symbols of level {checkpoint.vocabulary.level}",
         "text": _flags(forms),
         "trained": f"{progress.step:,} steps, {progress.chars:,} characters in {clock(progress.seconds)}",

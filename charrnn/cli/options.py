@@ -14,7 +14,7 @@ from charrnn import runtime
 from charrnn.cache import compilation
 from charrnn.cli.terminal import readable, wrapped
 from charrnn.errors import ConfigError, DataError
-from charrnn.model.config import ModelConfig
+from charrnn.model.config import OWN, ModelConfig
 
 
 def cell_name(text: str) -> str:
@@ -103,14 +103,26 @@ def start_engine(threads: int | None) -> None:
     compilation.tell = say
 
 
-def take_own_cell(context: typer.Context) -> None:
-    """If --cell names a file, execute it, and put what a ModelConfig says of the cell into the parameters."""
-    path, colon, name = (context.params.get("cell") or "").rpartition(":")
+def own_cell(name: str) -> dict[str, str]:
+    """If --cell is FILE.py:NAME, execute the file; returns what a ModelConfig says of the cell, else nothing."""
+    path, colon, name = name.rpartition(":")
     if not colon:
-        return
+        return {}
     from charrnn.model.own import read_cell
 
-    context.params |= read_cell(Path(path), name).settings
+    return read_cell(Path(path), name).settings
+
+
+def name_of(model: ModelConfig) -> str:
+    """A model's cell with the options that make it what it is."""
+    options = {"peepholes": model.peepholes, "coupled": model.coupled, "no output gate": not model.output_gate}
+    further = [name for name, chosen in options.items() if chosen]
+    if model.cell == "rnn" and model.nonlinearity != ModelConfig.nonlinearity:
+        further.append(model.nonlinearity)
+    if model.cell == "gru" and model.reset != ModelConfig.reset:
+        further.append(f"reset {model.reset}")
+    name = model.cell.removeprefix(OWN)
+    return f"{name} ({', '.join(further)})" if further else name
 
 
 def say_other_source(model: ModelConfig) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from charrnn import runtime
 from charrnn.cache import compilation
 from charrnn.cli.bar import Bar, Pace, clock
-from charrnn.cli.options import say
+from charrnn.cli.options import name_of, say
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
@@ -72,8 +72,8 @@ class Display:
         memory = memory_of_run(model, config)
         embedding = f", embedding {model.embed}" if model.embed else ""
         say(
-            f"{model.cell} {model.layers} x {model.hidden}{embedding}, {parameter_count(model):,} parameters, about "
-            f"{memory / 2**20:,.0f} MB, {6 * multiply_adds_per_char(model) / 1e6:,.1f} MFLOP a character; "
+            f"{name_of(model)} {model.layers} x {model.hidden}{embedding}, {parameter_count(model):,} parameters, "
+            f"about {memory / 2**20:,.0f} MB, {6 * multiply_adds_per_char(model) / 1e6:,.1f} MFLOP a character; "
             f"{model.symbols:,} symbols, {len(data.split('train')):,} to train on"
         )
 

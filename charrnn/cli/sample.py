@@ -15,11 +15,11 @@ from charrnn.cli.options import (
     Seed,
     Threads,
     Unknown,
+    own_cell,
     print_json,
     say_other_source,
     say_skipped,
     start_engine,
-    take_own_cell,
     unknown_policy,
 )
 from charrnn.cli.terminal import readable_bytes
@@ -32,7 +32,6 @@ BLOCK = 1 << 16  # symbols that are shown at a time
 
 
 def sample(
-    context: typer.Context,
     source: CheckpointOrRun,
     length: Annotated[
         int, typer.Option("--length", "-n", help="Characters to sample, not counting the prompt.")
@@ -57,7 +56,7 @@ def sample(
         raise ConfigError(f"expected --seed from 0 to 2^63 - 1, got {seed}; try --seed 0")
     unknown_policy(unknown)
     start_engine(threads)
-    take_own_cell(context)
+    own_cell(cell)
     import numpy as np
 
     from charrnn.interrupt import Interrupt

@@ -44,12 +44,12 @@ from charrnn.cli.options import (
     ZoneoutCell,
     explicit,
     in_lower_case,
+    own_cell,
     print_json,
     refuse_both_lengths,
     say,
     say_other_source,
     start_engine,
-    take_own_cell,
 )
 from charrnn.errors import ConfigError, InterruptError
 from charrnn.model.config import ModelConfig
@@ -207,7 +207,7 @@ def train(
     of the run, unless given.
     """
     start_engine(threads)
-    take_own_cell(context)
+    context.params |= own_cell(cell)
     if resume and force:
         raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
     if resume and preset is not None:
@@ -319,9 +319,10 @@ def _begin(
 ) -> tuple[Checkpoint, list[str]]:
     """The first checkpoint of a run, and what to say about it. `asked` are the model's settings that the user gave."""
     from charrnn.cli.progress import refuse_too_large
+    from charrnn.engine.peak import measured_peak
     from charrnn.folders import refuse_existing
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.training.choose import Chooser, Text, measured_peak
+    from charrnn.training.choose import Chooser, Text
     from charrnn.training.finetune import model_for
     from charrnn.training.run import MARKER, first_checkpoint, refuse_changes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from charrnn.engine.panels import panels_for
 from charrnn.engine.tile import W
@@ -19,13 +19,53 @@ def parameter_count(config: ModelConfig) -> int:
     return sum(math.prod(shape) for shape in parameter_shapes(config).values())
 
 
-def multiply_adds_per_char(config: ModelConfig) -> int:
-    """Multiply-adds of the dense products for one character: the recurrent ones, the inputs above the first layer, the
-    output. A forward pass takes 2 operations for each, training 6.
+@dataclass(frozen=True)
+class PartSize:
+    """What one part of a model takes.
+
+    Args:
+        name: of the part.
+        shapes: of its parameters.
+        multiply_adds: of its dense products for one character, forwards.
+        numbers: how many numbers its activations are, for each character of a chunk.
     """
-    cell, layers = programs_of(config).step.cell, config.layers
-    blocks = len(cell.gates) * (layers - 1) + len(cell.recurrent) * layers
-    return config.hidden * (config.hidden * blocks + config.symbols)
+
+    name: str
+    shapes: dict[str, tuple[int, ...]]
+    multiply_adds: int
+    numbers: int
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it learns."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+def part_sizes(config: ModelConfig) -> list[PartSize]:
+    """Embedding, layers and output, from below; the first layer's input is looked up and takes no product."""
+    shapes, hidden = parameter_shapes(config), config.hidden
+    cell, wide = programs_of(config).step.cell, panels_for(hidden) * W
+    parts = [PartSize("embedding", {"embed": shapes["embed"]}, 0, 0)] if config.embed else []
+    for layer in range(config.layers):
+        prefix = f"layer{layer}."
+        own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+        blocks = len(cell.recurrent) + len(cell.gates) * (layer > 0)
+        parts.append(PartSize(f"layer {layer}", own, hidden * hidden * blocks, _buffers(config) * wide))
+    own = {name: shapes[name] for name in ("W_y", "b_y") if name in shapes}
+    return [*parts, PartSize("output", own, hidden * config.symbols, panels_for(config.symbols) * W)]
+
+
+def multiply_adds_per_char(config: ModelConfig) -> int:
+    """Multiply-adds of the dense products for one character. A forward pass takes 2 operations for each, training 6."""
+    return sum(part.multiply_adds for part in part_sizes(config))
+
+
+def _buffers(config: ModelConfig) -> int:
+    """How many rows of hidden units a layer keeps for each character of a chunk."""
+    step = programs_of(config).step
+    slots, states = len(step.slots), len(step.cell.states)
+    buffers = slots + states + step.stages + len(step.cell.units)  # gates, states, gradient of h, operands, d_units
+    return buffers + 2 * slots * config.layer_norm + states * step.beside.zoneout + step.beside.lines + config.residual
 
 
 def memory_needed(config: ModelConfig, batch: int, steps: int, vectors: int, itemsize: int = 4) -> int:
@@ -37,12 +77,7 @@ def memory_needed(config: ModelConfig, batch: int, steps: int, vectors: int, ite
         vectors: how many numbers are kept for each parameter: itself, its gradient, moments, average.
         itemsize: bytes of a number.
     """
-    step, rows = programs_of(config).step, batch * (steps + 1)
-    slots, states = len(step.slots), len(step.cell.states)
-    buffers = slots + states + step.stages + len(step.cell.units)  # gates, states, gradient of h, operands, d_units
-    buffers += 2 * slots * config.layer_norm + states * step.beside.zoneout + step.beside.lines + config.residual
     wide = panels_for(config.hidden) * W
     packed = PACKED_COPIES * parameter_count(replace(config, hidden=wide, embed=wide if config.tied else config.embed))
-    activations = config.layers * buffers * wide * rows
-    logits = panels_for(config.symbols) * W * rows
-    return itemsize * (vectors * parameter_count(config) + packed + activations + logits)
+    activations = batch * (steps + 1) * sum(part.numbers for part in part_sizes(config))
+    return itemsize * (vectors * parameter_count(config) + packed + activations)

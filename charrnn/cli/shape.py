@@ -1,0 +1,67 @@
+"""What a model takes, part by part: for `charrnn info`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from charrnn.engine.peak import measured_peak
+from charrnn.model.config import ModelConfig
+from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_count, part_sizes
+
+ADAM_VECTORS = 4  # parameters, gradients, two moments
+TRAINING_SHARE = 0.7  # of the CPU's peak, that training without evaluations reaches
+NUMBER_BYTES = 4
+ROW = "  {:<11} {:<34} {:>12} {:>14} {:>11}"
+
+
+def shape_values(model: ModelConfig, batch: int, seq_len: int) -> dict[str, Any]:
+    """Shapes, parameters, multiply-adds and memory of the parts, and the whole, for JSON."""
+    rows = batch * (seq_len + 1)
+    parts = [
+        {
+            "name": part.name,
+            "shapes": {name: list(shape) for name, shape in part.shapes.items()},
+            "parameters": part.parameters,
+            "multiply_adds": part.multiply_adds,
+            "activation_bytes": NUMBER_BYTES * rows * part.numbers,
+        }
+        for part in part_sizes(model)
+    ]
+    return {
+        "parts": parts,
+        "parameters": parameter_count(model),
+        "multiply_adds": multiply_adds_per_char(model),
+        "batch": batch,
+        "seq_len": seq_len,
+        "memory_bytes": memory_needed(model, batch, seq_len, ADAM_VECTORS),
+    }
+
+
+def plan_values(model: ModelConfig, batch: int, seq_len: int) -> dict[str, Any]:
+    """The same of a model that does not exist yet, with the characters a second that this machine would train."""
+    values = shape_values(model, batch, seq_len)
+    speed = TRAINING_SHARE * measured_peak() / (6 * values["multiply_adds"])
+    return {"model": model.as_dict()} | values | {"chars_per_second": speed}
+
+
+def shape_lines(values: dict[str, Any]) -> list[str]:
+    """The parts as a table for a person."""
+    lines = [ROW.format("part", "shapes", "parameters", "multiply-adds", "activations")]
+    for part in values["parts"]:
+        shapes = [f"{name} {' x '.join(map(str, shape))}" for name, shape in part["shapes"].items()]
+        figures = (f"{part['parameters']:,}", f"{part['multiply_adds']:,}", _size(part["activation_bytes"]))
+        for k, shape in enumerate(shapes):
+            lines.append(ROW.format(part["name"], shape, *figures) if k == 0 else ROW.format("", shape, "", "", ""))
+    whole = (f"{values['parameters']:,}", f"{values['multiply_adds']:,}", "")
+    lines.append(ROW.format("whole", "", *whole))
+    memory = _size(values["memory_bytes"])
+    lines.append(
+        f"  training with adam, batch {values['batch']}, {values['seq_len']} time steps: about {memory} of memory"
+    )
+    if "chars_per_second" in values:
+        lines.append(f"  about {values['chars_per_second']:,.0f} characters a second on this machine")
+    return [line.rstrip() for line in lines]
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.1f} MB" if count < 2**30 else f"{count / 2**30:,.1f} GB"
