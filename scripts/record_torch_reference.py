@@ -36,6 +36,22 @@ def torch_names(layer, parameters):
     }
 
 
+def with_skips(case, parameters, x, state):
+    """A stack of single layers, each fed by the one below and by x side by side."""
+    y = x
+    for layer in range(case.layers):
+        names = torch_names(layer, parameters)
+        own = {name.replace(f"_l{layer}", "_l0"): value for name, value in names.items()}
+        if layer:
+            y = torch.cat([y, x], dim=-1)
+            own["weight_ih_l0"] = torch.cat([own["weight_ih_l0"], parameters[f"layer{layer}.W_skip"].T], dim=1)
+        single = KINDS[case.cell](y.shape[-1], case.hidden, 1, dtype=torch.float64)
+        first = {name: value[layer : layer + 1] for name, value in state.items()}
+        begin = (first["h"], first["c"]) if case.cell == "lstm" else first["h"]
+        y, _ = torch.func.functional_call(single, own, (y, begin))
+    return y
+
+
 def record(case):
     """Loss and gradients of one case, under names that begin with the case's."""
     drawn = draw_case(case)
@@ -48,7 +64,11 @@ def record(case):
     for layer in range(case.layers):
         renamed |= torch_names(layer, parameters)
     first = (state["h"], state["c"]) if case.cell == "lstm" else state["h"]
-    y, _ = torch.func.functional_call(core, renamed, (table[torch.tensor(drawn.inputs)], first))
+    x = table[torch.tensor(drawn.inputs)]
+    if case.input_skips:
+        y = with_skips(case, parameters, x, state)
+    else:
+        y, _ = torch.func.functional_call(core, renamed, (x, first))
     logits = y @ parameters["W_y"] + parameters["b_y"]
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), torch.tensor(drawn.targets).flatten())
     loss.backward()

@@ -17,6 +17,7 @@ class PlainLayer:
 
     def __init__(self, config, p):
         self.config, self.p, self.H = config, p, config.hidden
+        self.seen = None  # the character, where the layer sees it beside its input
 
     def gate(self, name, gate):
         """The columns of one gate."""
@@ -30,11 +31,16 @@ class PlainLayer:
     def whole(self, gate, x, h):
         """The pre-activation of a gate that adds the products of input and state."""
         gain = self.gate("gain", gate) if self.config.layer_norm else None
-        return self.normalised(x @ self.gate("W_x", gate) + h @ self.gate("W_h", gate), gain, self.gate("b", gate))
+        return self.normalised(self.share(gate, x) + h @ self.gate("W_h", gate), gain, self.gate("b", gate))
+
+    def share(self, gate, x):
+        """The input's share of a gate."""
+        skipped = 0 if self.seen is None else self.seen @ self.gate("W_skip", gate)
+        return x @ self.gate("W_x", gate) + skipped
 
     def of_input(self, gate, x):
         gain = self.gate("gain", gate) if self.config.layer_norm else None
-        return self.normalised(x @ self.gate("W_x", gate), gain, self.gate("b", gate))
+        return self.normalised(self.share(gate, x), gain, self.gate("b", gate))
 
     def of_state(self, gate, h, name):
         """A product by itself, with a bias of its own."""
@@ -118,9 +124,13 @@ def logits(config, parameters, inputs, state, line_break):
             if config.stateless and symbol == line_break:
                 h = [np.zeros(config.hidden) for _ in h]
                 c = [None if old is None else np.zeros(config.hidden) for old in c]
-            x = parameters["embed"][symbol] if config.embed else np.eye(config.symbols)[symbol]
+            x = seen = parameters["embed"][symbol] if config.embed else np.eye(config.symbols)[symbol]
+            answers[t, b] = parameters["b_y"]
             for index, layer in enumerate(layers):
+                layer.seen = seen if config.input_skips and index else None
                 h[index], c[index] = layer.step(x, h[index], c[index])
                 x = h[index] + x if config.residual and index else h[index]
-            answers[t, b] = x @ W_y + parameters["b_y"]
+                if config.output_skips and index < config.layers - 1:
+                    answers[t, b] += x @ parameters[f"layer{index}.W_y"]
+            answers[t, b] += x @ W_y
     return answers

@@ -17,7 +17,15 @@ RECORDED = np.load(Path(__file__).parent / "reference" / "torch.npz", allow_pick
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_loss_and_gradients_are_those_of_pytorch(case, dtype, tolerance):
     drawn = draw_case(case)
-    config = ModelConfig(case.symbols, case.cell, case.layers, case.hidden, case.embed, case.nonlinearity)
+    config = ModelConfig(
+        case.symbols,
+        case.cell,
+        case.layers,
+        case.hidden,
+        case.embed,
+        case.nonlinearity,
+        input_skips=case.input_skips,
+    )
     network = Network(config, dtype)
     for name, view in network.parameters.items():
         view[:] = drawn.parameters[name]

@@ -46,6 +46,8 @@ CHECKED = [("everything", kind, 4) for kind in ("relu", "lstm", "gru", "gru-befo
     ("everything", "gru-before", 35),
     ("layer norm", "gru", 4),
     ("zoneout", "lstm", 4),
+    ("skips", "lstm", 4),
+    ("skips, embedded", "gru", 4),
 ]
 
 

@@ -18,10 +18,11 @@ class Case:
     symbols: int = 6
     batch: int = 3
     steps: int = 5
+    input_skips: bool = False
 
     @property
     def name(self):
-        return f"{self.cell}-{self.nonlinearity}-{self.layers}-{self.embed}"
+        return f"{self.cell}-{self.nonlinearity}-{self.layers}-{self.embed}" + "-skips" * self.input_skips
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Drawn:
 
 CASES = [Case(cell, layers, embed) for cell, layers, embed in product(GATES, (1, 2, 3), (0, 4))]
 CASES += [Case("rnn", layers, 0, "relu") for layers in (1, 2)]
+CASES += [Case("lstm", 3, 4, input_skips=True), Case("gru", 2, 0, input_skips=True)]
 
 
 def draw_case(case):
@@ -44,6 +46,8 @@ def draw_case(case):
     for layer in range(case.layers):
         below = H if layer else case.embed or case.symbols
         shapes |= {f"layer{layer}.W_x": (below, width), f"layer{layer}.W_h": (H, width), f"layer{layer}.b": (width,)}
+        if case.input_skips and layer:
+            shapes[f"layer{layer}.W_skip"] = (case.embed or case.symbols, width)
         if case.cell == "gru":
             shapes[f"layer{layer}.b_hn"] = (H,)
     shapes |= {"W_y": (H, case.symbols), "b_y": (case.symbols,)}

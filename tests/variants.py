@@ -3,6 +3,8 @@
 VARIANTS = {
     "layer norm": {"layer_norm": True},
     "residual": {"residual": True},
+    "skips": {"input_skips": True, "output_skips": True},
+    "skips, embedded": {"input_skips": True, "output_skips": True, "embed": 5, "residual": True},
     "tied": {"tied": True},
     "zoneout": {"zoneout": 0.3},
     "stateless": {"stateless": True},

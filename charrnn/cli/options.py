@@ -57,6 +57,8 @@ Reset = Annotated[
 ]
 LayerNorm = Annotated[bool, typer.Option("--layer-norm", help="Normalise the gates of each layer.")]
 Residual = Annotated[bool, typer.Option("--residual", help="Each upper layer adds to what the one below gives.")]
+InputSkips = Annotated[bool, typer.Option("--input-skips", help="Upper layers see the character too.")]
+OutputSkips = Annotated[bool, typer.Option("--output-skips", help="The softmax sees all layers.")]
 Tied = Annotated[bool, typer.Option("--tied", help="The embedding, of width --hidden, is the output's weights too.")]
 Zoneout = Annotated[float, typer.Option(help="Share of hidden units that keep their previous value at each step.")]
 ZoneoutCell = Annotated[float, typer.Option(help="The same for the cell state of an LSTM.")]

@@ -120,6 +120,18 @@ def product(a, row, rows, w, bias, c, tasks):  # type: ignore[no-untyped-def]
 
 
 @kernel(parallel=True)
+def add_product(a, row, rows, w, c, tasks):  # type: ignore[no-untyped-def]
+    """c[:, :rows] += a[:, row : row + rows] @ w; arguments as for `product`."""
+    units = (rows + ROW_BLOCK - 1) // ROW_BLOCK
+    for task in prange(tasks):
+        mode = flush_subnormals()
+        for unit in range(task * units // tasks, (task + 1) * units // tasks):
+            first = unit * ROW_BLOCK
+            add_products(a, row + first, min(ROW_BLOCK, rows - first), w, 0, 1, w.shape[0], c, first)
+        restore_mode(mode)
+
+
+@kernel(parallel=True)
 def gradient_product(a, a_row, d, rows, zero, dw, tasks):  # type: ignore[no-untyped-def]
     """dw = a[:, a_row : a_row + rows]^T @ d[:, :rows], a weight matrix's gradient, packed as the weights are.
 

@@ -32,6 +32,16 @@ def lookup(table, bias, symbols, weights, rows):  # type: ignore[no-untyped-def]
 
 
 @kernel(parallel=True)
+def add_looked_up(table, symbols, weights, rows):  # type: ignore[no-untyped-def]
+    """rows[p, r] += weights[r] * table[p, symbols[r]]; arguments as for `lookup`."""
+    for panel in prange(table.shape[0]):
+        for r in range(symbols.shape[0]):
+            entry, row, weight = table[panel, symbols[r]], rows[panel, r], weights[r]
+            for c in range(W):
+                row[c] += weight * entry[c]
+
+
+@kernel(parallel=True)
 def add_to_table(d, symbols, weights, d_table):  # type: ignore[no-untyped-def]
     """d_table[p, v] = the sum of weights[r] * d[p, r] over all r where symbols[r] == v, in the order of r.
 

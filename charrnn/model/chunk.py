@@ -6,10 +6,10 @@ import numba
 import numpy as np
 
 from charrnn.engine.panels import Array, activations, rows_of, set_rows, unpack, zeros
-from charrnn.engine.product import column_sums, gradient_product, product
+from charrnn.engine.product import add_product, column_sums, gradient_product, product
 from charrnn.engine.rows import add_differences, add_rows
 from charrnn.engine.softmax import cross_entropy
-from charrnn.engine.table import lookup
+from charrnn.engine.table import add_looked_up, lookup
 from charrnn.model.affine import ONE_GATE
 from charrnn.model.inputs import flat_symbols
 from charrnn.model.layer import LayerBuffers
@@ -145,6 +145,8 @@ class Chunk:
     def backward(self) -> None:
         """Write the gradients of the objective into network.gradients; gradients stop at the chunk's start."""
         rows = self.steps * self.batch
+        if self.network.config.embed:
+            self.network.gradients["embed"][:] = 0
         self.output_gradient(rows)
         self.output_backward(rows)
         for index in range(len(self.layers) - 1, -1, -1):
@@ -250,6 +252,8 @@ class Chunk:
         else:
             below, row = self._given(index - 1)
             product(below, row, rows, network.upper_inputs[index - 1].w_x, bias, slots, threads)
+            if network.skips:
+                add_looked_up(network.skips[index - 1].table, self.symbols, self._weights_of_input(), slots)
 
     def _weights_of_input(self) -> Array:
         return self.input_weights if self.present.input else self.ones
@@ -263,6 +267,8 @@ class Chunk:
         output = self.network.output
         top, row = self.given_by_top()
         product(top, row, rows, output.w_y, output.b_y, self.logits, numba.get_num_threads())
+        for index, lower in enumerate(self.network.lower_outputs):
+            add_product(*self._given(index), rows, lower.w_y, self.logits, numba.get_num_threads())
 
     def output_gradient(self, rows: int) -> None:
         """Gradients of W_y and b_y from those of the logits."""
@@ -271,6 +277,10 @@ class Chunk:
         top, row = self.given_by_top()
         gradient_product(top, row, self.logits, rows, zero, output.d_w_y, threads)
         unpack(output.d_w_y, 1, ONE_GATE, network.d_output_weights)
+        for index, lower in enumerate(network.lower_outputs):
+            below, row = self._given(index)
+            gradient_product(below, row, self.logits, rows, zero, lower.d_w_y, threads)
+            unpack(lower.d_w_y, 1, ONE_GATE, network.layer_gradients[index]["W_y"])
         column_sums(self.logits, rows, self.ones, zero, output.d_b_y, threads)
         network.gradients["b_y"][:] = output.d_b_y[: output.symbols]
 
@@ -299,9 +309,15 @@ class Chunk:
             below, row = self._given(index - 1)
             gradient_product(below, row, layer.input_slots, rows, layer.layer.zero, upper.d_w_x, threads)
             unpack(upper.d_w_x, upper.gates, upper.order, gradients["W_x"])
+            if network.skips:
+                skip = network.skips[index - 1]
+                skip.backward(layer.input_slots, self.symbols, self._weights_of_input(), network.gradients)
 
     def input_backward(self, index: int, rows: int) -> None:
         """The gradient of what the layer below gives from that of a layer's gates."""
         layer, upper = self.layers[index], self.network.upper_inputs[index - 1]
         dh = self.layers[index - 1].arrays.dh
-        product(layer.input_slots, 0, rows, upper.w_x_t, layer.layer.zero, dh, numba.get_num_threads())
+        threads = numba.get_num_threads()
+        product(layer.input_slots, 0, rows, upper.w_x_t, layer.layer.zero, dh, threads)
+        if self.network.lower_outputs:
+            add_product(self.logits, 0, rows, self.network.lower_outputs[index - 1].w_y_t, dh, threads)

@@ -35,6 +35,8 @@ class ModelConfig:
         reset: of the GRU, whether the reset gate applies "after" the recurrent product or "before" it.
         layer_norm: normalise the gates' pre-activations over each layer.
         residual: each layer above the first adds its output to that of the one below.
+        input_skips: each layer above the first sees the character too.
+        output_skips: the softmax sees all layers, not the top one alone (both Graves 2013, "Generating Sequences").
         tied: the output's weights are the embedding, which then has width H (Press & Wolf 2017).
         zoneout, zoneout_cell: share of h, and of the LSTM's c, that keeps its previous value at each step.
         stateless: lines are independent, the state is set to zeros where one begins.
@@ -52,6 +54,8 @@ class ModelConfig:
     reset: str = "after"
     layer_norm: bool = False
     residual: bool = False
+    input_skips: bool = False
+    output_skips: bool = False
     tied: bool = False
     zoneout: float = 0.0
     zoneout_cell: float = 0.0
@@ -78,6 +82,10 @@ class ModelConfig:
                     f"expected --{flag} from 0 up to below 1, got {getattr(self, name)}; try --{flag} 0.1"
                 )
         self._refuse_what_does_nothing()
+        for name in ("input_skips", "output_skips"):
+            if getattr(self, name) and self.layers == 1:
+                flag = name.replace("_", "-")
+                raise ConfigError(f"expected --{flag} with several layers, got --layers 1; try it without --{flag}")
         if self.tied and self.embed != self.hidden:
             if self.embed:
                 raise ConfigError(

@@ -141,15 +141,18 @@ class Initialiser:
         usual = 1.0 / math.sqrt(config.hidden)
         if name == "embed":
             return usual if config.tied else math.sqrt(3.0)
-        if not name.endswith(".W_x"):
+        if not name.endswith((".W_x", ".W_skip")):
             return usual
-        if not name.startswith("layer0."):
+        share = INPUT_SHARE
+        if config.input_skips and not name.startswith("layer0."):
+            share /= math.sqrt(2.0)  # two inputs have it together
+        if name.endswith(".W_x") and not name.startswith("layer0."):
             square = config.hidden * output_square(self.cell)
         elif config.tied:
             square = config.embed * usual**2 / 3.0
         else:
             square = config.embed or 1
-        return INPUT_SHARE * math.sqrt(3.0 / square)
+        return share * math.sqrt(3.0 / square)
 
     def _fill_uniform(self, view: Array, bound: float, place: int) -> None:
         fill_uniform(view.reshape(-1), -bound, bound, np.uint64(self.seed), PURPOSES["initialise"], np.uint64(place))

@@ -1,4 +1,4 @@
-"""What the first layer sees of a character: one row of W_x, or an embedding times W_x; a table either way."""
+"""What a layer sees of a character: one row of W_x, or an embedding times W_x; a table either way."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from charrnn.engine.product import gradient_product, product
 from charrnn.engine.table import add_to_table
 from charrnn.engine.tile import W
 from charrnn.model.parameters import Parameters
-
-W_X = "layer0.W_x"
 
 
 def flat_symbols(given: Array, batch: int, most: int, symbols: int) -> Array:
@@ -39,7 +37,7 @@ def flat_symbols(given: Array, batch: int, most: int, symbols: int) -> Array:
 
 
 class Input(Protocol):
-    """The first layer's input product as a table [input slots * P, V, W], without bias."""
+    """The product of a character and a layer's weights as a table [gates * P, V, W], without bias."""
 
     table: Array
     d_table: Array
@@ -48,31 +46,32 @@ class Input(Protocol):
         """Make the table from the parameters."""
 
     def backward(self, d: Array, symbols: Array, weights: Array, gradients: Parameters) -> None:
-        """Write the gradients of the parameters, given those of the input slots [slots * P, R, W] of R symbols,
-        which the forward pass weighted with `weights` (>= R,)."""
+        """Write the gradient of the weights, and add to that of the embedding, given those of the input slots
+        [slots * P, R, W] of R symbols, which the forward pass weighted with `weights` (>= R,)."""
 
 
 class OneHot:
     """The table is W_x (V, gates * H) itself, packed.
 
     Args:
+        name: of the weights among the parameters.
         symbols: V.
         gates: how many gates.
         order: (gates,) the gate in each input slot.
         slot_panels: input slots * P.
     """
 
-    def __init__(self, symbols: int, gates: int, order: Array, slot_panels: int, dtype: DTypeLike) -> None:
-        self.gates, self.order = gates, order
+    def __init__(self, name: str, symbols: int, gates: int, order: Array, slot_panels: int, dtype: DTypeLike) -> None:
+        self.name, self.gates, self.order = name, gates, order
         self.table = zeros((slot_panels, symbols, W), dtype)
         self.d_table = zeros(self.table.shape, dtype)
 
     def pack(self, parameters: Parameters) -> None:
-        pack(parameters[W_X], self.gates, self.order, self.table)
+        pack(parameters[self.name], self.gates, self.order, self.table)
 
     def backward(self, d: Array, symbols: Array, weights: Array, gradients: Parameters) -> None:
         add_to_table(d, symbols, weights, self.d_table)
-        unpack(self.d_table, self.gates, self.order, gradients[W_X])
+        unpack(self.d_table, self.gates, self.order, gradients[self.name])
 
 
 class Embedding:
@@ -82,8 +81,10 @@ class Embedding:
         width: D; the others as for OneHot.
     """
 
-    def __init__(self, symbols: int, width: int, gates: int, order: Array, slot_panels: int, dtype: DTypeLike) -> None:
-        self.gates, self.order, self.width, self.symbols = gates, order, width, symbols
+    def __init__(
+        self, name: str, symbols: int, width: int, gates: int, order: Array, slot_panels: int, dtype: DTypeLike
+    ) -> None:
+        self.name, self.gates, self.order, self.width, self.symbols = name, gates, order, width, symbols
         self.embed = activations(width, symbols, dtype)
         self.d_embed = activations(width, symbols, dtype)
         padded = self.embed.shape[0] * W
@@ -96,14 +97,15 @@ class Embedding:
 
     def pack(self, parameters: Parameters) -> None:
         set_rows(self.embed, parameters["embed"])
-        pack(parameters[W_X], self.gates, self.order, self.w_x)
-        pack_transposed(parameters[W_X], self.gates, self.order, self.w_x_t)
+        pack(parameters[self.name], self.gates, self.order, self.w_x)
+        pack_transposed(parameters[self.name], self.gates, self.order, self.w_x_t)
         product(self.embed, 0, self.symbols, self.w_x, self.zero, self.table, numba.get_num_threads())
 
     def backward(self, d: Array, symbols: Array, weights: Array, gradients: Parameters) -> None:
         threads = numba.get_num_threads()
         add_to_table(d, symbols, weights, self.d_table)
         gradient_product(self.embed, 0, self.d_table, self.symbols, self.zero, self.d_w_x, threads)
-        unpack(self.d_w_x, self.gates, self.order, gradients[W_X])
+        unpack(self.d_w_x, self.gates, self.order, gradients[self.name])
         product(self.d_table, 0, self.symbols, self.w_x_t, self.zero, self.d_embed, threads)
-        gradients["embed"][:] = rows_of(self.d_embed, self.width)
+        d_embed = gradients["embed"]
+        d_embed += rows_of(self.d_embed, self.width)

@@ -24,7 +24,12 @@ def parameter_shapes(config: ModelConfig) -> Shapes:
     shapes: Shapes = {"embed": (config.symbols, config.embed)} if config.embed else {}
     for layer in range(config.layers):
         below = hidden if layer else config.embed or config.symbols
-        shapes |= {f"layer{layer}.{name}": shape for name, shape in layer_shapes(config, below).items()}
+        own = layer_shapes(config, below)
+        if config.input_skips and layer:
+            own["W_skip"] = (config.embed or config.symbols, own["W_x"][1])
+        if config.output_skips and layer < config.layers - 1:
+            own["W_y"] = (hidden, config.symbols)
+        shapes |= {f"layer{layer}.{name}": shape for name, shape in own.items()}
     if not config.tied:
         shapes["W_y"] = (hidden, config.symbols)
     return shapes | {"b_y": (config.symbols,)}
@@ -32,8 +37,10 @@ def parameter_shapes(config: ModelConfig) -> Shapes:
 
 def symbol_axes(config: ModelConfig) -> dict[str, int]:
     """The parameters that have a row or a column for each symbol, and along which axis."""
-    axes = {"embed" if config.embed else "layer0.W_x": 0, "b_y": 0}
-    return axes if config.tied else axes | {"W_y": 1}
+    names = parameter_shapes(config)
+    by_row = ("embed",) if config.embed else ("layer0.W_x", *(name for name in names if name.endswith(".W_skip")))
+    by_column = [name for name in names if name.endswith("W_y")]
+    return dict.fromkeys((*by_row, "b_y"), 0) | dict.fromkeys(by_column, 1)
 
 
 def _of_layer(index: int, parameters: Parameters) -> dict[str, Array]:
@@ -61,13 +68,20 @@ class Network:
         self.layers = [Layer(config, dtype) for _ in range(config.layers)]
         gates, order = self.layers[0].gates, self.layers[0].input_order
         slot_panels = self.layers[0].input_start.size // W
-        self.input: Input = (
-            Embedding(config.symbols, config.embed, gates, order, slot_panels, dtype)
-            if config.embed
-            else OneHot(config.symbols, gates, order, slot_panels, dtype)
-        )
+        sizes = (gates, order, slot_panels, dtype)
+
+        def of_characters(name: str) -> Input:
+            if config.embed:
+                return Embedding(name, config.symbols, config.embed, *sizes)
+            return OneHot(name, config.symbols, *sizes)
+
+        self.input = of_characters("layer0.W_x")
+        above = range(1, config.layers if config.input_skips else 1)
+        self.skips = [of_characters(f"layer{layer}.W_skip") for layer in above]
         self.upper_inputs = [UpperInput(layer) for layer in self.layers[1:]]
         self.output = Output(config.hidden, config.symbols, dtype)
+        below = range(config.layers - 1 if config.output_skips else 0)
+        self.lower_outputs = [Output(config.hidden, config.symbols, dtype) for _ in below]
         self.d_output_weights: Array = (  # (H, V); with a tied embedding its transpose is added to that of the input
             np.empty((config.hidden, config.symbols), dtype) if config.tied else self.gradients["W_y"]
         )
@@ -87,3 +101,7 @@ class Network:
                 layer.pack(parameters["W_h"])
             layer.pack_vectors(parameters)
         self.output.pack(self.output_weights(), self.parameters["b_y"])
+        for skip in self.skips:
+            skip.pack(self.parameters)
+        for parameters, output in zip(self.layer_parameters, self.lower_outputs, strict=False):
+            output.pack(parameters["W_y"], self.parameters["b_y"])

@@ -50,7 +50,8 @@ def part_sizes(config: ModelConfig) -> list[PartSize]:
         prefix = f"layer{layer}."
         own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
         blocks = len(cell.recurrent) + len(cell.gates) * (layer > 0)
-        parts.append(PartSize(f"layer {layer}", own, hidden * hidden * blocks, _buffers(config) * wide))
+        products = hidden * hidden * blocks + ("W_y" in own) * hidden * config.symbols
+        parts.append(PartSize(f"layer {layer}", own, products, _buffers(config) * wide))
     own = {name: shapes[name] for name in ("W_y", "b_y") if name in shapes}
     return [*parts, PartSize("output", own, hidden * config.symbols, panels_for(config.symbols) * W)]
 

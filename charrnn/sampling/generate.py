@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 from charrnn.engine.kernel import kernel
-from charrnn.engine.product import affine
+from charrnn.engine.product import add_products, affine
 from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.recurrence import Plan, kernels_for
 from charrnn.engine.reduce import row_maximum
@@ -61,6 +61,14 @@ def _input_row(table, bias, symbol, gates, row):  # type: ignore[no-untyped-def]
 
 
 @njit
+def _add_input_row(table, symbol, gates, row):  # type: ignore[no-untyped-def]
+    """gates[:, row] += table[:, symbol]."""
+    for panel in range(table.shape[0]):
+        for c in range(W):
+            gates[panel, row, c] += table[panel, symbol, c]
+
+
+@njit
 def _give(h, row, given, anew):  # type: ignore[no-untyped-def]
     """given += the rows of h from `row` on, or = them."""
     for panel in range(given.shape[0]):
@@ -90,21 +98,27 @@ def _affine(a, row, rows, w, bias, c, c_row, tasks):  # type: ignore[no-untyped-
 
 
 @njit
-def _draws(h, row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, low, high):  # type: ignore[no-untyped-def]
-    """out[t, b] from the last layer's state h[:, row + b], for the streams low <= b < high."""
-    affine(h, row + low, high - low, w_y, b_y, 0, w_y.shape[0], logits, low)
+def _draws(h, row, w_y, b_y, begun, logits, out, t, symbols, temperature, seed, position, low, high):  # type: ignore[no-untyped-def]
+    """out[t, b] from the last layer's state h[:, row + b], for the streams low <= b < high.
+
+    If the logits are `begun`, they hold what comes from the layers below.
+    """
+    if begun:
+        add_products(h, row + low, high - low, w_y, 0, 1, w_y.shape[0], logits, low)
+    else:
+        affine(h, row + low, high - low, w_y, b_y, 0, w_y.shape[0], logits, low)
     for b in range(low, high):
         u = uniform(seed, SAMPLE, np.uint64(position + t), np.uint64(b))
         out[t, b] = draw(logits, b, symbols, temperature, u)
 
 
 @njit(parallel=True)
-def _shared_draws(h, row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, tasks):  # type: ignore[no-untyped-def]
+def _shared_draws(h, row, w_y, b_y, begun, logits, out, t, symbols, temperature, seed, position, tasks):  # type: ignore[no-untyped-def]
     """`_draws` for all streams, shared by threads."""
     for task in prange(tasks):
         mode = flush_subnormals()
         low, high = task * out.shape[1] // tasks, (task + 1) * out.shape[1] // tasks
-        _draws(h, row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, low, high)
+        _draws(h, row, w_y, b_y, begun, logits, out, t, symbols, temperature, seed, position, low, high)
         restore_mode(mode)
 
 
@@ -117,7 +131,8 @@ def generator_for(plan: Plan) -> Any:
     It is called as `generate(weights, layers, states, given, line_break, logits, start, out, temperature, seed,
     position, tasks)` and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
 
-        weights: (table, biases, upper_w_x, w_y, b_y), the packed weights outside the layers.
+        weights: (table, biases, upper_w_x, skips, lower_w_y, w_y, b_y), the packed weights outside the layers; skips
+            and lower_w_y are empty without --input-skips and --output-skips.
         layers: a tuple with the arrays of each layer.
         states: all buffers of states, one after the other.
         given: [panels, B, W], scratch for the sums of residual connections; [0, B, W] without them.
@@ -142,7 +157,7 @@ def _generator(plan: Plan) -> Any:
     def generate(  # type: ignore[no-untyped-def]
         weights, layers, states, given, line_break, logits, start, out, temperature, seed, position, tasks
     ):
-        table, biases, upper_w_x, w_y, b_y = weights
+        table, biases, upper_w_x, skips, lower_w_y, w_y, b_y = weights
         batch, symbols = out.shape[1], table.shape[1]
         mode = flush_subnormals()
         for t in range(out.shape[0]):
@@ -159,6 +174,10 @@ def _generator(plan: Plan) -> Any:
                 panels = arrays.dh.shape[0]
                 if index > 0:
                     _affine(below, below_row, batch, upper_w_x[index - 1], biases[index], arrays.gates, row, tasks)
+                    if skips.shape[0] > 0:
+                        for b in range(batch):
+                            symbol = out[t - 1, b] if t else start[b]
+                            _add_input_row(skips[index - 1], symbol, arrays.gates, row + b)
                 if tasks > 1:
                     forward_by_panels(arrays, t, 1, batch, tasks)
                 else:
@@ -169,11 +188,21 @@ def _generator(plan: Plan) -> Any:
                     below, below_row = given, 0
                 else:
                     below, below_row = arrays.state0, row + batch
+                if index < lower_w_y.shape[0]:
+                    if index == 0:
+                        affine(below, below_row, batch, lower_w_y[0], b_y, 0, w_y.shape[0], logits, 0)
+                    else:
+                        add_products(below, below_row, batch, lower_w_y[index], 0, 1, w_y.shape[0], logits, 0)
+            begun = lower_w_y.shape[0] > 0
             share = min(tasks, batch)
             if share > 1:
-                _shared_draws(below, below_row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, share)
+                _shared_draws(
+                    below, below_row, w_y, b_y, begun, logits, out, t, symbols, temperature, seed, position, share
+                )
             else:
-                _draws(below, below_row, w_y, b_y, logits, out, t, symbols, temperature, seed, position, 0, batch)
+                _draws(
+                    below, below_row, w_y, b_y, begun, logits, out, t, symbols, temperature, seed, position, 0, batch
+                )
         restore_mode(mode)
 
     return generate

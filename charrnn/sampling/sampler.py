@@ -40,6 +40,8 @@ class Sampler:
             network.input.table,
             np.stack([layer.input_start for layer in network.layers]),
             np.stack(upper),
+            np.stack([skip.table for skip in network.skips] or [network.input.table[:0]])[: len(network.skips)],
+            np.stack([o.w_y for o in network.lower_outputs] or [network.output.w_y[:0]])[: len(network.lower_outputs)],
             network.output.w_y,
             network.output.b_y,
         )
