@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from charrnn.engine.panels import rows_of
+from charrnn.errors import ConfigError
 from charrnn.model.cells import lstm
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
@@ -81,6 +82,29 @@ def test_orthogonal_weights_are_orthogonal_gate_by_gate():
         np.testing.assert_allclose(gate.T @ gate, np.eye(50), atol=1e-5)
     products = [abs((one * other).sum()) for one in gates for other in gates if one is not other]
     assert max(products) < 5  # of matrices that have nothing to do with each other; of the same one it is 50
+
+
+def test_rectified_units_may_begin_with_the_identity_and_no_others():
+    parameters = begun(ModelConfig(10, "rnn", 2, 50, nonlinearity="relu"), recurrent="identity").parameters
+    assert all(np.array_equal(parameters[f"layer{k}.W_h"], np.eye(50)) for k in (0, 1))
+    with pytest.raises(ConfigError, match="--init identity with --cell rnn --nonlinearity relu, got lstm"):
+        begun(ModelConfig(10, "lstm", 1, 8), recurrent="identity")
+
+
+@pytest.mark.parametrize("cell", ["lstm", "mlstm", "minlstm"])
+def test_the_forget_gate_of_every_cell_that_has_one_begins_with_its_bias(cell):
+    network = begun(ModelConfig(10, cell, 1, 8), forget_bias="0.75")
+    gates = network.layers[0].step.cell.gates
+    b = network.parameters["layer0.b"].reshape(len(gates), 8)
+    assert [set(row) for row in b] == [{0.75} if gate == "f" else {0.0} for gate in gates]
+
+
+def test_two_inputs_of_a_layer_have_the_share_of_one():
+    parameters = begun(ModelConfig(60, "lstm", 2, 64, input_skips=True)).parameters
+    assert parameters["layer1.W_skip"].std() == pytest.approx(INPUT_SHARE / 2**0.5, rel=0.05)
+    assert parameters["layer1.W_x"].std() * 64**0.5 * output_square(lstm) ** 0.5 == pytest.approx(
+        INPUT_SHARE / 2**0.5, rel=0.05
+    )
 
 
 def test_chrono_forget_gates_remember_for_times_up_to_the_longest():

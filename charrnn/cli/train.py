@@ -143,7 +143,7 @@ def train(
         float | None, typer.Option(help="Decoupled weight decay.", show_default="chosen with adam, adamw 0.01, else 0")
     ] = None,
     init: Annotated[
-        str, typer.Option(callback=in_lower_case, help="How recurrent weights begin: uniform or orthogonal.")
+        str, typer.Option(callback=in_lower_case, help="How recurrent weights begin: uniform, orthogonal or identity.")
     ] = DEFAULT.init,
     forget_bias: Annotated[
         str, typer.Option(metavar="X|chrono", help="What the bias of an LSTM's forget gates begins with.")

@@ -10,6 +10,7 @@ from charrnn.errors import ConfigError
 CELLS = ("rnn", "lstm", "gru", "mlstm", "ugrnn", "minlstm", "mingru")
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 RESETS = ("after", "before")
+IDENTITY = "identity"  # a way to begin the recurrent weights
 USUAL_FORGET_BIAS = "0.5"
 OWN = "own:"  # before the name of a cell that is declared in a file of one's own
 ONLY_OF = {  # settings that only some cells have

@@ -40,9 +40,10 @@ import numpy as np
 from charrnn.engine.expressions import Expression, Operators, evaluate, is_leaf
 from charrnn.engine.panels import Array
 from charrnn.engine.random import PURPOSES, fill_uniform
+from charrnn.errors import ConfigError
 from charrnn.model.cell import Cell
-from charrnn.model.cells import cell_of
-from charrnn.model.config import CHRONO, USUAL_FORGET_BIAS, ModelConfig
+from charrnn.model.cells import cell_of, rnn_relu
+from charrnn.model.config import CHRONO, IDENTITY, USUAL_FORGET_BIAS, ModelConfig
 from charrnn.model.parameters import Parameters
 from charrnn.model.step import Step
 
@@ -99,9 +100,11 @@ class Initialiser:
     Args:
         config: the model.
         seed: any integer from 0 to 2^64 - 1.
-        recurrent: "uniform" or "orthogonal".
+        recurrent: "uniform", "orthogonal" or, for rectified units, "identity" (Le, Jaitly & Hinton 2015).
         forget_bias: of an LSTM, a number or "chrono".
         longest: the longest memory, in time steps, that "chrono" gives a unit.
+    Raises:
+        ConfigError: "identity" for other units.
     """
 
     def __init__(
@@ -114,6 +117,11 @@ class Initialiser:
     ) -> None:
         self.config, self.seed, self.recurrent, self.cell = config, seed, recurrent, cell_of(config)
         self.forget_bias, self.longest = forget_bias, longest
+        if recurrent == IDENTITY and self.cell is not rnn_relu:
+            raise ConfigError(
+                f"expected --init identity with --cell rnn --nonlinearity relu, got {self.cell.name}; "
+                "try --init orthogonal"
+            )
 
     def fill(self, parameters: Parameters, counts: Array | None = None) -> None:
         """Overwrite all parameters.
@@ -125,6 +133,8 @@ class Initialiser:
         for place, (name, view) in enumerate(parameters.items()):
             if view.ndim == 1:
                 view[:] = 1 if ".gain" in name else 0
+            elif self.recurrent == IDENTITY and name.endswith(".W_h"):
+                view[:] = np.eye(len(view))
             elif self.recurrent == "orthogonal" and name.endswith(".W_h"):
                 self._fill_orthogonal(view, place)
             else:

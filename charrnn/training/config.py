@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from charrnn.errors import ConfigError
-from charrnn.model.config import CHRONO, USUAL_FORGET_BIAS
+from charrnn.model.config import CHRONO, IDENTITY, USUAL_FORGET_BIAS
 
 OPTIMISERS = ("adam", "adamw", "muon", "rmsprop", "sgd", "adagrad")
 SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
 DROPOUT_KINDS = ("standard", "variational")
-INITS = ("uniform", "orthogonal")
+INITS = ("uniform", "orthogonal", IDENTITY)
 LARGEST_BIAS = 20
 USUAL_EPOCHS = 10.0  # where nothing says when to stop
 SPREAD, FARTHEST = 1 / 14, 4.0  # of random lengths: standard deviation, 5 steps for a mean of 70, and how many of it
