@@ -1,5 +1,7 @@
 """Truncated back-propagation over K1:K2, and chunks of random lengths, against chunks that are cut by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from networks import KINDS
@@ -110,6 +112,9 @@ def test_a_bad_bptt_is_one_clear_error(bptt):
 
 def test_bptt_sets_the_length_of_a_chunk():
     assert TrainConfig(bptt="8:20").seq_len == 8
-    assert TrainConfig(seq_len=9).bptt == "9:9"
+    same = TrainConfig(bptt="9:9")
+    assert (same, same.history) == (TrainConfig(seq_len=9), 0)
+    assert TrainConfig(bptt="8:20").history == 12
+    assert replace(TrainConfig(), seq_len=30).seq_len == 30
     with pytest.raises(ConfigError, match="got both"):
         TrainConfig(bptt="8:20", random_lengths=True)

@@ -24,6 +24,7 @@ from charrnn.cli.options import (
     name_of,
     own_cell,
     print_json,
+    refuse_inert,
     settings_of,
     start_engine,
 )
@@ -60,6 +61,7 @@ def bench(
     """Measure training and sampling speed on this machine, beside its peak."""
     start_engine(threads)
     context.params |= own_cell(cell)
+    refuse_inert(context, context.params)
     if streams < 1:
         raise ConfigError(f"expected --streams of at least 1, got {streams}; try --streams 1")
     if not 0 < seconds <= MOST_SECONDS:

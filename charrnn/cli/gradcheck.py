@@ -42,6 +42,7 @@ from charrnn.cli.options import (
     own_cell,
     print_json,
     refuse_both_lengths,
+    refuse_inert,
     say,
     say_other_source,
     settings_of,
@@ -102,6 +103,7 @@ def gradcheck(
     """Compare every gradient with finite differences, in float64; exit with 1 if one is wrong."""
     start_engine(threads)
     context.params |= own_cell(cell)
+    refuse_inert(context, context.params)
     refuse_both_lengths(context)
     if (source is None) != (data is None):
         raise ConfigError(

@@ -30,6 +30,7 @@ from charrnn.cli.options import (
     name_of,
     own_cell,
     print_json,
+    refuse_inert,
     say_other_source,
     settings_of,
     show,
@@ -91,6 +92,7 @@ def info(
     else:
         start_engine(None)
         context.params |= own_cell(cell)
+        refuse_inert(context, context.params)
         values, lines = _planned(context) if source is None else _trained(source)
     if as_json:
         print_json(values)

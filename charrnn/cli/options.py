@@ -14,7 +14,8 @@ from charrnn import runtime
 from charrnn.cache import compilation
 from charrnn.cli.terminal import readable, wrapped
 from charrnn.errors import ConfigError, DataError
-from charrnn.model.config import OWN, ModelConfig
+from charrnn.model.config import ONLY_OF, OWN, ModelConfig
+from charrnn.training.config import ONLY_WITH
 
 
 def cell_name(text: str) -> str:
@@ -156,6 +157,21 @@ def explicit(context: typer.Context, names: list[str]) -> dict[str, Any]:
 def settings_of(context: typer.Context, config: type) -> dict[str, Any]:
     """The parameters of the command line that are fields of a configuration."""
     return {field.name: context.params[field.name] for field in fields(config) if field.name in context.params}
+
+
+def refuse_inert(context: typer.Context, chosen: dict[str, Any]) -> None:
+    """Raise ConfigError for a setting on the command line that does nothing beside the others.
+
+    Args:
+        chosen: the settings of the model and its training.
+    """
+    for other, needs in {"cell": ONLY_OF, **ONLY_WITH}.items():
+        for name in explicit(context, list(needs)):
+            if other in chosen and chosen[other] not in needs[name] and not str(chosen[other]).startswith(OWN):
+                flag = "--no-output-gate" if name == "output_gate" else f"--{name.replace('_', '-')}"
+                raise ConfigError(
+                    f"expected {flag} with --{other} {' or '.join(needs[name])}, got {chosen[other]}; try it without"
+                )
 
 
 def refuse_both_lengths(context: typer.Context) -> None:

@@ -49,6 +49,7 @@ from charrnn.cli.options import (
     own_cell,
     print_json,
     refuse_both_lengths,
+    refuse_inert,
     say,
     say_other_source,
     start_engine,
@@ -313,6 +314,7 @@ def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
     settings = {name: context.params[name] for name in [*MODEL, *TRAINING] if context.params.get(name) is not None}
     settings |= PRESETS[preset] if preset is not None else {}
     settings |= explicit(context, [*MODEL, *TRAINING])
+    refuse_inert(context, settings)
     if settings["bptt"]:
         settings["seq_len"] = parse_bptt(settings["bptt"])[0]
     return settings

@@ -13,7 +13,7 @@ RESETS = ("after", "before")
 IDENTITY = "identity"  # a way to begin the recurrent weights
 USUAL_FORGET_BIAS = "0.5"
 OWN = "own:"  # before the name of a cell that is declared in a file of one's own
-ONLY_OF = {  # settings that only some cells have
+ONLY_OF = {  # settings that do nothing but with some cells
     **dict.fromkeys(("peepholes", "coupled", "output_gate"), ("lstm",)),
     **{"nonlinearity": ("rnn",), "reset": ("gru",), "zoneout_cell": ("lstm", "mlstm")},
 }
@@ -82,7 +82,10 @@ class ModelConfig:
                 raise ConfigError(
                     f"expected --{flag} from 0 up to below 1, got {getattr(self, name)}; try --{flag} 0.1"
                 )
-        self._refuse_what_does_nothing()
+        if self.zoneout_cell and not self.cell.startswith(OWN) and self.cell not in ONLY_OF["zoneout_cell"]:
+            raise ConfigError(
+                f"expected --zoneout-cell with a cell that has a cell state, got {self.cell}; try --zoneout"
+            )
         for name in ("input_skips", "output_skips"):
             if getattr(self, name) and self.layers == 1:
                 flag = name.replace("_", "-")
@@ -94,14 +97,6 @@ class ModelConfig:
                     f"try --embed {self.hidden}"
                 )
             object.__setattr__(self, "embed", self.hidden)
-
-    def _refuse_what_does_nothing(self) -> None:
-        """Raise ConfigError for a setting that only other cells have."""
-        for name, cells in ONLY_OF.items():
-            value = getattr(self, name)
-            if value != getattr(type(self), name) and self.cell not in cells:
-                flag = "--no-output-gate" if name == "output_gate" else f"--{name.replace('_', '-')}"
-                raise ConfigError(f"expected {flag} with --cell {' or '.join(cells)}, got {self.cell}; try it without")
 
     @property
     def has_zoneout(self) -> bool:

@@ -26,7 +26,7 @@ class TrainConfig:
     Args:
         batch: B, streams read side by side.
         seq_len: T, time steps of a chunk.
-        bptt: "K1:K2", a chunk moves on by K1 = T steps, and gradients flow back over K2.
+        bptt: "K1:K2", a chunk moves on by K1 = T steps, and gradients flow back over K2 > K1; "" where both are T.
         random_lengths: chunks are of random lengths around T, see `random_length`.
         accumulate: batches of B streams that make one update.
         lr: learning rate at its highest.
@@ -146,16 +146,16 @@ class TrainConfig:
         if not (self.epochs or self.steps or self.minutes):
             object.__setattr__(self, "epochs", USUAL_EPOCHS)
         if self.bptt:
-            object.__setattr__(self, "seq_len", parse_bptt(self.bptt)[0])
+            moved, back = parse_bptt(self.bptt)
+            object.__setattr__(self, "seq_len", moved)
+            object.__setattr__(self, "bptt", self.bptt if back > moved else "")
             if self.random_lengths and self.history:
                 raise ConfigError("expected --bptt or --random-lengths, got both; try one of them")
-        else:
-            object.__setattr__(self, "bptt", f"{self.seq_len}:{self.seq_len}")
 
     @property
     def history(self) -> int:
         """Time steps before a chunk's own over which gradients flow back too."""
-        return parse_bptt(self.bptt)[1] - self.seq_len
+        return parse_bptt(self.bptt)[1] - self.seq_len if self.bptt else 0
 
     @property
     def chunk_steps(self) -> int:
@@ -167,6 +167,14 @@ class TrainConfig:
         return asdict(self)
 
 
+ONLY_WITH = {  # settings that do nothing but with some values of another one
+    "optimiser": {
+        **{"matrix_lr": ("muon",), "nesterov": ("sgd",), "momentum": ("sgd", "muon")},
+        **{"beta1": ("adam", "adamw", "muon"), "beta2": ("adam", "adamw", "rmsprop", "muon")},
+        "epsilon": ("adam", "adamw", "rmsprop", "adagrad", "muon"),
+    },
+    "schedule": {"decay": ("step", "plateau"), "decay_every": ("step",), "plateau": ("plateau",)},
+}
 NAMES = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "dropout_kind": DROPOUT_KINDS, "init": INITS}
 NOT_NEGATIVE = (
     *("reset_every", "clip_norm", "clip_value", "warmup", "weight_decay", "epochs", "steps", "minutes"),

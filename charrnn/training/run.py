@@ -156,6 +156,9 @@ def resume_run(
         )
     _check_progress(checkpoint, data, path)
     settings = checkpoint.model.as_dict() | checkpoint.training.as_dict()
+    if asked.get("bptt"):
+        lengths = TrainConfig(bptt=asked["bptt"])
+        asked = asked | {"bptt": lengths.bptt, "seq_len": lengths.seq_len}
     refuse_changes(settings, {n: v for n, v in asked.items() if n not in RESUMABLE}, f"{path} has it")
     changes = {name: value for name, value in asked.items() if name in RESUMABLE}
     if changes.keys() & {"epochs", "steps", "minutes"}:
