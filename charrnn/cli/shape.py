@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from charrnn.engine.peak import measured_peak
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_count, part_sizes
+from charrnn.training.choose import measured_peak
 
 ADAM_VECTORS = 4  # parameters, gradients, two moments
 TRAINING_SHARE = 0.7  # of the CPU's peak, that training without evaluations reaches

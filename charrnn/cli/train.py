@@ -325,10 +325,9 @@ def _begin(
 ) -> tuple[Checkpoint, list[str]]:
     """The first checkpoint of a run, and what to say about it. `asked` are the model's settings that the user gave."""
     from charrnn.cli.progress import refuse_too_large
-    from charrnn.engine.peak import measured_peak
     from charrnn.folders import refuse_existing
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
-    from charrnn.training.choose import Chooser, Text
+    from charrnn.training.choose import Chooser, Text, measured_peak
     from charrnn.training.finetune import model_for
     from charrnn.training.run import MARKER, first_checkpoint, refuse_changes
 

@@ -16,7 +16,6 @@ from charrnn.engine.simd import FLOAT, I64, lanes_of, splat
 from charrnn.engine.tile import TILE_ROWS, counted_loop, multiply_add
 
 CHAINS = 2 * TILE_ROWS  # independent sums, as many as the tile has
-PEAK_SECONDS, PEAK_ROUNDS = 0.05, 5
 FLOPS = 2 * CHAINS * lanes_of(FLOAT)  # of one iteration
 
 
@@ -50,13 +49,6 @@ def peak_flops(seconds: float) -> float:
         multiply_adds(count, np.float32(0.5), sums)
         taken = time.perf_counter() - start
     return count * FLOPS * sums.size / taken
-
-
-def measured_peak() -> float:
-    """The CPU's floating-point operations a second, on all threads of the engine: the best of some short measurements,
-    since other work on the machine only ever makes one slower.
-    """
-    return max(peak_flops(PEAK_SECONDS) for _ in range(PEAK_ROUNDS))
 
 
 @kernel(parallel=True)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from charrnn.engine.peak import peak_flops
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.config import USUAL_EPOCHS, TrainConfig
@@ -33,6 +34,7 @@ MEAN_RATE = 0.5  # of the highest rate, over a run
 RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # that are right for RATE_HIDDEN hidden units
 USUAL_RATE = 0.006  # of other cells
 RATE_HIDDEN, MOST_RATE = 256, 0.015
+PEAK_SECONDS, PEAK_ROUNDS = 0.05, 5
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # what the choice is worked out from, and does not change
@@ -135,6 +137,13 @@ class Chooser:
         read = self.characters_read(self._model(s["hidden"]))
         updates = max(1.0, read / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
         return float(f"{min(MOST_DECAY, RUN_DECAY / (MEAN_RATE * s['lr'] * updates)):.2g}")
+
+
+def measured_peak() -> float:
+    """The CPU's floating-point operations a second, on all threads of the engine: the best of some short measurements,
+    since other work on the machine only ever makes one slower.
+    """
+    return max(peak_flops(PEAK_SECONDS) for _ in range(PEAK_ROUNDS))
 
 
 def _check(text: Text, given: dict[str, Any]) -> None:
