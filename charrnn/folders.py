@@ -24,7 +24,8 @@ except ImportError:  # on Windows nothing is locked
 
 # What DATA and RUN folders hold. A folder with anything else in it is never replaced.
 OUR_FILES = {"meta.json", "vocab.json", "train.npy", "val.npy", "test.npy"}
-OUR_FILES |= {"config.json", "log.jsonl", "last.npz", "best.npz"}
+CONFIG, JOURNAL, LAST, BEST = RUN_FILES = ("config.json", "log.jsonl", "last.npz", "best.npz")
+OUR_FILES |= set(RUN_FILES)
 OLDER_CHECKPOINT = re.compile(r"step-\d+\.npz")
 LARGEST_MARKER = 1 << 26  # bytes of a JSON file that marks a folder
 UNDER_CONSTRUCTION = ".new"  # how the name of a folder ends until it has its place
@@ -260,7 +261,7 @@ def _is_ours(folder: Path, marker: str) -> bool:
     except (OSError, ValueError):
         return any((folder / name).exists() for name in OUR_FILES - {marker})
     if "format" not in content:
-        return any((folder / name).exists() for name in OUR_FILES - {marker, "config.json", "vocab.json"})
+        return any((folder / name).exists() for name in OUR_FILES - {marker, CONFIG, "vocab.json"})
     return str(content["format"]).startswith("charrnn-")
 
 
@@ -272,6 +273,6 @@ def what_is(path: Path) -> str:
         return f"{path}, a checkpoint" if path.suffix == ".npz" else f"{path}, a file"
     if (path / "meta.json").is_file():
         return f"{path}, a DATA folder"
-    if (path / "config.json").is_file() and (path / "last.npz").is_file():
+    if (path / CONFIG).is_file() and (path / LAST).is_file():
         return f"{path}, a RUN folder"
     return f"{path}, {'a folder' if _content(path) else 'an empty folder'}"

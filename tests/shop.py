@@ -45,7 +45,7 @@ def make_shop(folder):
     content = (run / "last.npz").read_bytes()
     (folder / "cut.npz").write_bytes(content[: len(content) // 2])
     np.savez(folder / "foreign.npz", weights=np.zeros(3))
-    rewrite(run / "last.npz", folder / "newer.npz", format_version=3)
+    rewrite(run / "last.npz", folder / "newer.npz", format_version=4)
     for name in ("stateless", "momentless"):
         shutil.copytree(run, folder / name)
     rewrite(run / "last.npz", folder / "stateless" / "last.npz", **{"state/h": np.zeros((1, 3, 8), np.float32)})

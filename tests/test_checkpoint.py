@@ -137,7 +137,7 @@ def test_plain_numpy_reads_the_documented_names_without_pickle(saved):
         + [f"{group}/{name}" for group in ("parameters", "optimiser/m", "optimiser/v") for name in names]
         + ["state/h", "state/c"]
     )
-    assert (str(arrays["format"]), int(arrays["format_version"])) == ("charrnn-checkpoint", 2)
+    assert (str(arrays["format"]), int(arrays["format_version"])) == ("charrnn-checkpoint", 3)
     assert json.loads(str(arrays["model"]))["hidden"] == HIDDEN
     assert json.loads(str(arrays["training"]))["lr"] == 0.1 + 0.2
     assert json.loads(str(arrays["progress"]))["step"] == 0
@@ -260,11 +260,21 @@ def test_a_pickle_in_a_checkpoint_is_refused_and_not_executed(tmp_path, change, 
     assert not (tmp_path / "executed").exists()
 
 
+def test_a_checkpoint_of_format_2_has_none_of_the_settings_that_came_later(change, saved):
+    whole = load_checkpoint(saved)
+    later = ("peepholes", "coupled", "output_gate", "input_skips", "output_skips", "cell_source", "cell_declaration")
+    settings = {name: value for name, value in whole.model.as_dict().items() if name not in later}
+    training = whole.training.as_dict() | {"bptt": f"{whole.training.seq_len}:{whole.training.seq_len}"}
+    path = change(format_version=2, model=json.dumps(settings), training=json.dumps(training))
+    older = load_checkpoint(path)
+    assert (older.model, older.training) == (whole.model, whole.training)
+
+
 def test_a_newer_format_asks_for_a_newer_charrnn(change):
-    path = change(format_version=3, model="in a form that is not known yet", training=None)
+    path = change(format_version=4, model="in a form that is not known yet", training=None)
     with pytest.raises(CheckpointError) as error:
         load_checkpoint(path)
-    check_message(error, "format 2", "got 3", "newer charrnn")
+    check_message(error, "format 3", "got 4", "newer charrnn")
 
 
 ARRAYS = ["format", "format_version", "model", "training", "progress", "level", "vocabulary", "unknown", "form", "data"]

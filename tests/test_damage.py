@@ -49,7 +49,7 @@ WRONG = {
     ],
     "training": [
         *({"batch": "2"}, {"lr": None}, {"lr": float("inf")}, {"seed": 0.5}, {"nesterov": 1}, {"bptt": "4:8"}),
-        *({"seq_len": 9}, {"steps": 2**63}, {"preview": 2**40}),
+        *({"bptt": "9:12"}, {"steps": 2**63}, {"preview": 2**40}),
     ],
     "model": [{"hidden": 3.0}, {"layer_norm": "no"}, {"cell": ["lstm"]}, {"symbols": True}],
     "form": [{"newlines": None}, {"lowercase": "yes"}, {"normalize": "nfd"}],

@@ -135,12 +135,8 @@ def _open(path: Path, checkpoint: Checkpoint, run: Path | None) -> Data:
     """A DATA folder with the model's vocabulary; with `run`, whose own data it is, the very data of that run."""
     from charrnn.text.data import open_data
 
-    data, vocabulary = open_data(path), checkpoint.vocabulary
-    if data.vocabulary != vocabulary:
-        raise CheckpointError(
-            f"expected data with the model's vocabulary ({len(vocabulary)} symbols), got {path} with another "
-            f"({len(data.vocabulary)}); try a text file instead, or the DATA folder of the model"
-        )
+    data = open_data(path)
+    checkpoint.refuse_other_vocabulary(data.vocabulary, path)
     if run is not None and data.fingerprint != checkpoint.data:
         raise CheckpointError(
             f"expected the data that {run} was trained on, got {path}, prepared anew from another text or split, so "

@@ -136,7 +136,6 @@ def _trained(source: Path, data: Path, sizes: TrainConfig, asked: dict[str, Any]
     """A trained model on the beginning of its data, from a random state; `asked` of its settings must be its own."""
     import numpy as np
 
-    from charrnn.errors import CheckpointError
     from charrnn.gradcheck import GradientCheck, random_state
     from charrnn.text.data import open_data
     from charrnn.text.streams import Streams
@@ -146,11 +145,7 @@ def _trained(source: Path, data: Path, sizes: TrainConfig, asked: dict[str, Any]
     checkpoint, text = load_checkpoint(find_checkpoint(source)), open_data(data)
     say_other_source(checkpoint.model)
     refuse_changes(checkpoint.model.as_dict(), asked, f"{source} has it")
-    if checkpoint.vocabulary != text.vocabulary:
-        raise CheckpointError(
-            f"expected data with the model's vocabulary ({len(checkpoint.vocabulary)} symbols), got {data} with "
-            f"another ({len(text.vocabulary)}); try the DATA folder that the model was trained on"
-        )
+    checkpoint.refuse_other_vocabulary(text.vocabulary, data)
     inputs, targets = Streams(text.split("train"), sizes.batch, sizes.chunk_steps).chunk(0)
     network = checkpoint.network(np.float64)
     state = random_state(network, sizes.batch, sizes.seed)

@@ -14,6 +14,7 @@ from charrnn import runtime
 from charrnn.cache import compilation
 from charrnn.cli.terminal import readable, wrapped
 from charrnn.errors import ConfigError, DataError
+from charrnn.folders import BEST, LAST
 from charrnn.model.config import ONLY_OF, OWN, ModelConfig
 from charrnn.training.config import ONLY_WITH
 
@@ -188,7 +189,7 @@ def is_data_folder(path: Path) -> bool:
     """
     if (path / "meta.json").is_file():
         return True
-    is_run = any((path / name).is_file() for name in ("best.npz", "last.npz"))
+    is_run = any((path / name).is_file() for name in (BEST, LAST))
     if (path.is_dir() and not is_run) or not path.exists():
         what = f"the folder {path}" if path.is_dir() else f"{path}, where nothing is"
         raise DataError(f"expected a DATA or RUN folder or a checkpoint, got {what}; try one of these")

@@ -15,6 +15,7 @@ from charrnn.cache import compilation
 from charrnn.cli.bar import Bar, Pace, clock
 from charrnn.cli.options import name_of, say
 from charrnn.errors import ConfigError
+from charrnn.folders import BEST, LAST
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
 from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_count
@@ -146,7 +147,7 @@ class Display:
 def summary(run: Path, p: Progress) -> None:
     """The table at the end of a run."""
     rate = p.chars / p.seconds if p.seconds else 0.0
-    names = [str(run / name) for name in ("best.npz", "last.npz") if (run / name).is_file()]
+    names = [str(run / name) for name in (BEST, LAST) if (run / name).is_file()]
     rows = {"steps": f"{p.step:,}"}
     if p.best_loss is not None and p.best_step is not None:
         rows = {"best validation loss": losses(p.best_loss), "at step": f"{p.best_step:,} of {p.step:,}"}

@@ -325,13 +325,13 @@ def _begin(
 ) -> tuple[Checkpoint, list[str]]:
     """The first checkpoint of a run, and what to say about it. `asked` are the model's settings that the user gave."""
     from charrnn.cli.progress import refuse_too_large
-    from charrnn.folders import refuse_existing
+    from charrnn.folders import CONFIG, refuse_existing
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.training.choose import Chooser, Text, measured_peak
     from charrnn.training.finetune import model_for
-    from charrnn.training.run import MARKER, first_checkpoint, refuse_changes
+    from charrnn.training.run import first_checkpoint, refuse_changes
 
-    refuse_existing(out, MARKER, force, otherwise="--resume to go on, ")
+    refuse_existing(out, CONFIG, force, otherwise="--resume to go on, ")
     source = None if init_from is None else load_checkpoint(find_checkpoint(init_from))
     if source is not None:
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}

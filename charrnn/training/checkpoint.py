@@ -27,7 +27,7 @@ from charrnn import runtime
 from charrnn.engine.panels import Array
 from charrnn.errors import CharRNNError, CheckpointError
 from charrnn.files import replacing
-from charrnn.folders import what_is
+from charrnn.folders import BEST, LAST, what_is
 from charrnn.json_files import build, parse
 from charrnn.model.cell import EquationError
 from charrnn.model.config import ModelConfig
@@ -42,7 +42,8 @@ from charrnn.training.optimiser import MOMENTS
 from charrnn.training.progress import Progress
 
 FORMAT = "charrnn-checkpoint"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READABLE_VERSIONS = (2, 3)  # 2 knows fewer settings of a model
 OLDER_DEFAULTS = {"reset_every": 0}  # what runs did that were begun before there was such a setting
 
 
@@ -73,6 +74,14 @@ class Checkpoint:
             view[:] = self.best_parameters[name]
         network.pack()
         return network
+
+    def refuse_other_vocabulary(self, vocabulary: Vocabulary, path: Path) -> None:
+        """Raise CheckpointError unless data has the model's vocabulary; `path` is the data's."""
+        if vocabulary != self.vocabulary:
+            raise CheckpointError(
+                f"expected data with the model's vocabulary ({len(self.vocabulary)} symbols), got {path} with another "
+                f"({len(vocabulary)}); try the DATA folder that the model was trained on"
+            )
 
     def save(self, path: Path) -> None:
         """Write the file whole, flushed to disk, in place of an older one."""
@@ -139,7 +148,7 @@ def _check_format(archive: Archive, path: Path) -> None:
         name = ""
     if name != FORMAT:
         raise _foreign(path)
-    if (found := archive.number("format_version", "iu")) != FORMAT_VERSION:
+    if (found := archive.number("format_version", "iu")) not in READABLE_VERSIONS:
         raise CheckpointError(
             f"expected checkpoint format {FORMAT_VERSION}, got {found} in {path}; "
             f"try {'a newer' if found > FORMAT_VERSION else 'an older'} charrnn"
@@ -148,7 +157,10 @@ def _check_format(archive: Archive, path: Path) -> None:
 
 def _read(archive: Archive, path: Path) -> Checkpoint:
     model = build(ModelConfig, parse(archive.text("model")))
-    training = build(TrainConfig, OLDER_DEFAULTS | _object(archive, "training"))
+    settings = OLDER_DEFAULTS | _object(archive, "training")
+    if settings.get("bptt") == f"{settings.get('seq_len')}:{settings.get('seq_len')}":
+        settings["bptt"] = ""  # which format 2 spelled out
+    training = build(TrainConfig, settings)
     values = _object(archive, "progress")
     progress = build(Progress, {"evaluated_step": values.get("step", 0)} | values)
     progress.check()
@@ -223,7 +235,7 @@ def _vocabulary(archive: Archive, symbols: int) -> Vocabulary:
 def find_checkpoint(path: Path) -> Path:
     """The checkpoint meant by CKPT|RUN: the file itself, or a run's best.npz, else its last.npz."""
     if path.is_dir():
-        for name in ("best.npz", "last.npz"):
+        for name in (BEST, LAST):
             if (path / name).is_file():
                 return path / name
         raise CheckpointError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from charrnn.errors import DataError, OutputError
 from charrnn.files import open_regular, reason, replacing
-from charrnn.folders import what_is
+from charrnn.folders import JOURNAL, what_is
 from charrnn.json_files import WHOLE, Form, Maybe, Number, check, parse
 
 LONGEST_LINE = 1 << 24  # bytes
@@ -75,7 +75,7 @@ def read_journal(run: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: there is no journal, or nothing in it.
     """
-    path = run / "log.jsonl"
+    path = run / JOURNAL
     try:
         lines = list(_complete_lines(path))
     except OSError as error:

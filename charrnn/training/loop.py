@@ -13,7 +13,7 @@ import numpy as np
 
 from charrnn.cache import compilation
 from charrnn.errors import DataError, TrainingError
-from charrnn.folders import OLDER_CHECKPOINT
+from charrnn.folders import BEST, JOURNAL, LAST, OLDER_CHECKPOINT
 from charrnn.interrupt import Interrupt
 from charrnn.model.network import Network
 from charrnn.model.parameters import Parameters
@@ -106,7 +106,7 @@ class Trainer:
         """
         if self.ended():
             return
-        journal = Journal(self.path / "log.jsonl", self.progress.step)
+        journal = Journal(self.path / JOURNAL, self.progress.step)
         journal.write("event", name="resume" if self.progress.step else "start", step=self.progress.step)
         if not self._warm:
             self.warm_up()
@@ -158,7 +158,7 @@ class Trainer:
     def _evaluated(self, journal: Journal, interrupt: Interrupt) -> bool:
         """Evaluate; whether the run goes on from here, and not from its best model, since it has diverged."""
         if diverging := self.evaluate(journal, interrupt):
-            self.roll_back(journal, "validation and training loss far above the best evaluation's", "best.npz")
+            self.roll_back(journal, "validation and training loss far above the best evaluation's", BEST)
         return not diverging
 
     def ended(self) -> bool:
@@ -275,7 +275,7 @@ class Trainer:
             p.epoch, p.position = p.epoch + 1, 0
             self.learner.reset_state()
 
-    def roll_back(self, journal: Journal, reason: str, name: str = "last.npz") -> None:
+    def roll_back(self, journal: Journal, reason: str, name: str = LAST) -> None:
         """Go back to a checkpoint, with half the learning rate.
 
         Raises:
@@ -340,7 +340,7 @@ class Trainer:
         p.evaluations_since_best = 0 if best else p.evaluations_since_best + 1
         if best:
             p.best_loss, p.best_step, p.best_loss_mean, p.rollbacks = loss, p.step, p.loss_mean, 0
-            self.save("best.npz")
+            self.save(BEST)
         elif not worse and self.config.schedule == "plateau" and p.evaluations_since_best % self.config.plateau == 0:
             p.lr_scale *= self.config.decay
         extra = {"preview": preview} if preview else {}
@@ -367,7 +367,7 @@ class Trainer:
             raise TrainingError(
                 f"expected a model that is better than guessing ({guessing(self.checkpoint.model.symbols):.2f} nats), "
                 f"got none in {p.step:,} steps; try a lower --lr than {self.config.lr:g}; "
-                f"{self.path / 'last.npz'} holds the last one"
+                f"{self.path / LAST} holds the last one"
             )
 
     def _validation_loss(self, interrupt: Interrupt) -> float | None:
@@ -415,7 +415,7 @@ class Trainer:
         vectors = [self.network.parameters, *self.optimiser.moments.values()]
         return not all(np.isfinite(vector.flat).all() for vector in vectors)
 
-    def save(self, name: str = "last.npz") -> None:
+    def save(self, name: str = LAST) -> None:
         """Write a checkpoint of this moment."""
         checkpoint = Checkpoint(
             self.checkpoint.model,
@@ -430,7 +430,7 @@ class Trainer:
             dict(self.average.values.items()) if self.average is not None else {},
         )
         checkpoint.save(self.path / name)
-        if name == "last.npz" and self.settle is not None:
+        if name == LAST and self.settle is not None:
             self.path, self.settle = self.settle(), None
 
 

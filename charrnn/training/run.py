@@ -17,7 +17,7 @@ from typing import Any
 from charrnn import __version__, runtime
 from charrnn.errors import CheckpointError, ConfigError, DataError
 from charrnn.files import clear_half_written, replacing
-from charrnn.folders import NewFolder, building_folder, what_is
+from charrnn.folders import CONFIG, LAST, NewFolder, building_folder, what_is
 from charrnn.json_files import check, read_object
 from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
@@ -32,7 +32,6 @@ from charrnn.training.optimiser import Optimiser
 from charrnn.training.progress import Progress
 
 FORMAT, FORMAT_VERSION = "charrnn-run", 1
-MARKER = "config.json"
 LARGEST_CONFIG = 1 << 20  # bytes
 # What may change when a run goes on.
 RESUMABLE = {"epochs", "steps", "minutes", "patience", "eval_every", "log_every", "keep", "preview"}
@@ -112,9 +111,9 @@ def new_run(
     Raises:
         OutputError: it exists (and force is not set), or cannot be written.
     """
-    with building_folder(path, MARKER, force) as folder:
-        (folder.path / MARKER).write_bytes(_describe(checkpoint, data, began or origin()))
-        checkpoint.save(folder.path / "last.npz")
+    with building_folder(path, CONFIG, force) as folder:
+        (folder.path / CONFIG).write_bytes(_describe(checkpoint, data, began or origin()))
+        checkpoint.save(folder.path / LAST)
         if not force:
             folder.settle()
         yield folder
@@ -139,16 +138,12 @@ def resume_run(
         CheckpointError: it is no RUN folder, or the data is another.
         ConfigError: a setting differs that cannot change.
     """
-    if not (path / MARKER).is_file():
+    if not (path / CONFIG).is_file():
         raise CheckpointError(
             f"expected a RUN folder to resume, got {what_is(path)}; try without --resume to start one"
         )
-    checkpoint = load_checkpoint(path / "last.npz")
-    if checkpoint.vocabulary != data.vocabulary:
-        raise CheckpointError(
-            f"expected data with the vocabulary of the run ({len(checkpoint.vocabulary)} symbols), got {data.path} "
-            f"with another ({len(data.vocabulary)}); try the DATA folder that the run began with"
-        )
+    checkpoint = load_checkpoint(path / LAST)
+    checkpoint.refuse_other_vocabulary(data.vocabulary, data.path)
     if checkpoint.data != data.fingerprint:
         raise CheckpointError(
             f"expected the data that {path} was trained on, got {data.path}, another text or split; "
@@ -167,7 +162,7 @@ def resume_run(
     refuse(checkpoint.model, checkpoint.training)
     clear_half_written(path)
     began = _origin_of(path) | (remarks or {})
-    with replacing(path / MARKER) as file:
+    with replacing(path / CONFIG) as file:
         file.write(_describe(checkpoint, data, began))
     return checkpoint
 
@@ -178,7 +173,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         OSError, ValueError: it cannot be read, or holds no object.
     """
-    return read_object(path / MARKER, LARGEST_CONFIG)
+    return read_object(path / CONFIG, LARGEST_CONFIG)
 
 
 def _origin_of(path: Path) -> dict[str, Any]:
@@ -197,7 +192,7 @@ def _check_progress(checkpoint: Checkpoint, data: Data, path: Path) -> None:
         checkpoint.progress.check_within(streams.steps, streams.batch)
     except ValueError as error:
         raise CheckpointError(
-            f"expected a whole checkpoint, got {path / 'last.npz'}, damaged ({error}); try a new --out, with "
+            f"expected a whole checkpoint, got {path / LAST}, damaged ({error}); try a new --out, with "
             f"--init-from {path}"
         ) from None
 
@@ -219,7 +214,7 @@ def data_of_run(path: Path) -> Path:
     folder = path if path.is_dir() else path.parent
     try:
         content = read_config(folder)
-        check(content, {"data": {"path": str}}, MARKER)
+        check(content, {"data": {"path": str}}, CONFIG)
         os.fsencode(content["data"]["path"])  # fails for what no path can hold
         return Path(content["data"]["path"])
     except (OSError, ValueError):
