@@ -101,7 +101,7 @@ class GradientCheck:
         self.network, self.inputs, self.targets, self.state = network, inputs, targets, state
         self.training, self.seed = training, seed
         self.draw: int | None = 0
-        self.sharp = network.config.nonlinearity == "relu" or network.config.layer_norm
+        self.sharp = network.config.layer_norm or network.layers[0].step.has_corners
         self.past = training.history
         self.objective = objective_of(training)
         self.chunk = Chunk(network, inputs.shape[1], inputs.shape[0], noise_of(training), self.objective)

@@ -5,6 +5,7 @@ import pytest
 
 from charrnn.engine.expressions import (
     NONLINEAR,
+    NUMPY_OPERATORS,
     OPERATIONS,
     Expression,
     evaluate,
@@ -20,7 +21,6 @@ from charrnn.engine.expressions import (
     tanh,
     where_positive,
 )
-from charrnn.model.initialise import NUMPY_OPERATORS
 
 X, Y, Z = leaf("x"), leaf("y"), leaf("z")
 GIVEN = {"x": np.array([0.3, -1.2, 2.0]), "y": np.array([1.5, 0.4, -0.7]), "z": np.array([-0.8, 0.9, 0.1])}

@@ -47,7 +47,7 @@ def test_a_model_is_sampled_evaluated_shown_and_resumed_with_its_cell(trained):
     assert len(charrnn("sample", "run", "--length", "30", *OWN, cwd=trained).stdout) >= 30
     assert json.loads(charrnn("eval", "run", "--json", *OWN, cwd=trained).stdout)["loss"] < 5
     shown = charrnn("info", "run", *OWN, cwd=trained).stdout
-    assert "h = ((1.0 - sigmoid(a.z)) * tanh(a.n)) + ((sigmoid(a.z) * sigmoid(p.decay)) * s.h)" in shown
+    assert "t1 = sigmoid(a.z); h = ((1.0 - t1) * tanh(a.n)) + ((t1 * sigmoid(p.decay)) * s.h)" in shown
     resumed = charrnn("train", "--out", "run", "--resume", "--steps", "8", *OWN, cwd=trained)
     assert resumed.returncode == 0, resumed.stderr
     assert "another" not in resumed.stderr
@@ -70,6 +70,50 @@ def test_another_source_is_told_with_both_hashes(trained):
     assert config["cell_source"][:16] in told[0]
 
 
+def test_a_file_with_other_gates_is_named_as_the_reason(trained):
+    (trained / "mine.py").write_text(CELL.replace('"z n"', '"z n k"').replace("tanh(a.n)", "tanh(a.n + a.k)"))
+    check = charrnn("sample", "run", "--length", "5", *OWN, cwd=trained)
+    assert check.returncode == 1
+    assert "expected the cell of run/best.npz, got another one" in check.stderr
+    assert "differs from those of training" in check.stderr
+
+
+def test_cells_of_one_factory_are_told_apart(trained):
+    source = (
+        CELL.replace("@cell", "def make(factor):\n  @cell")
+        .replace("\n    ", "\n      ")
+        .replace("\ndef leaky", "\n  def leaky")
+    )
+    source = source.replace("tanh(a.n)", "tanh(factor * a.n)") + "  return leaky\nslow, fast = make(0.5), make(2.0)\n"
+    (trained / "both.py").write_text(source)
+    done = charrnn("train", "data", "--out", "fast", "--cell", "both.py:fast", *SIZES, "--steps", "2", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    check_failure(charrnn("sample", "fast", "--cell", "both.py:slow", cwd=trained), "--cell FILE.py:fast")
+    assert "2.0 * a.n" in charrnn("info", "fast", "--cell", "both.py:fast", cwd=trained).stdout
+
+
+def test_a_built_in_cell_beside_a_model_is_refused(trained):
+    check_failure(charrnn("sample", "run", "--cell", "gru", cwd=trained), "beside a trained model, got gru")
+    check_failure(
+        charrnn("train", "data", "--out", "q", *OWN, "--peepholes", cwd=trained), "--peepholes with --cell lstm"
+    )
+    check_failure(charrnn("train", "data", "--out", "q", *OWN, "--zoneout-cell", "0.1", cwd=trained), "two states")
+
+
+def test_zoneout_of_three_states_is_checked(folder):
+    source = """
+from charrnn.cell import State, cell, sigmoid, tanh
+@cell(gates="x y", states="h slow trace")
+def three(a, s):
+    slow = 0.5 * s.slow + 0.5 * tanh(a.x)
+    return State(h=tanh(slow + a.y), slow=slow, trace=0.9 * s.trace + s.h * slow)
+"""
+    (folder / "three.py").write_text(source)
+    options = ("--zoneout", "0.2", "--zoneout-cell", "0.3", "--layers", "1", "--hidden", "3")
+    done = charrnn("gradcheck", "--cell", "three.py:three", *options, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_checkpoint_holds_no_code(trained):
     with np.load(trained / "run" / "last.npz", allow_pickle=False) as archive:
         texts = [str(archive[name]) for name in archive.files if archive[name].dtype.kind == "U"]
@@ -85,6 +129,9 @@ WRONG = {
     "an error": ("mine.py:leaky", "y = 1\nx = 1 / 0", "division by zero (line 2)"),
     "an unknown gate": ("mine.py:leaky", CELL.replace("a.z", "a.q"), "mine.py, line 7): expected one of a.z, a.n, got"),
     "an unknown function": ("mine.py:leaky", CELL.replace("tanh(a.n)", "abs(a.n)"), "bad operand type for abs()"),
+    "a number that is not used": ("mine.py:leaky", CELL.replace("sigmoid(p.decay) * ", ""), "no gradient for p.decay"),
+    "no number in padding": ("mine.py:leaky", CELL.replace("tanh(a.n)", "tanh(a.n) / a.n"), "where everything is 0"),
+    "no name": ("mine.py", None, "try mine.py: and the name"),
     "no state": ("mine.py:leaky", CELL.replace("State(h=", "(").replace("tanh(a.n)", "tanh(a.n)"), "to return State"),
 }
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from charrnn.engine.expressions import NONLINEAR, in_order, sigmoid, tanh
+from charrnn.engine.expressions import NONLINEAR, in_order, sigmoid, spelled, tanh
+from charrnn.engine.fused import Place
 from charrnn.model import cells
 from charrnn.model.cell import EquationError, State, cell
 from charrnn.model.programs import Programs
@@ -78,6 +79,25 @@ def test_a_gradient_that_two_stages_bring_is_added_up():
     assert Programs(Step(cells.gru_before)).partial == 0
 
 
+def test_a_pre_activation_that_is_returned_is_not_taken_for_its_sum():
+    @cell(gates="n", states="h c")
+    def both(a, s, w):
+        return State(h=tanh(a.n + s.h @ w.n), c=a.n)
+
+    assert slots(Step(both)) == [("n", None, True), ("n", 0, False)]
+
+
+def test_a_product_by_itself_is_no_gate_of_the_same_name():
+    @cell(gates="n hn")
+    def clash(a, s, w):
+        return State(h=tanh(a.n * (s.h @ w.n)) + a.hn)
+
+    found = Programs(Step(clash))
+    assert slots(found.step) == [("n", None, True), ("hn", 0, True), ("n", 0, False)]
+    gradients_of = dict(found.backward[0])
+    assert spelled([gradients_of[Place("gates", slot=1)]]) != spelled([gradients_of[Place("gates", slot=2)]])
+
+
 def test_programs_of_equal_equations_have_one_name_and_all_others_another():
     names = {}
     for declared in (*cells.RNNS.values(), *cells.GRUS.values(), cells.lstm, *cells.CELLS.values()):
@@ -101,8 +121,23 @@ WRONG = {
     "another state": (lambda a: State(k=a.x + a.y), r"expected it to return State\(h=\.\.\.\), got State\(k\)"),
     "a number": (lambda a: State(h=1.0), "expected an expression for state h, got 1.0"),
     "a function of floats": (lambda a: State(h=math.tanh(a.x) + a.y), "must be real number"),
-    "a product elsewhere": (lambda a, s, w: State(h=a.y + a.x * ((a.y * s.h) @ w.x)), r"expected a\.x \+ x @ w\.x"),
-    "two products": (lambda a, s, w: State(h=a.y + a.x + s.h @ w.x + (s.h * a.y) @ w.x), r"w\.x at most once"),
+    "a product elsewhere": (
+        lambda a, s, w: State(h=a.y + a.x * ((a.y * s.h) @ w.x)),
+        r"expected exactly a\.x \+ x @ w\.x",
+    ),
+    "the same product twice": (
+        lambda a, s, w: State(h=a.y + tanh(a.x + s.h @ w.x) * (s.h @ w.x)),
+        r"one product with w\.x, got several",
+    ),
+    "a sum that is returned": (lambda a, s, w: State(h=a.y + (s.h * a.y) @ w.x + a.x), r"exactly a\.x \+ x @ w\.x"),
+    "a condition": (lambda a, s: State(h=a.x if s.h else a.y), "no truth value before there are numbers"),
+    "a whole kind of names": (lambda a, s: State(h=a.x * s + a.y), "expected expressions to multiply, got"),
+    "a function of a number": (lambda a, s: State(h=tanh(0.5) * a.x + a.y), "expected expressions to tanh, got 0.5"),
+    "a product of a number": (lambda a, s, w: State(h=a.x + a.y + 1.0 @ w.x), r"before @ w\.x, got 1.0"),
+    "two products": (
+        lambda a, s, w: State(h=a.y + a.x + s.h @ w.x + (s.h * a.y) @ w.x),
+        r"one product with w\.x, got several",
+    ),
 }
 
 
@@ -115,6 +150,8 @@ def test_a_declaration_that_makes_no_sense_is_one_clear_line(slip):
 
 
 def test_names_that_are_not_declared_are_refused():
-    for names in ({"recurrent": "q"}, {"forget": "q"}, {"states": "c"}, {"gates": ""}):
+    wrong = [{"recurrent": "q"}, {"forget": "q"}, {"states": "c"}, {"gates": ""}]
+    wrong += [{"gates": "x x"}, {"recurrent": "y y"}, {"states": "h h"}, {"gates": "x 2"}, {"units": "p"}]
+    for names in wrong:
         with pytest.raises(EquationError):
-            declared(lambda a: State(h=a.x + a.y), **names)
+            Programs(declared(lambda a: State(h=a.x + a.y), **names))

@@ -18,7 +18,7 @@ from charrnn.cli.options import (
     OwnCell,
     Threads,
     Unknown,
-    own_cell,
+    cell_of_model,
     print_json,
     say_if_waiting,
     say_other_source,
@@ -67,7 +67,7 @@ def evaluate(
     if not 0 < dynamic_lr < math.inf:
         raise ConfigError(f"expected --dynamic-lr above 0, got {dynamic_lr}; try 0.1")
     start_engine(threads)
-    own_cell(cell)
+    cell_of_model(cell)
     from charrnn.interrupt import Interrupt
     from charrnn.text.reading import Reading
     from charrnn.text.sources import STANDARD_INPUT

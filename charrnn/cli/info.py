@@ -25,6 +25,7 @@ from charrnn.cli.options import (
     Reset,
     Residual,
     Tied,
+    cell_of_model,
     explicit,
     is_data_folder,
     name_of,
@@ -91,8 +92,11 @@ def info(
         lines = describe(values)
     else:
         start_engine(None)
-        context.params |= own_cell(cell)
-        refuse_inert(context, context.params)
+        if source is None:
+            context.params |= own_cell(cell)
+            refuse_inert(context, context.params)
+        else:
+            cell_of_model(cell if explicit(context, ["cell"]) else "")
         values, lines = _planned(context) if source is None else _trained(source)
     if as_json:
         print_json(values)

@@ -111,6 +111,8 @@ def own_cell(name: str) -> dict[str, str]:
     """If --cell is FILE.py:NAME, execute the file; returns what a ModelConfig says of the cell, else nothing."""
     path, colon, name = name.rpartition(":")
     if not colon:
+        if name.endswith(".py"):
+            raise ConfigError(f"expected --cell FILE.py:NAME, got {name}; try {name}: and the name of the cell")
         return {}
     from charrnn.model.own import read_cell
 
@@ -127,6 +129,12 @@ def name_of(model: ModelConfig) -> str:
         further.append(f"reset {model.reset}")
     name = model.cell.removeprefix(OWN)
     return f"{name} ({', '.join(further)})" if further else name
+
+
+def cell_of_model(name: str) -> None:
+    """The same beside a trained model, which needs a file only for a cell of one's own."""
+    if name and not own_cell(name):
+        raise ConfigError(f"expected --cell FILE.py:NAME beside a trained model, got {name}; try without --cell")
 
 
 def say_other_source(model: ModelConfig) -> None:
@@ -168,7 +176,8 @@ def refuse_inert(context: typer.Context, chosen: dict[str, Any]) -> None:
     """
     for other, needs in {"cell": ONLY_OF, **ONLY_WITH}.items():
         for name in explicit(context, list(needs)):
-            if other in chosen and chosen[other] not in needs[name] and not str(chosen[other]).startswith(OWN):
+            of_two_states = name == "zoneout_cell" and str(chosen.get("cell")).startswith(OWN)
+            if other in chosen and chosen[other] not in needs[name] and not of_two_states:
                 flag = "--no-output-gate" if name == "output_gate" else f"--{name.replace('_', '-')}"
                 raise ConfigError(
                     f"expected {flag} with --{other} {' or '.join(needs[name])}, got {chosen[other]}; try it without"

@@ -15,7 +15,7 @@ from charrnn.cli.options import (
     Seed,
     Threads,
     Unknown,
-    own_cell,
+    cell_of_model,
     print_json,
     say_other_source,
     say_skipped,
@@ -56,7 +56,7 @@ def sample(
         raise ConfigError(f"expected --seed from 0 to 2^63 - 1, got {seed}; try --seed 0")
     unknown_policy(unknown)
     start_engine(threads)
-    own_cell(cell)
+    cell_of_model(cell)
     import numpy as np
 
     from charrnn.interrupt import Interrupt

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 Operators = dict[str, Callable[..., Any]]
 
@@ -19,12 +22,21 @@ class Expression:
     """A node of the graph.
 
     Args:
-        operation: "leaf", or one of OPERATIONS.
-        arguments: expressions and numbers. A leaf has one: what it stands for.
+        operation: "leaf", "product", or one of OPERATIONS.
+        arguments: expressions and numbers. A leaf has one: what it stands for. A product has an expression and a name.
+    Raises:
+        TypeError: an argument of an operation is something else.
     """
 
     def __init__(self, operation: str, *arguments: Any) -> None:
+        if operation not in ("leaf", "product"):
+            strange = [x for x in arguments if not isinstance(x, Expression | Real)]
+            if strange or not any(isinstance(x, Expression) for x in arguments):
+                raise TypeError(f"expected expressions to {operation}, got {(strange or arguments)[0]!r}")
         self.operation, self.arguments = operation, arguments
+
+    def __bool__(self) -> bool:
+        raise TypeError("an expression has no truth value before there are numbers")
 
     def __add__(self, other: Any) -> Expression:
         return Expression("add", self, other)
@@ -104,14 +116,26 @@ RULES: dict[str, Callable[[Any, Any], tuple[Any, ...]]] = {
 }
 OPERATIONS = tuple(RULES)
 _REBUILD: Operators = {name: partial(Expression, name) for name in (*OPERATIONS, "product")}
+NUMPY_OPERATORS: Operators = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": np.divide,
+    "negate": np.negative,
+    "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
+    "tanh": np.tanh,
+    "exp": np.exp,
+    "relu": lambda x: np.maximum(x, 0.0),
+    "where_positive": lambda x, y: np.where(x > 0.0, y, 0.0),
+}
 NONLINEAR = ("sigmoid", "tanh", "relu", "exp")
 
 
-def in_order(outputs: Iterable[Expression]) -> list[Expression]:
-    """All expressions that the outputs are made of, each after its arguments."""
+def in_order(outputs: Iterable[Any], given: Callable[[Expression], bool] = is_leaf) -> list[Expression]:
+    """All expressions that the outputs are made of, each after its arguments; those that are given without theirs."""
     seen: set[Expression] = set()
     order: list[Expression] = []
-    waiting = [(y, False) for y in reversed(list(outputs))]
+    waiting = [(y, False) for y in reversed(list(outputs)) if isinstance(y, Expression)]
     while waiting:
         y, arguments_done = waiting.pop()
         if arguments_done:
@@ -119,7 +143,8 @@ def in_order(outputs: Iterable[Expression]) -> list[Expression]:
         elif y not in seen:
             seen.add(y)
             waiting.append((y, True))
-            waiting += [(x, False) for x in reversed(y.arguments) if isinstance(x, Expression)]
+            if not given(y):
+                waiting += [(x, False) for x in reversed(y.arguments) if isinstance(x, Expression)]
     return order
 
 
@@ -169,16 +194,12 @@ def evaluate(outputs: Iterable[Any], given: Callable[[Expression], Any], operato
         operators: for each of OPERATIONS a function.
     """
     values: dict[Expression, Any] = {}
-
-    def value(y: Any) -> Any:
-        if not isinstance(y, Expression):
-            return y
-        if y not in values:
-            known = given(y)
-            values[y] = operators[y.operation](*map(value, y.arguments)) if known is None else known
-        return values[y]
-
-    return [value(y) for y in outputs]
+    outputs = list(outputs)
+    for y in in_order(outputs, given=lambda y: given(y) is not None):
+        known = given(y)
+        arguments = (values[x] if isinstance(x, Expression) else x for x in y.arguments)
+        values[y] = operators[y.operation](*arguments) if known is None else known
+    return [values[y] if isinstance(y, Expression) else y for y in outputs]
 
 
 def replaced(outputs: Iterable[Any], given: Callable[[Expression], Expression | None]) -> list[Any]:

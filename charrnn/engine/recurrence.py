@@ -28,7 +28,7 @@ from charrnn.engine.tile import W
 
 ROWS_PER_THREAD = 8  # with fewer streams for each thread, weights are fetched too often to pay
 WORTH_A_THREAD = 200_000  # multiply-adds in one step below which a second thread costs more than it brings
-NORMALISED_PHASES = 3  # of a stage: products, sums over rows, equations
+NORMALISED_PHASES = 3  # of a stage, see normalise.py
 
 
 # The arrays of a layer: weights and buffers. T time steps of B streams are N = T * B rows; P panels hold H units.
@@ -190,7 +190,7 @@ def _backward_products(plan: Plan, stage: int) -> Any:
     return backward_products
 
 
-def _stages_of(plan: Plan, way: str, products: Any, programs: tuple[Program, ...]) -> tuple[Any, Any]:
+def _both_by_stage(plan: Plan, way: str, products: Any, programs: tuple[Program, ...]) -> tuple[Any, Any]:
     """Products and equations of all stages, each as one function."""
     name = f"{plan.name}_{way}"
     return (
@@ -201,7 +201,7 @@ def _stages_of(plan: Plan, way: str, products: Any, programs: tuple[Program, ...
 
 def _forward_phase(plan: Plan) -> Any:
     """What one thread does of a time step before it waits for the others, for the panels first <= j < last."""
-    products, equations = _stages_of(plan, "forward", _forward_products, plan.forward)
+    products, equations = _both_by_stage(plan, "forward", _forward_products, plan.forward)
     if plan.completed:
         return normalised_forward(plan.name, plan.completed, products, equations)
 
@@ -216,7 +216,7 @@ def _forward_phase(plan: Plan) -> Any:
 
 def _backward_phase(plan: Plan) -> Any:
     """The same backwards."""
-    products, equations = _stages_of(plan, "backward", _backward_products, plan.backward)
+    products, equations = _both_by_stage(plan, "backward", _backward_products, plan.backward)
     stages = plan.stages
     if plan.completed:
         return normalised_backward(plan.name, plan.finished, stages, products, equations)

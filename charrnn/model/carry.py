@@ -30,7 +30,7 @@ class Carry:
 
     def __init__(self, config: ModelConfig, states: dict[str, Array], arrays: LayerArrays, batch: int) -> None:
         self.states, self.arrays, self.batch, self.lines = states, arrays, batch, config.stateless
-        self.rates = {"h": config.zoneout, "c": config.zoneout_cell}
+        self.rates = {name: config.zoneout_cell if k else config.zoneout for k, name in enumerate(states)}
         self.keep = {name: getattr(arrays, f"keep{k}") for k, name in enumerate(states) if config.has_zoneout}
         self.fresh = np.zeros(batch, np.bool_)
         self._expect()
@@ -38,9 +38,9 @@ class Carry:
     def begin(self, layer: int, noise: Noise, draw: int | None, steps: int) -> None:
         """Set k for the next steps: masks of this draw, or without one the rates."""
         if draw is not None:
-            for name, keep in self.keep.items():
+            for number, (name, keep) in enumerate(self.keep.items()):
                 if self.rates[name]:
-                    noise.zoneout(name, self.rates[name], layer, draw, keep, steps * self.batch)
+                    noise.zoneout(number, self.rates[name], layer, draw, keep, steps * self.batch)
             self.masked = True
         elif self.masked:
             self._expect()

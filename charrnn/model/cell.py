@@ -40,9 +40,10 @@ class EquationError(ConfigError):
 
 @dataclass(frozen=True)
 class Gate:
-    """The pre-activation of a gate, for the equations."""
+    """The pre-activation of a gate, or a product with h that stands by itself, for the equations."""
 
     name: str
+    single: bool = False
 
 
 class Weights:
@@ -52,6 +53,8 @@ class Weights:
         self.gate = gate
 
     def __rmatmul__(self, x: Any) -> Expression:
+        if not isinstance(x, Expression):
+            raise TypeError(f"expected an expression before @ w.{self.gate}, got {x!r}")
         return Expression("product", x, self.gate)
 
 
@@ -87,6 +90,10 @@ class Cell:
             raise self.error(f"expected parameters of {', '.join(PARAMETERS)}, got {unknown[0]}")
         if not self.gates or self.states[:1] != ("h",):
             raise self.error("expected at least one gate, and h as the first state; try gates='h', states='h'")
+        for names in (self.gates, self.recurrent, self.states, self.units):
+            for name in names:
+                if not name.isidentifier() or names.count(name) > 1:
+                    raise self.error(f"expected names, each once, got {' '.join(names)}")
         strange = [name for name in (*self.recurrent, *self.forget) if name not in self.gates]
         if strange:
             raise self.error(f"expected gates among {' '.join(self.gates)}, got {strange[0]}")
@@ -111,8 +118,12 @@ class Cell:
         }
         try:
             new = self.equations(*(names[name] for name in inspect.signature(self.equations).parameters))
-        except (TypeError, ValueError, NameError, AttributeError) as error:
-            raise self.error(str(error)) from error
+        except EquationError:
+            raise
+        except Exception as error:
+            raise self.error(
+                f"expected equations, got {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
         if not isinstance(new, State) or tuple(sorted(new)) != tuple(sorted(self.states)):
             given = f"State({', '.join(new)})" if isinstance(new, State) else repr(new)
             raise self.error(f"expected it to return State({', '.join(f'{n}=...' for n in self.states)}), got {given}")

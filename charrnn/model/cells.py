@@ -1,6 +1,7 @@
 """The cells: nothing but the equations of their papers. What they mean says cell.py, what follows from them step.py.
 
-In all of them a.i is x W_x + h W_h + b with the columns of gate i, and products with W are matrix products.
+a.i is x W_x + h W_h + b with the columns of gate i. It is without h W_h where the equations have a product `@ w.i`, or
+the cell declares no recurrent weights.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def mlstm(a, s, w):  # type: ignore[no-untyped-def]
 def gru_after(a, s, w):  # type: ignore[no-untyped-def]
     """The GRU (Cho et al. 2014) with the reset gate after the recurrent product, as PyTorch and cuDNN compute it.
 
-    One product serves all three gates. The paper writes z the other way round.
+    One product serves all three gates.
     """
     r, z = sigmoid(a.r), sigmoid(a.z)
     n = tanh(a.n + r * (s.h @ w.n))

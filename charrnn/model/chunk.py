@@ -57,7 +57,7 @@ class Chunk:
         self.steps = self.advance = self.past = 0
 
     def state(self) -> State:
-        """The state before the next chunk: for each of "h" (and "c") an array (L, B, H)."""
+        """The state before the next chunk: for each of the cell's an array (L, B, H)."""
         self.make_room()
         hidden = self.network.config.hidden
         return {

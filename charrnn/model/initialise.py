@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.engine.expressions import Expression, Operators, evaluate, is_leaf
+from charrnn.engine.expressions import NUMPY_OPERATORS, Expression, evaluate, is_leaf
 from charrnn.engine.panels import Array
 from charrnn.engine.random import PURPOSES, fill_uniform
 from charrnn.errors import ConfigError
@@ -48,19 +48,8 @@ from charrnn.model.parameters import Parameters
 from charrnn.model.step import Step
 
 INPUT_SHARE = 1.15  # standard deviation of the input's share of a gate
-NUMPY_OPERATORS: Operators = {
-    "add": np.add,
-    "subtract": np.subtract,
-    "multiply": np.multiply,
-    "divide": np.divide,
-    "negate": np.negative,
-    "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
-    "tanh": np.tanh,
-    "exp": np.exp,
-    "relu": lambda x: np.maximum(x, 0.0),
-    "where_positive": lambda x, y: np.where(x > 0.0, y, 0.0),
-}
 SIMULATED_UNITS, SIMULATED_STEPS = 4000, 50
+UNKNOWN_SQUARE = 1 / 3  # of a cell that gives zeros as it begins, or grows without limit
 
 
 @cache
@@ -91,7 +80,8 @@ def output_square(cell: Cell) -> float:
 
         state = evaluate(step.new.values(), known, NUMPY_OPERATORS)
         squares.append(np.square(state[0]).mean())
-    return float(f"{np.mean(squares[SIMULATED_STEPS // 2 :]):.2g}")
+    square = float(f"{np.mean(squares[SIMULATED_STEPS // 2 :]):.2g}")
+    return square if 0.0 < square < math.inf else UNKNOWN_SQUARE
 
 
 class Initialiser:

@@ -14,6 +14,7 @@ from charrnn.engine.panels import Array, pack, pack_transposed, panels_for, rows
 from charrnn.engine.product import column_sums, gradient_product, product
 from charrnn.engine.recurrence import LayerArrays, arrays_type
 from charrnn.engine.tile import W
+from charrnn.errors import ConfigError
 from charrnn.model.carry import Carry
 from charrnn.model.cell import Cell
 from charrnn.model.cells import cell_of
@@ -33,7 +34,10 @@ def order_of(*gates: int) -> Array:
 def programs_of(config: ModelConfig) -> Programs:
     """What a time step of the model's layers does."""
     beside = Beside(config.layer_norm, config.has_zoneout, config.stateless)
-    return _programs(cell_of(config), beside)
+    cell = cell_of(config)
+    if config.zoneout_cell and len(cell.states) == 1:
+        raise ConfigError(f"expected --zoneout-cell with a cell of two states, got {cell.name}; try --zoneout")
+    return _programs(cell, beside)
 
 
 @cache
@@ -134,8 +138,8 @@ class Layer:
         both = {"b": self.bias, "gain": self.gain} if self.config.layer_norm else {"b": self.bias}
         for name, packed in both.items():
             pack(vectors[name][None, :], self.gates, self.input_order, self._slots_of(packed))
-            for place, slot in self._single_places():
-                packed[place] = vectors[f"{name}_h{slot}"]
+            for place, gate in self._single_places():
+                packed[place] = vectors[f"{name}_h{gate}"]
         for k, unit in enumerate(self.step.cell.units):
             self.units[self._place(k)] = vectors[f"p_{unit}"]
 
@@ -155,8 +159,8 @@ class Layer:
         """Write the gradients of "b" or "gain": the sums of d [slots * P, >= rows, W] over its rows."""
         column_sums(d, rows, ones, self.zero, self.d_vector, numba.get_num_threads())
         unpack(self._slots_of(self.d_vector), self.gates, self.input_order, gradients[name][None, :])
-        for place, slot in self._single_places():
-            gradients[f"{name}_h{slot}"][:] = self.d_vector[place]
+        for place, gate in self._single_places():
+            gradients[f"{name}_h{gate}"][:] = self.d_vector[place]
 
     def unit_gradients(self, d: Array, rows: int, ones: Array, gradients: dict[str, Array]) -> None:
         """Write the gradients of the units' numbers: the sums of d [vectors * P, >= rows, W] over its rows."""

@@ -15,7 +15,7 @@ from charrnn.model.parameters import Parameters, Shapes
 
 NO_SYMBOL = -1
 
-State = dict[str, Array]  # "h", and "c" for the LSTM: (L, B, H)
+State = dict[str, Array]  # for each state of the cell, such as "h": (L, B, H)
 
 
 def parameter_shapes(config: ModelConfig) -> Shapes:

@@ -9,7 +9,7 @@ import numpy as np
 from charrnn.engine.dropout import LEVELS, drop_rows, drop_units, drop_weights, threshold_and_scale
 from charrnn.engine.panels import Array
 
-KINDS = ("input", "output", "weights", "zoneout h", "zoneout c")  # each has masks of its own in each layer
+KINDS = ("input", "output", "weights", "zoneout")  # each has masks of its own in each layer
 
 
 def site(kind: str, layer: int = 0) -> np.uint64:
@@ -60,10 +60,11 @@ class Noise:
         counters = np.uint64(self.seed), np.uint64(draw), site("weights", layer)
         drop_weights(w.reshape(-1), out.reshape(-1), threshold, w.dtype.type(scale), *counters)
 
-    def zoneout(self, state: str, rate: float, layer: int, draw: int, keep: Array, rows: int) -> None:
+    def zoneout(self, state: int, rate: float, layer: int, draw: int, keep: Array, rows: int) -> None:
         """keep[:, :rows] = 1 for units that keep their previous state, with this rate, else 0."""
         threshold = np.uint64(LEVELS) - threshold_and_scale(rate)[0]
-        counters = np.uint64(self.seed), np.uint64(draw), site(f"zoneout {state}", layer)
+        place = site("zoneout", layer) + np.uint64(state << 32)
+        counters = np.uint64(self.seed), np.uint64(draw), place
         keep[:, :rows] = 1
         drop_units(keep, 0, keep, rows, rows, threshold, keep.dtype.type(1), *counters)
 

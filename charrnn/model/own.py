@@ -6,17 +6,21 @@ A checkpoint of such a model holds the cell's name, its declaration as text and 
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from charrnn.engine.expressions import Expression, is_leaf
+import numpy as np
+
+from charrnn.engine.expressions import NUMPY_OPERATORS, Expression, evaluate, in_order, is_leaf
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.files import reason
 from charrnn.model.cell import Cell, Gate
 from charrnn.model.config import OWN, ModelConfig
+from charrnn.model.programs import Programs
 from charrnn.model.step import Step
 
 
@@ -56,7 +60,7 @@ def read_cell(path: Path, name: str) -> OwnCell:
     module = ModuleType(path.stem)
     module.__file__ = str(path)
     try:
-        exec(compile(source, str(path), "exec"), module.__dict__)
+        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
     except ConfigError:
         raise
     except Exception as error:
@@ -67,10 +71,19 @@ def read_cell(path: Path, name: str) -> OwnCell:
         raise ConfigError(
             f"expected a cell {name} in {path}, got {known}; try --cell {path}:{next(iter(found), 'NAME')}"
         )
-    own = OwnCell(found[name], sha256(source).hexdigest())
-    Step(own.cell)
-    _READ[OWN + own.cell.name] = own
+    own = OwnCell(replace(found[name], name=name), sha256(source).hexdigest())
+    _refuse_nonsense(own.cell)
+    _READ[OWN + name] = own
     return own
+
+
+def _refuse_nonsense(cell: Cell) -> None:
+    """Raise EquationError for equations without gradients, or that are no numbers in padding, where all is 0."""
+    step = Programs(Step(cell)).step
+    with np.errstate(all="ignore"):
+        zeros = evaluate([*step.new.values(), *step.operands], lambda y: 0.0 if is_leaf(y) else None, NUMPY_OPERATORS)
+    if not np.isfinite(zeros).all():
+        raise cell.error("expected numbers where everything is 0, as in padding, got none, as after a division by 0")
 
 
 def _where(error: Exception, path: Path) -> str:
@@ -98,40 +111,48 @@ def own_cell(name: str) -> Cell:
 def other_source(model: ModelConfig) -> str | None:
     """What to say if a model's cell was read from a file other than the one it was trained with."""
     own = _READ.get(model.cell)
-    if own is None or own.source == model.cell_source:
+    if own is None or (own.source, declaration(own.cell)) == (model.cell_source, model.cell_declaration):
         return None
+    what = "file" if own.source != model.cell_source else "equations"
     return (
-        f"the file of {model.cell.removeprefix(OWN)} is another than the one this model was trained with: "
-        f"SHA-256 {own.source[:16]}..., then {model.cell_source[:16]}..."
+        f"the {what} of {model.cell.removeprefix(OWN)} differ{'s' * (what == 'file')} from those of training: "
+        f"SHA-256 of the file {own.source[:16]}..., in training {model.cell_source[:16]}..."
     )
 
 
 def declaration(cell: Cell) -> str:
-    """A cell's names and equations as text, to be read by people."""
+    """A cell's names and equations as text, to be read by people; what is used several times gets a name, t1, t2 ..."""
+    new = cell.trace()
     names = {"gates": cell.gates, "recurrent": cell.recurrent, "states": cell.states, "units": cell.units}
-    header = [f"{key} {' '.join(values)}" for key, values in names.items() if values]
-    return "; ".join([*header, *(f"{name} = {_infix(cell, value)}" for name, value in cell.trace().items())])
+    parts = [f"{key} {' '.join(values)}" for key, values in names.items() if values]
+    order = in_order(new.values())
+    uses = Counter(x for y in order for x in y.arguments if isinstance(x, Expression))
+    text: dict[Expression, str] = {}
+    for y in order:
+        text[y] = _name(cell, y.arguments[0]) if is_leaf(y) else _infix(y, text)
+        if uses[y] > 1 and not is_leaf(y):
+            shared = f"t{sum(part.startswith('t') for part in parts) + 1}"
+            parts.append(f"{shared} = {text[y]}")
+            text[y] = shared
+    return "; ".join([*parts, *(f"{name} = {text[y]}" for name, y in new.items())])
 
 
-SIGNS = {"add": " + ", "subtract": " - ", "multiply": " * ", "divide": " / ", "product": " @ W_"}
+SIGNS = {"add": " + ", "subtract": " - ", "multiply": " * ", "divide": " / ", "product": " @ w."}
 
 
-def _infix(cell: Cell, y: Any) -> str:
-    """An expression as one would write it."""
-    if not isinstance(y, Expression):
-        return str(y)
-    if is_leaf(y):
-        return _name(cell, y.arguments[0])
+def _infix(y: Expression, text: dict[Expression, str]) -> str:
+    """An expression as one would write it, of the text of its parts."""
     if y.operation not in SIGNS:
-        return f"{y.operation}({', '.join(_infix(cell, x) for x in y.arguments)})"
-    parts = [
-        f"({_infix(cell, x)})" if isinstance(x, Expression) and x.operation in SIGNS else _infix(cell, x)
-        for x in y.arguments
+        return f"{y.operation}({', '.join(text[x] if isinstance(x, Expression) else str(x) for x in y.arguments)})"
+    sides = [text[x] if isinstance(x, Expression) else str(x) for x in y.arguments]
+    inner = [
+        isinstance(x, Expression) and x.operation in SIGNS and " " in t for x, t in zip(y.arguments, sides, strict=True)
     ]
-    return SIGNS[y.operation].join(parts)
+    return SIGNS[y.operation].join(f"({t})" if nested else t for t, nested in zip(sides, inner, strict=True))
 
 
 def _name(cell: Cell, meaning: Any) -> str:
+    """What the equations call a leaf."""
     if isinstance(meaning, Gate):
         return f"a.{meaning.name}"
     if meaning.array == "units":

@@ -45,6 +45,9 @@ class Programs:
         flows = [self._flow(operand, k + 1) for k, operand in enumerate(step.operands[1:])]
         self._flows = [*flows, self._flow_of_state()]
         self._partial = [index for index in range(len(step.slots)) if len(self._stages_of(self._meaning(index))) > 1]
+        for name, (place, _) in zip(step.cell.units, self._further_targets()[len(step.cell.states) :], strict=True):
+            if not self._stages_of(place):
+                raise step.cell.error(f"expected every number of a unit to matter, got no gradient for p.{name}")
         self.forward = [self._forward(stage) for stage in range(step.stages)]
         self.backward = [self._backward(stage) for stage in range(step.stages)]
 
@@ -68,7 +71,7 @@ class Programs:
         step, ends = self.step, []
         products = [sum(step.slots[k].has_input for k in step.filled(stage)) for stage in range(step.stages)]
         if self.normalised:
-            ends = [(slot.complete, self._stages_of(self._meaning(k))[0]) for k, slot in enumerate(step.slots)]
+            ends = [(slot.complete_in, self._stages_of(self._meaning(k))[0]) for k, slot in enumerate(step.slots)]
         return Plan(
             name=self.fingerprint,
             fields=self._fields(),
@@ -130,9 +133,9 @@ class Programs:
         step, program, known = self.step, [], {}
         for index, slot in enumerate(step.slots):
             kept, place, written = step.kept[index], Place("gates", slot=index), step.written(index)
-            if self.normalised and slot.complete <= stage:
+            if self.normalised and slot.complete_in <= stage:
                 known[slot.leaf] = self._scaled(index, leaf(Place("x", slot=index)))
-            if self.normalised and slot.complete == stage:
+            if self.normalised and slot.complete_in == stage:
                 known[slot.leaf] = self._scaled(index, self._centred(index))
                 program.append((Place("x", slot=index), self._centred(index)))
             if not self.normalised and (kept is slot.leaf or written >= stage):

@@ -3,8 +3,8 @@
 **Slots.** The buffer `gates` has a slot for each gate, and one for each product `s.h @ w.n` that is not just added to
 its gate's pre-activation. A slot holds a pre-activation, then what the backward pass needs of it, then its gradient.
 
-**Stages.** A product with anything but h has to wait for what it is made of. So a step has as many stages as its
-products have different operands. Each stage has its products, and then its equations.
+**Stages.** A product with anything but h may have to wait for what it is made of. So a step has one stage for products
+with h, and one for each other operand. Each stage has its products, and then its equations.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Slot:
     has_input: bool = True
 
     @property
-    def complete(self) -> int:
+    def complete_in(self) -> int:
         """The stage in which the pre-activation is complete."""
         return self.stage or 0
 
@@ -90,6 +90,11 @@ class Step:
         return len(self.operands)
 
     @property
+    def has_corners(self) -> bool:
+        """Whether the equations have corners, where there is no derivative."""
+        return any(y.operation == "relu" for y in in_order([*self.new.values(), *self.operands]))
+
+    @property
     def inputs(self) -> list[Slot]:
         """The slots that the layer's input adds to."""
         return [slot for slot in self.slots if slot.has_input]
@@ -106,7 +111,7 @@ class Step:
 
     def written(self, index: int) -> int:
         """The stage whose equations put into a slot what is kept."""
-        complete = {slot.leaf: slot.complete for slot in self.slots}
+        complete = {slot.leaf: slot.complete_in for slot in self.slots}
         return max(complete.get(y, 0) for y in in_order([self.kept[index]]))
 
     def _choose_kept(self) -> list[Expression]:
@@ -149,32 +154,43 @@ def _cut_at_products(cell: Cell, traced: State) -> tuple[dict[Expression, Expres
     cuts: dict[Expression, Expression] = {}
     operands = [leaf(H_BEFORE)]
     stages: dict[str, int | None] = {gate: 0 if gate in cell.recurrent else None for gate in cell.gates}
-    singles: list[Slot] = []
-    for product in order:
-        if product.operation != "product":
-            continue
+    singles: dict[str, Slot] = {}
+    products = [y for y in order if y.operation == "product"]
+    for product in products:
         operand, gate = product.arguments
-        if gate not in leaves or stages[gate] != 0:
-            raise cell.error(f"expected a.{gate} once and w.{gate} at most once, got another number")
-        users = [y for y in order if product in y.arguments or leaves[gate] in y.arguments]
+        if sum(other.arguments[1] == gate for other in products) > 1:
+            raise cell.error(f"expected one product with w.{gate}, got several")
+        if gate not in leaves:
+            raise cell.error(f"expected every gate to be used, got no a.{gate}")
         with_h = is_leaf(operand) and operand.arguments[0] == H_BEFORE
         if not with_h and operand not in operands:
             operands.append(operand)
-        if len(users) == 1 and users[0].operation == "add":
-            cuts[users[0]] = leaves[gate]
+        total = _sum_of(leaves[gate], product, order, list(traced.values()))
+        if total is not None:
+            cuts[total] = leaves[gate]
             stages[gate] = 0 if with_h else operands.index(operand)
         elif with_h:
-            cuts[product] = leaf(Gate(f"h{gate}"))
-            singles.append(Slot(gate, cuts[product], 0, has_input=False))
+            cuts[product] = leaf(Gate(gate, single=True))
+            singles[gate] = Slot(gate, cuts[product], 0, has_input=False)
             stages[gate] = None
         else:
-            raise cell.error(f"expected a.{gate} + x @ w.{gate}, got the product, or a.{gate}, somewhere else as well")
+            raise cell.error(
+                f"expected exactly a.{gate} + x @ w.{gate}, with neither used elsewhere, got something else"
+            )
     unused = [gate for gate in cell.gates if gate not in leaves]
     if unused:
         raise cell.error(f"expected every gate to be used, got no a.{unused[0]}")
     slots = [Slot(gate, leaves[gate], stages[gate]) for gate in cell.gates]
     slots.sort(key=lambda slot: -len(operands) if slot.stage is None else -slot.stage)
-    return cuts, operands, slots + singles
+    return cuts, operands, slots + list(singles.values())
+
+
+def _sum_of(x: Expression, product: Expression, order: list[Expression], new: list[Expression]) -> Expression | None:
+    """x + product, if that is all that is done with both."""
+    users = [y for y in order if product in y.arguments or x in y.arguments]
+    if len(users) == 1 and users[0].operation == "add" and set(users[0].arguments) == {x, product}:
+        return None if x in new or product in new else users[0]
+    return None
 
 
 def _only_function_of(x: Expression, roots: list[Expression]) -> Expression | None:

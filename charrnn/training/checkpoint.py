@@ -33,6 +33,7 @@ from charrnn.model.cell import EquationError
 from charrnn.model.config import ModelConfig
 from charrnn.model.layer import programs_of
 from charrnn.model.network import Network, State, parameter_shapes
+from charrnn.model.own import other_source
 from charrnn.model.parameters import Shapes
 from charrnn.npz import Archive, NotAnArchive
 from charrnn.text.reading import TextForm
@@ -170,7 +171,12 @@ def _read(archive: Archive, path: Path) -> Checkpoint:
         folders["average"] = shapes
     state_shape = (model.layers, training.batch * training.accumulate, model.hidden)
     folders["state"] = dict.fromkeys(programs_of(model).step.cell.states, state_shape)
-    _check_sizes(archive, folders, path)
+    try:
+        _check_sizes(archive, folders, path)
+    except ValueError as error:
+        if changed := other_source(model):
+            raise CheckpointError(f"expected the cell of {path}, got another one ({error}): {changed}") from None
+        raise
     arrays = {folder: {name: _floats(archive, f"{folder}/{name}") for name in folders[folder]} for folder in folders}
     return Checkpoint(
         model,
