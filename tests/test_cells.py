@@ -45,12 +45,11 @@ def test_gradients_agree_with_finite_differences(kind, name):
     assert [r for r in check(kind, name, layers, 4, embed=3) if not r.passed] == []
 
 
-@pytest.mark.parametrize("kind", ["mlstm", "minlstm"])
-def test_gradients_agree_in_two_layers_wider_than_a_panel_with_dropped_weights(kind):
-    assert [r for r in check(kind, "plain", 2, 34, weight_drop=0.3) if not r.passed] == []
+def test_gradients_agree_in_a_layer_wider_than_a_panel_with_dropped_weights():
+    assert [r for r in check("mlstm", "plain", 1, 34, weight_drop=0.3) if not r.passed] == []
 
 
-@pytest.mark.parametrize("kind", ["mlstm", "mingru", "peepholes"])
+@pytest.mark.parametrize("kind", ["mlstm", "peepholes"])
 def test_any_number_of_threads_and_any_sharing_give_the_same_bits(kind, threads, monkeypatch):
     answers = []
     for count, way in ((1, (True, 1)), (2, (True, 2)), (2, (False, 2))):

