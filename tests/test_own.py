@@ -33,6 +33,7 @@ def folder(tmp_path):
 def trained(folder):
     done = charrnn("train", "data", "--out", "run", *OWN, *SIZES, "--steps", "5", cwd=folder)
     assert done.returncode == 0, done.stderr
+    assert "charrnn sample run --cell mine.py:leaky\n" in done.stderr
     (folder / "executed").unlink()
     return folder
 

@@ -144,8 +144,8 @@ class Display:
             say(text)
 
 
-def summary(run: Path, p: Progress) -> None:
-    """The table at the end of a run."""
+def summary(run: Path, p: Progress, further: str = "") -> None:
+    """The table at the end of a run; `further` belongs to the command that comes next."""
     rate = p.chars / p.seconds if p.seconds else 0.0
     names = [str(run / name) for name in (BEST, LAST) if (run / name).is_file()]
     rows = {"steps": f"{p.step:,}"}
@@ -155,7 +155,7 @@ def summary(run: Path, p: Progress) -> None:
         "trained": f"{p.chars:,} characters in {clock(p.seconds)} ({rate:,.0f} a second)",
         "time in all": clock(p.elapsed),
         "checkpoints": ", ".join(names),
-        "next": f"charrnn sample {run}",
+        "next": f"charrnn sample {run}{further}",
     }
     for name, value in rows.items():
         say(f"  {name:<22}{value}")

@@ -246,7 +246,9 @@ def train(
                 say(line)
         display = stack.enter_context(Display(checkpoint, text))
         previewer = Previewer(checkpoint) if checkpoint.training.preview else None
-        with _ready_to_resume(f"charrnn train --out {out} --resume" if not force else ""):
+        of_own_cell = f" --cell {cell}" if ":" in cell else ""
+        again = f"charrnn train --out {out} --resume{of_own_cell}"
+        with _ready_to_resume(again if not force else ""):
             trainer = Trainer(run, text, checkpoint, display, previewer, settle, runtime.STARTED)
             if not (ended_before := trainer.ended()):
                 trainer.warm_up()
@@ -259,11 +261,11 @@ def train(
     if not ended_before:
         if trainer.out_of_patience():
             say(f"stopped by --patience {trainer.config.patience}: so many evaluations brought no lower loss")
-        summary(out, trainer.progress)
+        summary(out, trainer.progress, of_own_cell)
     if as_json:
         print_json(_result(out, trainer, bool(interrupt.asked)))
     if interrupt.asked:
-        say(f"interrupted and saved; go on with: charrnn train --out {out} --resume")
+        say(f"interrupted and saved; go on with: {again}")
         raise typer.Exit(128 + interrupt.asked)
 
 
