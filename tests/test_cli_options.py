@@ -1,10 +1,16 @@
 """Options beyond the plain stack, from the command line: trained, resumed, evaluated, sampled; and refused."""
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
+import typer
 from helpers_cli import charrnn, check_failure
+
+from charrnn.cli.app import app
+from charrnn.cli.model_options import OPTIONS
+from charrnn.model.config import ModelConfig
 
 NAMES = "\n".join(("anna", "bert", "carla", "dora", "emil", "frida", "gustav", "hanna") * 30) + "\n"
 SIZES = ("--hidden", "8", "--batch", "2", "--seq-len", "8")
@@ -154,3 +160,11 @@ def test_a_run_out_of_patience_says_so(names):
     assert "stopped by --patience 2" in trained.stderr
     again = charrnn("train", "data", "--out", "run", "--resume", "--steps", "99", cwd=names)
     assert "try a larger --patience" in again.stderr
+
+
+def test_every_setting_of_a_model_is_an_option_of_every_command_that_makes_one():
+    settings = {field.name for field in fields(ModelConfig)} - {"symbols", "cell_source", "cell_declaration"}
+    assert set(OPTIONS) == settings
+    for name in ("train", "gradcheck", "bench", "info"):
+        found = {param.name for param in typer.main.get_command(app).commands[name].params}
+        assert settings <= found

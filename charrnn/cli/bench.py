@@ -7,19 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli.model_options import model_options
 from charrnn.cli.options import (
-    Cell,
-    Coupled,
-    Embed,
-    Hidden,
-    InputSkips,
     Json,
-    Layers,
-    Nonlinearity,
-    OutputGate,
-    OutputSkips,
-    Peepholes,
-    Reset,
     Threads,
     name_of,
     own_cell,
@@ -37,19 +27,9 @@ DEFAULT = TrainConfig()
 MOST_SECONDS = 3600
 
 
+@model_options(before="symbols")
 def bench(
     context: typer.Context,
-    cell: Cell = ModelConfig.cell,
-    layers: Layers = ModelConfig.layers,
-    hidden: Hidden = ModelConfig.hidden,
-    embed: Embed = ModelConfig.embed,
-    nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
-    peepholes: Peepholes = False,
-    coupled: Coupled = False,
-    output_gate: OutputGate = True,
-    reset: Reset = ModelConfig.reset,
-    input_skips: InputSkips = False,
-    output_skips: OutputSkips = False,
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.")] = 65,
     batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = DEFAULT.batch,
     seq_len: Annotated[int, typer.Option(help="Time steps of a chunk.")] = DEFAULT.seq_len,
@@ -60,7 +40,7 @@ def bench(
 ) -> None:
     """Measure training and sampling speed on this machine, beside its peak."""
     start_engine(threads)
-    context.params |= own_cell(cell)
+    context.params |= own_cell(context.params["cell"])
     refuse_inert(context, context.params)
     if streams < 1:
         raise ConfigError(f"expected --streams of at least 1, got {streams}; try --streams 1")

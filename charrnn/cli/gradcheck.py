@@ -9,35 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.model_options import model_options
 from charrnn.cli.options import (
     ActivationPenalty,
     Bptt,
-    Cell,
-    Coupled,
     Dropout,
     DropoutInput,
     DropoutKind,
     DropoutOutput,
-    Embed,
-    InputSkips,
     Json,
     LabelSmoothing,
-    LayerNorm,
-    Layers,
-    Nonlinearity,
-    OutputGate,
-    OutputSkips,
-    Peepholes,
-    Reset,
-    Residual,
     Seed,
-    Stateless,
     TemporalPenalty,
     Threads,
-    Tied,
     WeightDrop,
-    Zoneout,
-    ZoneoutCell,
     explicit,
     own_cell,
     print_json,
@@ -56,6 +41,7 @@ if TYPE_CHECKING:
     from charrnn.gradcheck import BlockResult, GradientCheck
 
 
+@model_options(before="symbols", hidden=7)
 def gradcheck(
     context: typer.Context,
     source: Annotated[
@@ -65,23 +51,6 @@ def gradcheck(
     data: Annotated[
         Path | None, typer.Option(metavar="DATA", help="Folder to take the text from.", show_default=False)
     ] = None,
-    cell: Cell = ModelConfig.cell,
-    layers: Layers = ModelConfig.layers,
-    hidden: Annotated[int, typer.Option(help="Hidden units of each layer.")] = 7,
-    embed: Embed = ModelConfig.embed,
-    nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
-    peepholes: Peepholes = False,
-    coupled: Coupled = False,
-    output_gate: OutputGate = True,
-    reset: Reset = ModelConfig.reset,
-    layer_norm: LayerNorm = False,
-    residual: Residual = False,
-    input_skips: InputSkips = False,
-    output_skips: OutputSkips = False,
-    tied: Tied = False,
-    zoneout: Zoneout = ModelConfig.zoneout,
-    zoneout_cell: ZoneoutCell = ModelConfig.zoneout_cell,
-    stateless: Stateless = False,
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.")] = 11,
     batch: Annotated[int, typer.Option(help="Streams.")] = 3,
     seq_len: Annotated[int, typer.Option(help="Time steps.")] = 5,
@@ -102,7 +71,7 @@ def gradcheck(
 ) -> None:
     """Compare every gradient with finite differences, in float64; exit with 1 if one is wrong."""
     start_engine(threads)
-    context.params |= own_cell(cell)
+    context.params |= own_cell(context.params["cell"])
     refuse_inert(context, context.params)
     refuse_both_lengths(context)
     if (source is None) != (data is None):

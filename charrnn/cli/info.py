@@ -9,22 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.model_options import model_options
 from charrnn.cli.options import (
-    Cell,
-    Coupled,
-    Embed,
-    Hidden,
-    InputSkips,
     Json,
-    LayerNorm,
-    Layers,
-    Nonlinearity,
-    OutputGate,
-    OutputSkips,
-    Peepholes,
-    Reset,
-    Residual,
-    Tied,
     cell_of_model,
     explicit,
     is_data_folder,
@@ -49,6 +36,7 @@ USUAL_SYMBOLS = 65
 STOPS = ("epochs", "steps", "minutes")
 
 
+@model_options(before="vocab")
 def info(
     context: typer.Context,
     source: Annotated[
@@ -59,20 +47,6 @@ def info(
             show_default=False,
         ),
     ] = None,
-    cell: Cell = ModelConfig.cell,
-    layers: Layers = ModelConfig.layers,
-    hidden: Hidden = ModelConfig.hidden,
-    embed: Embed = ModelConfig.embed,
-    nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
-    peepholes: Peepholes = False,
-    coupled: Coupled = False,
-    output_gate: OutputGate = True,
-    reset: Reset = ModelConfig.reset,
-    layer_norm: LayerNorm = False,
-    residual: Residual = False,
-    input_skips: InputSkips = False,
-    output_skips: OutputSkips = False,
-    tied: Tied = False,
     vocab: Annotated[int, typer.Option(help="Symbols of the vocabulary.")] = USUAL_SYMBOLS,
     batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = TrainConfig.batch,
     seq_len: Annotated[int, typer.Option(help="Time steps of a chunk.")] = TrainConfig.seq_len,
@@ -93,10 +67,10 @@ def info(
     else:
         start_engine(None)
         if source is None:
-            context.params |= own_cell(cell)
+            context.params |= own_cell(context.params["cell"])
             refuse_inert(context, context.params)
         else:
-            cell_of_model(cell if explicit(context, ["cell"]) else "")
+            cell_of_model(context.params["cell"] if explicit(context, ["cell"]) else "")
         values, lines = _planned(context) if source is None else _trained(source)
     if as_json:
         print_json(values)

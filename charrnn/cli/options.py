@@ -19,11 +19,6 @@ from charrnn.model.config import ONLY_OF, OWN, ModelConfig
 from charrnn.training.config import ONLY_WITH
 
 
-def cell_name(text: str) -> str:
-    """A cell's name as it is known; FILE.py:NAME stays as it is."""
-    return text if ":" in text else text.lower()
-
-
 def in_lower_case(name: str | None) -> str | None:
     """A name that is one of a few, as it is known: `--cell LSTM` is `--cell lstm`."""
     return None if name is None else name.lower()
@@ -35,36 +30,10 @@ DataFolder = Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by
 CheckpointOrRun = Annotated[
     Path, typer.Argument(metavar="CKPT|RUN", help="A checkpoint, or a RUN folder (its best.npz).", show_default=False)
 ]
-Cell = Annotated[
-    str,
-    typer.Option(
-        callback=cell_name,
-        metavar="CELL|FILE.py:NAME",
-        help="rnn, lstm, gru, mlstm, ugrnn, minlstm, mingru, or your own.",
-    ),
-]
 OwnCell = Annotated[
     str,
     typer.Option("--cell", metavar="FILE.py:NAME", help="Of a model with a cell of your own.", show_default=False),
 ]
-Layers = Annotated[int, typer.Option(help="Recurrent layers in the stack.")]
-Hidden = Annotated[int, typer.Option(help="Hidden units of each layer.")]
-Embed = Annotated[int, typer.Option(help="Width of a learned embedding; 0 for one-hot input.")]
-Nonlinearity = Annotated[str, typer.Option(callback=in_lower_case, help="Of the plain RNN: tanh, relu or sigmoid.")]
-Peepholes = Annotated[bool, typer.Option("--peepholes", help="Gates of the LSTM see the cell state.")]
-Coupled = Annotated[bool, typer.Option("--coupled", help="The LSTM's input gate is 1 - its forget gate.")]
-OutputGate = Annotated[bool, typer.Option(" /--no-output-gate", help="The LSTM gives tanh(c).", show_default=False)]
-Reset = Annotated[
-    str, typer.Option(callback=in_lower_case, help="Of the GRU: reset gate after or before the recurrent product.")
-]
-LayerNorm = Annotated[bool, typer.Option("--layer-norm", help="Normalise the gates of each layer.")]
-Residual = Annotated[bool, typer.Option("--residual", help="Each upper layer adds to what the one below gives.")]
-InputSkips = Annotated[bool, typer.Option("--input-skips", help="Upper layers see the character too.")]
-OutputSkips = Annotated[bool, typer.Option("--output-skips", help="The softmax sees all layers.")]
-Tied = Annotated[bool, typer.Option("--tied", help="The embedding, of width --hidden, is the output's weights too.")]
-Zoneout = Annotated[float, typer.Option(help="Share of hidden units that keep their previous value at each step.")]
-ZoneoutCell = Annotated[float, typer.Option(help="The same for the cell state of an LSTM.")]
-Stateless = Annotated[bool, typer.Option("--stateless", help="Lines are independent: the state begins anew in each.")]
 Dropout = Annotated[float, typer.Option(help="Share of units dropped between layers.")]
 DropoutInput = Annotated[float, typer.Option(help="Share of characters dropped at the input.")]
 DropoutOutput = Annotated[float, typer.Option(help="Share of units dropped before the softmax.")]

@@ -13,37 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn import runtime
+from charrnn.cli.model_options import model_options
 from charrnn.cli.options import (
     ActivationPenalty,
     Bptt,
-    Cell,
-    Coupled,
     Dropout,
     DropoutInput,
     DropoutKind,
     DropoutOutput,
-    Embed,
     Force,
-    Hidden,
-    InputSkips,
     Json,
     LabelSmoothing,
-    LayerNorm,
-    Layers,
-    Nonlinearity,
-    OutputGate,
-    OutputSkips,
-    Peepholes,
-    Reset,
-    Residual,
     Seed,
-    Stateless,
     TemporalPenalty,
     Threads,
-    Tied,
     WeightDrop,
-    Zoneout,
-    ZoneoutCell,
     explicit,
     in_lower_case,
     own_cell,
@@ -70,6 +54,7 @@ TRAINING = [f.name for f in fields(TrainConfig)]
 DEFAULT = TrainConfig()
 
 
+@model_options(before="batch", hidden=CHOSEN, embed=CHOSEN)
 def train(
     context: typer.Context,
     data: Annotated[
@@ -80,23 +65,6 @@ def train(
     ] = None,
     *,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder for the run.", show_default=False)],
-    cell: Cell = ModelConfig.cell,
-    layers: Layers = ModelConfig.layers,
-    hidden: Hidden = CHOSEN,
-    embed: Embed = CHOSEN,
-    nonlinearity: Nonlinearity = ModelConfig.nonlinearity,
-    peepholes: Peepholes = False,
-    coupled: Coupled = False,
-    output_gate: OutputGate = True,
-    reset: Reset = ModelConfig.reset,
-    layer_norm: LayerNorm = False,
-    residual: Residual = False,
-    input_skips: InputSkips = False,
-    output_skips: OutputSkips = False,
-    tied: Tied = False,
-    zoneout: Zoneout = ModelConfig.zoneout,
-    zoneout_cell: ZoneoutCell = ModelConfig.zoneout_cell,
-    stateless: Stateless = False,
     batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = CHOSEN,
     seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = DEFAULT.seq_len,
     bptt: Bptt = "",
@@ -212,7 +180,8 @@ def train(
     of the run, unless given.
     """
     start_engine(threads)
-    context.params |= own_cell(cell)
+    of_own_cell = f" --cell {context.params['cell']}" if ":" in context.params["cell"] else ""
+    context.params |= own_cell(context.params["cell"])
     if resume and force:
         raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
     if resume and preset is not None:
@@ -246,7 +215,6 @@ def train(
                 say(line)
         display = stack.enter_context(Display(checkpoint, text))
         previewer = Previewer(checkpoint) if checkpoint.training.preview else None
-        of_own_cell = f" --cell {cell}" if ":" in cell else ""
         again = f"charrnn train --out {out} --resume{of_own_cell}"
         with _ready_to_resume(again if not force else ""):
             trainer = Trainer(run, text, checkpoint, display, previewer, settle, runtime.STARTED)
