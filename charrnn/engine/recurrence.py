@@ -10,7 +10,6 @@ The numbers are the same bit for bit.
 
 from __future__ import annotations
 
-import re
 from collections import namedtuple
 from dataclasses import dataclass
 from functools import cache
@@ -34,28 +33,29 @@ NORMALISED_PHASES = 3  # of a stage, see normalise.py
 # The arrays of a layer: weights and buffers. T time steps of B streams are N = T * B rows; P panels hold H units.
 # Row t * B + b is stream b at step t. The state before that step stands in the same row of `state0`, the state after it
 # B rows further on. A layer has those that its plan needs.
-FIELDS = {
-    "gates": "[slots * P, N, W]: pre-activations, then what is kept of them, then their gradients",
-    "dh": "[P, N, W]: gradient of what the layer gives to those above it",
-    "single_bias": "(slots * P * W,): what products by themselves begin with",
-    "partial": "[slots * P, B, W]: gradients that a later stage finishes",
-    "units": "(vectors * P * W,): a number for each unit",
-    "d_units": "[vectors * P, N, W]: their gradients, row by row",
-    "output": "[P, N, W]: h before a line's end sets it to zeros",
-    "alive": "(1, N): 1, and 0 where a line begins after this row",
-}
-STATE_FIELDS = {  # one of each for every state, numbered; h is number 0
-    "state": "[P, B + N, W]",
-    "carried": "[P, B, W]: its gradient that does not come through products with h",
-    "keep": "[P, N, W]: share that zoneout keeps",
-}
-STAGE_FIELDS = {  # one of each for every stage, numbered
-    "operand": "[P, N, W]: what its products are with; of stage 0 it is h",
-    "d_operand": "[P, B, W]: the gradient of that",
-    "filled": "the slots of `gates` that its products fill",
-    "weights": "[filled slots * P, P * W, W]",
-    "weights_t": "[P, filled slots * P * W, W]",
-}
+#
+#     gates        [slots * P, N, W]: pre-activations, then what is kept of them, then their gradients
+#     dh           [P, N, W]: gradient of what the layer gives to those above it
+#     single_bias  (slots * P * W,): what products by themselves begin with
+#     partial      [slots * P, B, W]: gradients that a later stage finishes
+#     units        (vectors * P * W,): a number for each unit
+#     d_units      [vectors * P, N, W]: their gradients, row by row
+#     output       [P, N, W]: h before a line's end sets it to zeros
+#     alive        (1, N): 1, and 0 where a line begins after this row
+#
+# One of each for every state, numbered; h is number 0:
+#
+#     state        [P, B + N, W]
+#     carried      [P, B, W]: its gradient that does not come through products with h
+#     keep         [P, N, W]: share that zoneout keeps
+#
+# One of each for every stage, numbered:
+#
+#     operand      [P, N, W]: what its products are with; of stage 0 it is h
+#     d_operand    [P, B, W]: the gradient of that
+#     filled       the slots of `gates` that its products fill
+#     weights      [filled slots * P, P * W, W]
+#     weights_t    [P, filled slots * P * W, W]
 LayerArrays = Any  # a NamedTuple of `arrays_type`
 _TYPE_NAME, _SEPARATOR = "LayerArrays", "__"
 
@@ -296,13 +296,13 @@ def threads_for_panels(arrays: LayerArrays, batch: int) -> int:
     return min(numba.get_num_threads(), panels) if work >= WORTH_A_THREAD else 1
 
 
-def _share_of_threads(arrays: LayerArrays, batch: int) -> tuple[bool, int]:
+def _share_of_threads(plan: Plan, arrays: LayerArrays, batch: int) -> tuple[bool, int]:
     """Whether threads share the streams (else the panels), and how many threads take part.
 
     Sharing panels, each thread fetches only its part of the weights, which pays when they come from memory.
     """
     threads, tasks = numba.get_num_threads(), threads_for_panels(arrays, batch)
-    weights = sum(getattr(arrays, name).nbytes for name in arrays._fields if re.fullmatch(r"weights\d+", name))
+    weights = sum(getattr(arrays, f"weights{stage}").nbytes for stage in range(plan.stages))
     if tasks > 1 and batch >= threads * ROWS_PER_THREAD and weights <= LARGE_WEIGHTS:
         return True, threads
     return tasks == 1, tasks
@@ -313,7 +313,7 @@ def forward(plan: Plan, arrays: LayerArrays, steps: int, batch: int) -> None:
 
     The input's share of the gates is in place.
     """
-    by_rows, tasks = _share_of_threads(arrays, batch)
+    by_rows, tasks = _share_of_threads(plan, arrays, batch)
     if by_rows:
         kernels_for(plan).forward_by_rows(arrays, steps, batch, tasks)
     else:
@@ -322,6 +322,6 @@ def forward(plan: Plan, arrays: LayerArrays, steps: int, batch: int) -> None:
 
 def backward(plan: Plan, arrays: LayerArrays, steps: int, batch: int) -> None:
     """Run a layer back through `steps` time steps; dh holds the gradient from above."""
-    by_rows, tasks = _share_of_threads(arrays, batch)
+    by_rows, tasks = _share_of_threads(plan, arrays, batch)
     run = kernels_for(plan).backward_by_rows if by_rows else kernels_for(plan).backward_by_panels
     run(arrays, steps, batch, tasks)

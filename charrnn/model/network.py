@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -14,6 +17,8 @@ from charrnn.model.layer import Layer, layer_shapes
 from charrnn.model.parameters import Parameters, Shapes
 
 NO_SYMBOL = -1
+
+T = TypeVar("T")
 
 State = dict[str, Array]  # for each state of the cell, such as "h": (L, B, H)
 
@@ -43,10 +48,10 @@ def symbol_axes(config: ModelConfig) -> dict[str, int]:
     return dict.fromkeys((*by_row, "b_y"), 0) | dict.fromkeys(by_column, 1)
 
 
-def _of_layer(index: int, parameters: Parameters) -> dict[str, Array]:
-    """The parameters, or their gradients, of one layer, under their names without the layer's."""
+def of_layer(index: int, named: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """Of named parameters, gradients or shapes those of one layer, under their names without the layer's."""
     prefix = f"layer{index}."
-    return {name.removeprefix(prefix): view for name, view in parameters.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}
 
 
 class Network:
@@ -63,8 +68,8 @@ class Network:
         self.line_break = line_break if config.stateless else NO_SYMBOL
         self.parameters = Parameters(parameter_shapes(config), dtype)
         self.gradients = self.parameters.like()
-        self.layer_parameters = [_of_layer(index, self.parameters) for index in range(config.layers)]
-        self.layer_gradients = [_of_layer(index, self.gradients) for index in range(config.layers)]
+        self.layer_parameters = [of_layer(index, self.parameters.items()) for index in range(config.layers)]
+        self.layer_gradients = [of_layer(index, self.gradients.items()) for index in range(config.layers)]
         self.layers = [Layer(config, dtype) for _ in range(config.layers)]
         gates, order = self.layers[0].gates, self.layers[0].input_order
         slot_panels = self.layers[0].input_start.size // W

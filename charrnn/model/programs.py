@@ -134,10 +134,10 @@ class Programs:
         for index, slot in enumerate(step.slots):
             kept, place, written = step.kept[index], Place("gates", slot=index), step.written(index)
             if self.normalised and slot.complete_in <= stage:
-                known[slot.leaf] = self._scaled(index, leaf(Place("x", slot=index)))
-            if self.normalised and slot.complete_in == stage:
-                known[slot.leaf] = self._scaled(index, self._centred(index))
-                program.append((Place("x", slot=index), self._centred(index)))
+                now = slot.complete_in == stage
+                known[slot.leaf] = self._scaled(index, self._centred(index) if now else leaf(Place("x", slot=index)))
+                if now:
+                    program.append((Place("x", slot=index), self._centred(index)))
             if not self.normalised and (kept is slot.leaf or written >= stage):
                 known[slot.leaf] = leaf(place)
             if kept is not slot.leaf and written < stage:

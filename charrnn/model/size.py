@@ -9,7 +9,7 @@ from charrnn.engine.panels import panels_for
 from charrnn.engine.tile import W
 from charrnn.model.config import ModelConfig
 from charrnn.model.layer import programs_of
-from charrnn.model.network import parameter_shapes
+from charrnn.model.network import of_layer, parameter_shapes
 
 PACKED_COPIES = 3  # of each weight matrix: for the product, for that of the transpose, and of its gradient
 
@@ -47,8 +47,7 @@ def part_sizes(config: ModelConfig) -> list[PartSize]:
     cell, wide = programs_of(config).step.cell, panels_for(hidden) * W
     parts = [PartSize("embedding", {"embed": shapes["embed"]}, 0, 0)] if config.embed else []
     for layer in range(config.layers):
-        prefix = f"layer{layer}."
-        own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+        own = of_layer(layer, shapes.items())
         blocks = len(cell.recurrent) + len(cell.gates) * (layer > 0)
         products = hidden * hidden * blocks + ("W_y" in own) * hidden * config.symbols
         parts.append(PartSize(f"layer {layer}", own, products, _buffers(config) * wide))
