@@ -4,13 +4,12 @@ import time
 
 import numpy as np
 import pytest
-from test_training import SHORT_TEXT, Silent, journal_of, prepared, start
+from test_training import SHORT_TEXT, Silent, journal_of, prepared, start, trainer_of
 
 from charrnn.errors import TrainingError
 from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.clock import Clock
 from charrnn.training.evaluate import Evaluator
-from charrnn.training.loop import Trainer
 from charrnn.training.progress import Progress
 
 
@@ -62,7 +61,7 @@ def timed(tmp_path, data, monkeypatch, pace, **config):
     """A run with --minutes on a machine where evaluation takes so many seconds a character, as far as it is told."""
     monkeypatch.setattr(Evaluator, "seconds_per_char", lambda self: pace)
     checkpoint = start(tmp_path, data, {"hidden": 9}, {"batch": 5, "seq_len": 20, "steps": 40} | config)
-    trainer = Trainer(tmp_path / "run", data, checkpoint, Silent())
+    trainer = trainer_of(tmp_path / "run", data, checkpoint, Silent())
     trainer.run(Silent())
     return trainer
 
@@ -75,16 +74,16 @@ def test_a_long_validation_text_is_read_in_part_and_the_run_goes_on_with_that_pa
     assert {line["chars"] for line in evaluations} == {100}
     part = np.asarray(data.splits["val"])[:101]
     network = load_checkpoint(tmp_path / "run" / "best.npz").network()
-    assert Evaluator(network, part).loss() == pytest.approx(trainer.progress.best_loss, rel=1e-9)
-    later = Trainer(tmp_path / "run", data, load_checkpoint(tmp_path / "run" / "last.npz"), Silent())
+    assert Evaluator(network, part).loss() == pytest.approx(trainer.state.progress.best_loss, rel=1e-9)
+    later = trainer_of(tmp_path / "run", data, load_checkpoint(tmp_path / "run" / "last.npz"), Silent())
     monkeypatch.setattr(Evaluator, "seconds_per_char", lambda self: 1e-9)
     later.warm_up()
-    assert later.evaluator.streams.steps == 100
+    assert later.validation.evaluator.streams.steps == 100
 
 
 def test_an_evaluation_that_is_too_dear_waits_for_the_last_one(tmp_path, monkeypatch):
     data = prepared(tmp_path, SHORT_TEXT)
-    monkeypatch.setattr("charrnn.training.loop.EVALUATION_SHARE", 1)  # due every few steps
+    monkeypatch.setattr("charrnn.training.validation.TIMES_READ", 1)  # due every few steps
     timed(tmp_path, data, monkeypatch, 0.005, minutes=2)
     assert [line["step"] for line in journal_of(tmp_path / "run") if line["kind"] == "eval"] == [40]
 
@@ -93,26 +92,28 @@ def test_the_time_before_training_is_overhead(tmp_path, monkeypatch):
     monkeypatch.setattr("charrnn.cache.compilation.seconds", 0.0)  # of the tests before
     data = prepared(tmp_path, SHORT_TEXT)
     checkpoint = start(tmp_path, data, {"hidden": 9}, {"batch": 5, "seq_len": 20, "minutes": 60, "steps": 3})
-    trainer = Trainer(tmp_path / "run", data, checkpoint, Silent(), began=time.perf_counter() - 100)
+    trainer = trainer_of(tmp_path / "run", data, checkpoint, Silent(), began=time.perf_counter() - 100)
     trainer.run(Silent())
-    p = trainer.progress
+    p = trainer.state.progress
     assert 100 <= p.overhead <= p.elapsed
 
 
 def test_what_was_compiled_before_a_run_is_not_left_out_of_its_time(tmp_path, monkeypatch):
     monkeypatch.setattr("charrnn.cache.compilation.seconds", 500.0)
     data = prepared(tmp_path, SHORT_TEXT)
-    trainer = Trainer(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, {"batch": 5, "steps": 3}), Silent())
+    trainer = trainer_of(
+        tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, {"batch": 5, "steps": 3}), Silent()
+    )
     trainer.run(Silent())
-    assert trainer.progress.elapsed >= trainer.progress.overhead >= 0
+    assert trainer.state.progress.elapsed >= trainer.state.progress.overhead >= 0
 
 
 def test_the_first_update_has_a_rate(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT)
     config = {"batch": 5, "seq_len": 20, "steps": 50, "schedule": "linear", "warmup": 0.1, "lr": 1.0}
-    trainer = Trainer(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, config), Silent())
-    rates, update = [], trainer.optimiser.update
-    trainer.optimiser.update = lambda p, g, norm, lr: (rates.append(lr), update(p, g, norm, 0.0))
+    trainer = trainer_of(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, config), Silent())
+    rates, update = [], trainer.state.optimiser.update
+    trainer.state.optimiser.update = lambda p, g, norm, lr: (rates.append(lr), update(p, g, norm, 0.0))
     trainer.run(Silent())
     middles = [(step + 0.5) / 50 for step in range(50)]
     assert rates == pytest.approx([done / 0.1 if done < 0.1 else (1 - done) / 0.9 for done in middles])
@@ -121,8 +122,8 @@ def test_the_first_update_has_a_rate(tmp_path):
 def test_a_run_whose_model_is_never_better_than_guessing_is_an_error(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT)
     config = {"batch": 5, "seq_len": 20, "steps": 10, "eval_every": 5}
-    trainer = Trainer(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, config), Silent())
-    trainer.evaluator.loss = lambda progress: 172_430.0
+    trainer = trainer_of(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, config), Silent())
+    trainer.validation.evaluator.loss = lambda progress: 172_430.0
     with pytest.raises(TrainingError, match="better than guessing"):
         trainer.run(Silent())
     assert load_checkpoint(tmp_path / "run" / "last.npz").progress.best_loss is None

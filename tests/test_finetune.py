@@ -11,7 +11,7 @@ from charrnn.model.network import Network
 from charrnn.text.data import open_data
 from charrnn.training.config import TrainConfig
 from charrnn.training.finetune import model_for
-from charrnn.training.run import first_checkpoint
+from charrnn.training.state import TrainingState
 
 OLD, NEW = "mzaxbkéq\n", "\nñqyakcm0"  # share a, k, m, q and the line feed, at other numbers
 
@@ -30,7 +30,8 @@ def begun(data, source=None, embed=0, cell="gru", seed=1, tied=False):
         if source is None
         else model_for(source, data.vocabulary)
     )
-    return first_checkpoint(model, training, data, source)
+    state, carried = TrainingState.begin(model, training, data, source)
+    return state.snapshot(), carried
 
 
 def logits_after(checkpoint, text):

@@ -69,11 +69,11 @@ def test_a_run_survives_spikes(tmp_path, times, further):
     spikes = [60] + [65] * (times - 1)
 
     def spoil(trainer):
-        whole = np.isfinite(trainer.network.parameters.flat).all()
-        if spikes and whole and trainer.progress.step == spikes[0]:
+        whole = np.isfinite(trainer.state.network.parameters.flat).all()
+        if spikes and whole and trainer.state.progress.step == spikes[0]:
             del spikes[0]
-            trainer.network.parameters.flat[:100] = np.nan
-            trainer.network.pack()
+            trainer.state.network.parameters.flat[:100] = np.nan
+            trainer.state.network.pack()
 
     trainer = train(tmp_path / "run", data, checkpoint, each_step=spoil)
     assert not spikes
@@ -84,27 +84,27 @@ def test_a_run_survives_spikes(tmp_path, times, further):
     names = [line["name"] for line in journal_of(tmp_path / "run") if line["kind"] == "event"]
     assert names.count("rollback") == times
     assert names.count("skip") == 2 * times
-    assert np.isfinite(trainer.network.parameters.flat).all()
+    assert np.isfinite(trainer.state.network.parameters.flat).all()
 
 
 def test_a_long_run_is_not_given_up_for_rare_spikes(tmp_path, monkeypatch):
     """Nine of them, and a validation loss that never gets better; had they come at once, the sixth would end it."""
-    monkeypatch.setattr("charrnn.training.loop.STEPS_OF_PEACE", 10)
+    monkeypatch.setattr("charrnn.training.recovery.STEPS_OF_PEACE", 10)
     data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
     config = {"batch": 8, "seq_len": 16, "steps": 200, "eval_every": 20, "lr": 1e-12}
     spikes = list(range(25, 186, 20))
 
     def spoil(trainer):
-        trainer.progress.best_loss = 0.0
-        if spikes and trainer.progress.step == spikes[0]:
+        trainer.state.progress.best_loss = 0.0
+        if spikes and trainer.state.progress.step == spikes[0]:
             del spikes[0]
-            trainer.network.parameters.flat[:100] = np.nan
-            trainer.network.pack()
+            trainer.state.network.parameters.flat[:100] = np.nan
+            trainer.state.network.pack()
 
     trainer = train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 16, "layers": 1}, config), each_step=spoil)
     assert not spikes
-    assert trainer.progress.step == 200
-    assert trainer.progress.lr_scale == 0.5**9
+    assert trainer.state.progress.step == 200
+    assert trainer.state.progress.lr_scale == 0.5**9
 
 
 def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path):
@@ -114,10 +114,10 @@ def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path):
     broken = []
 
     def spoil(trainer):
-        if trainer.progress.step == 40 and not broken:
+        if trainer.state.progress.step == 40 and not broken:
             broken.append(True)
-            trainer.network.parameters.flat[:100] = np.inf
-            trainer.network.pack()
+            trainer.state.network.parameters.flat[:100] = np.inf
+            trainer.state.network.pack()
 
     train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 16, "layers": 1}, config), each_step=spoil)
     last = load_checkpoint(tmp_path / "run" / "last.npz")
@@ -151,9 +151,9 @@ def test_a_run_that_got_worse_step_by_step_goes_back_to_its_best(tmp_path):
     config = {"batch": 8, "seq_len": 16, "steps": 1200, "eval_every": 200, "schedule": "constant", "keep": 9}
 
     def drift(trainer):
-        if trainer.progress.step > 400 and trainer.progress.lr_scale == 1:
-            trainer.network.parameters.flat[:] *= 1.01
-            trainer.network.pack()
+        if trainer.state.progress.step > 400 and trainer.state.progress.lr_scale == 1:
+            trainer.state.network.parameters.flat[:] *= 1.01
+            trainer.state.network.pack()
 
     trainer = train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 32, "layers": 1}, config), each_step=drift)
     lines = journal_of(tmp_path / "run")
@@ -161,9 +161,9 @@ def test_a_run_that_got_worse_step_by_step_goes_back_to_its_best(tmp_path):
     best = [line for line in lines if line["kind"] == "eval" and line["step"] == event["step"]]
     assert event["step"] == 400
     assert len(best) == 1
-    assert trainer.progress.step == 1200
-    assert trainer.progress.lr_scale == 0.5
-    assert trainer.progress.best_loss < best[0]["loss"]
+    assert trainer.state.progress.step == 1200
+    assert trainer.state.progress.lr_scale == 0.5
+    assert trainer.state.progress.best_loss < best[0]["loss"]
     kept = {path.name: load_checkpoint(path).progress.lr_scale for path in (tmp_path / "run").glob("step-*.npz")}
     assert {name: 1 if name <= "step-000000400.npz" else 0.5 for name in kept} == kept
     assert len(kept) == 6
@@ -175,9 +175,9 @@ def test_the_summary_of_a_run_that_went_back_is_of_its_end(tmp_path, monkeypatch
 
     def spoiled_step(trainer, journal):
         result = step(trainer, journal)
-        if trainer.progress.step == 5 and trainer.progress.lr_scale == 1:
-            trainer.network.parameters.flat[:100] = np.nan
-            trainer.network.pack()
+        if trainer.state.progress.step == 5 and trainer.state.progress.lr_scale == 1:
+            trainer.state.network.parameters.flat[:100] = np.nan
+            trainer.state.network.pack()
         return result
 
     monkeypatch.setattr(Trainer, "step", spoiled_step)

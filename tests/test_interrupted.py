@@ -3,14 +3,15 @@
 import os
 
 import pytest
-from test_training import SHORT_TEXT, Silent, arrays, assert_same_bits, journal_of, prepared, start, train
+from test_training import SHORT_TEXT, Silent, arrays, assert_same_bits, journal_of, prepared, start, train, trainer_of
 
 from charrnn.errors import DataError
 from charrnn.model.config import ModelConfig
 from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.loop import Trainer
-from charrnn.training.run import first_checkpoint, new_run, resume_run
+from charrnn.training.run import new_run, resume_run
+from charrnn.training.state import TrainingState
 
 CONFIG = {"batch": 5, "seq_len": 20, "steps": 60, "eval_every": 10, "lr": 0.02}
 FIELDS = ("step", "epoch", "position", "best_loss", "best_step", "lr_scale", "evaluations_since_best", "evaluated_step")
@@ -24,16 +25,16 @@ class StopsEvaluating(Silent):
         self.step, self.trainer = step, None
 
     def evaluating(self, done, total):
-        if self.trainer.progress.step >= self.step:
+        if self.trainer.state.progress.step >= self.step:
             self.asked = 2
 
 
 def interrupted(run, data, checkpoint, step):
     watcher = StopsEvaluating(step)
-    watcher.trainer = Trainer(run, data, checkpoint, watcher)
+    watcher.trainer = trainer_of(run, data, checkpoint, watcher)
     watcher.trainer.run(watcher)
     assert watcher.asked
-    assert watcher.trainer.progress.step == step
+    assert watcher.trainer.state.progress.step == step
 
 
 @pytest.mark.parametrize("stops", [(10,), (30,), (60,), (10, 20, 60)])
@@ -43,14 +44,14 @@ def test_an_evaluation_that_was_interrupted_is_made_up_for(tmp_path, stops, extr
     model, config = {"cell": "gru", "hidden": 9}, CONFIG | extra
     whole = train(tmp_path / "whole", data, start(tmp_path, data, model, config, "whole"))
     checkpoint = start(tmp_path, data, model, config, "parts")
-    for stop in [step for step in stops if step <= whole.progress.step]:
+    for stop in [step for step in stops if step <= whole.state.progress.step]:
         interrupted(tmp_path / "parts", data, checkpoint, stop)
         checkpoint = resume_run(tmp_path / "parts", data, {})
     parts = train(tmp_path / "parts", data, checkpoint)
     for file in ("last.npz", "best.npz"):
         assert_same_bits(tmp_path / "whole" / file, tmp_path / "parts" / file)
     for field in FIELDS:
-        assert getattr(parts.progress, field) == getattr(whole.progress, field), field
+        assert getattr(parts.state.progress, field) == getattr(whole.state.progress, field), field
     evaluations = [[line["step"] for line in journal_of(tmp_path / run) if line["kind"] == "eval"]
                    for run in ("whole", "parts")]  # fmt: skip
     assert evaluations[0] == evaluations[1]
@@ -62,7 +63,7 @@ def test_a_run_is_not_ended_before_its_last_evaluation(tmp_path):
     interrupted(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, config), 60)
     assert not (tmp_path / "run" / "best.npz").exists()
     checkpoint = resume_run(tmp_path / "run", data, {})
-    trainer = Trainer(tmp_path / "run", data, checkpoint, Silent())
+    trainer = trainer_of(tmp_path / "run", data, checkpoint, Silent())
     assert (trainer.finished(), trainer.ended()) == (True, False)
     trainer.run(Silent())
     assert trainer.ended()
@@ -83,7 +84,7 @@ def test_an_older_checkpoint_owes_no_evaluation(tmp_path):
     progress = json.loads(str(content["progress"]))
     del progress["evaluated_step"]
     np.savez(path, **content | {"progress": json.dumps(progress)})
-    assert Trainer(tmp_path / "run", data, load_checkpoint(path), Silent()).ended()
+    assert trainer_of(tmp_path / "run", data, load_checkpoint(path), Silent()).ended()
 
 
 def test_the_state_is_zeros_when_an_epoch_begins(tmp_path):
@@ -100,9 +101,9 @@ def test_the_state_is_zeros_when_an_epoch_begins(tmp_path):
 
 def replacing_run(tmp_path, data, config, watcher):
     """Train a new run in place of an older one."""
-    checkpoint = first_checkpoint(ModelConfig(len(data.vocabulary), hidden=11), TrainConfig(**config), data)[0]
-    with new_run(tmp_path / "run", checkpoint, data, force=True) as folder:
-        Trainer(folder.path, data, checkpoint, watcher, settle=folder.settle).run(watcher)
+    state, _ = TrainingState.begin(ModelConfig(len(data.vocabulary), hidden=11), TrainConfig(**config), data)
+    with new_run(tmp_path / "run", state, force=True) as folder:
+        Trainer(folder.path, state, watcher, settle=folder.settle).run(watcher)
 
 
 def test_an_older_run_is_replaced_when_the_new_one_has_its_first_checkpoint(tmp_path):
@@ -147,7 +148,7 @@ def test_a_text_that_is_cut_short_ends_a_run_with_all_that_was_learnt(tmp_path):
     checkpoint = start(tmp_path, data, {"hidden": 9}, CONFIG | {"eval_every": 1000})
 
     def cut(trainer):
-        if trainer.progress.step == 13:
+        if trainer.state.progress.step == 13:
             os.truncate(tmp_path / "data" / "train.npy", 300)
 
     with pytest.raises(DataError, match="cut short"):

@@ -33,8 +33,8 @@ def test_a_model_that_was_always_in_step_finds_its_place_from_zeros(tmp_path, ce
     data = prepared(tmp_path, pattern * (110_000 // period))
     checkpoint = start(tmp_path, data, {"cell": cell, "hidden": 32, "layers": 1}, CONFIG | {"seed": seed})
     trainer = train(tmp_path / "run", data, checkpoint)
-    assert trainer.progress.loss_mean < 0.03
-    assert loss_from_zeros(trainer.network, data.split("train"), period) < 0.02
+    assert trainer.state.progress.loss_mean < 0.03
+    assert loss_from_zeros(trainer.state.network, data.split("train"), period) < 0.02
 
 
 def learner(batch=6, accumulate=1, reset_every=4, **model):

@@ -13,7 +13,8 @@ from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.evaluate import DYNAMIC_STEPS, Evaluator
 from charrnn.training.loop import Trainer
-from charrnn.training.run import first_checkpoint, new_run, resume_run
+from charrnn.training.run import new_run, resume_run
+from charrnn.training.state import TrainingState
 
 CORPORA = Path(__file__).parent.parent / "corpora"
 ENTROPY = json.loads((CORPORA / "entropy.json").read_text())
@@ -26,7 +27,7 @@ class Silent:
         self.asked, self.stop_at = 0, stop_at
 
     def stepped(self, trainer):
-        if trainer.progress.step == self.stop_at:
+        if trainer.state.progress.step == self.stop_at:
             self.asked = 2
 
     def trained(self, trainer, loss, rate):
@@ -53,23 +54,26 @@ def prepared(tmp_path, text, name="data", **chosen):
 
 
 def start(tmp_path, data, model, config, name="run"):
-    checkpoint = first_checkpoint(ModelConfig(len(data.vocabulary), **model), TrainConfig(**config), data)[0]
-    with new_run(tmp_path / name, checkpoint, data, force=False):
-        pass
-    return checkpoint
+    """The first checkpoint of a new run."""
+    state, _ = TrainingState.begin(ModelConfig(len(data.vocabulary), **model), TrainConfig(**config), data)
+    with new_run(tmp_path / name, state, force=False):
+        return load_checkpoint(tmp_path / name / "last.npz")
+
+
+def trainer_of(run, data, checkpoint, watcher, **more):
+    return Trainer(run, TrainingState.of(checkpoint, data), watcher, **more)
 
 
 def train(run, data, checkpoint, stop_at=None, each_step=lambda trainer: None):
     """Train until the end, or until step `stop_at`; `each_step` is called after every step."""
     watcher = Silent(stop_at)
-    trainer = Trainer(run, data, checkpoint, watcher)
+    trainer = trainer_of(run, data, checkpoint, watcher)
     step = trainer.step
 
     def watched_step(journal):
-        result = step(journal)
+        step(journal)
         watcher.stepped(trainer)
         each_step(trainer)
-        return result
 
     trainer.step = watched_step
     trainer.run(watcher)
@@ -145,7 +149,7 @@ def test_an_interrupted_and_resumed_run_ends_with_the_bits_of_the_uninterrupted_
         assert load_checkpoint(tmp_path / "parts" / "last.npz").progress.step == stop
         checkpoint = resume_run(tmp_path / "parts", data, {})
     train(tmp_path / "parts", data, checkpoint)
-    assert -(-whole.learner.streams.steps // 20) == 27
+    assert -(-whole.state.learner.streams.steps // 20) == 27
     for file in ("last.npz", "best.npz"):
         assert_same_bits(tmp_path / "whole" / file, tmp_path / "parts" / file)
     ends = [load_checkpoint(tmp_path / run / "last.npz").progress for run in ("whole", "parts")]
@@ -159,7 +163,7 @@ def test_a_run_of_chunks_of_random_lengths_goes_on_with_the_same_bits(tmp_path):
     whole = train(tmp_path / "whole", data, start(tmp_path, data, model, config, "whole"))
     train(tmp_path / "parts", data, start(tmp_path, data, model, config, "parts"), stop_at=33)
     parts = train(tmp_path / "parts", data, resume_run(tmp_path / "parts", data, {}))
-    assert whole.progress.position == parts.progress.position
+    assert whole.state.progress.position == parts.state.progress.position
     assert_same_bits(tmp_path / "whole" / "last.npz", tmp_path / "parts" / "last.npz")
 
 
@@ -174,7 +178,7 @@ def test_short_chunks_make_small_updates(tmp_path):
         start(tmp_path, data, {"cell": "rnn", "hidden": 9}, config),
         each_step=lambda trainer: rates.append(trainer.lr),
     )
-    assert rates == [pytest.approx(0.003 * trainer.learner.length(step) / 20) for step in range(40)]
+    assert rates == [pytest.approx(0.003 * trainer.state.learner.length(step) / 20) for step in range(40)]
     assert len(set(rates)) > 4
 
 
@@ -250,8 +254,8 @@ def test_a_model_trained_on_tales_comes_within_three_percent_of_its_entropy(tmp_
     config = {"batch": 16, "seq_len": 64, "lr": 0.01, "schedule": "cosine", "steps": 6000}
     trainer = train(tmp_path / "run", data, start(tmp_path, data, {"layers": 1, "hidden": 128}, config))
     entropy = ENTROPY["tales"]["entropy_nats"]
-    assert trainer.progress.best_loss < 1.03 * entropy
-    assert trainer.progress.best_loss > 0.97 * entropy  # less would mean that the text or its entropy is wrong
+    assert trainer.state.progress.best_loss < 1.03 * entropy
+    assert trainer.state.progress.best_loss > 0.97 * entropy  # less would mean that the text or its entropy is wrong
 
 
 def test_an_lstm_solves_recall_where_a_plain_rnn_does_not(tmp_path):
@@ -273,10 +277,10 @@ def test_the_preview_is_compiled_before_time_is_taken(tmp_path):
     asked = []
 
     def preview(network, length):
-        asked.append((trainer.progress.step, length))
+        asked.append((trainer.state.progress.step, length))
         return "abc"
 
-    trainer = Trainer(tmp_path / "run", data, checkpoint, Silent(), preview)
+    trainer = trainer_of(tmp_path / "run", data, checkpoint, Silent(), preview=preview)
     trainer.warm_up()
     assert asked == [(0, 1)]
     trainer.run(Silent())

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_training import SHORT_TEXT, Silent, arrays, journal_of, prepared, start, train
+from test_training import SHORT_TEXT, Silent, arrays, journal_of, prepared, start, train, trainer_of
 
 from charrnn.errors import OutputError
 from charrnn.folders import locked
@@ -11,7 +11,7 @@ from charrnn.training.checkpoint import Checkpoint, find_checkpoint, load_checkp
 from charrnn.training.config import TrainConfig
 from charrnn.training.evaluate import Evaluator
 from charrnn.training.loop import Trainer
-from charrnn.training.run import first_checkpoint
+from charrnn.training.state import TrainingState
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
@@ -42,7 +42,7 @@ def test_the_average_is_evaluated_and_saved_as_best(tmp_path):
         tmp_path / "run",
         data,
         start(tmp_path, data, {"hidden": 12}, config),
-        each_step=lambda trainer: followed.append(joined(dict(trainer.network.parameters.items())).astype(float)),
+        each_step=lambda trainer: followed.append(joined(dict(trainer.state.network.parameters.items())).astype(float)),
     )
     average = np.zeros_like(followed[0])  # it begins with the first parameters, which are soon forgotten
     for step, parameters in enumerate(followed, start=1):
@@ -83,9 +83,9 @@ def test_a_run_without_validation_is_not_saved_at_every_step(tmp_path, monkeypat
     data = prepared(tmp_path, SHORT_TEXT, val=0.0)
     saved = []
     monkeypatch.setattr(Checkpoint, "save", lambda self, path: saved.append((self.progress.step, path.name)))
-    checkpoint = first_checkpoint(ModelConfig(len(data.vocabulary), hidden=12), TrainConfig(steps=9, batch=4), data)[0]
+    state, _ = TrainingState.begin(ModelConfig(len(data.vocabulary), hidden=12), TrainConfig(steps=9, batch=4), data)
     (tmp_path / "run").mkdir()
-    train(tmp_path / "run", data, checkpoint)
+    Trainer(tmp_path / "run", state, Silent()).run(Silent())
     assert saved == [(9, "last.npz")]
 
 
@@ -95,25 +95,25 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
     trainer = train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config))
     evaluations = [line for line in journal_of(tmp_path / "run") if line["kind"] == "eval"]
     best = min(range(len(evaluations)), key=lambda k: evaluations[k]["loss"])
-    assert trainer.progress.step < 500
+    assert trainer.state.progress.step < 500
     assert len(evaluations) == best + 1 + 3
 
 
 def test_a_better_loss_gives_patience_anew(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT)
     config = {"batch": 4, "seq_len": 20, "steps": 500, "eval_every": 1, "patience": 3}
-    trainer = Trainer(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config), Silent())
+    trainer = trainer_of(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config), Silent())
     losses = iter([3.0, 3.1, 3.1, 2.9, 3.0, 3.0, 3.0])
-    trainer.evaluator.loss = lambda progress: next(losses)
+    trainer.validation.evaluator.loss = lambda progress: next(losses)
     trainer.run(Silent())
-    assert (trainer.progress.step, trainer.progress.best_step, trainer.out_of_patience()) == (7, 4, True)
+    assert (trainer.state.progress.step, trainer.state.progress.best_step, trainer.out_of_patience()) == (7, 4, True)
 
 
 def test_plateaus_lower_the_rate(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT)
     config = {"batch": 4, "seq_len": 20, "steps": 40, "eval_every": 2, "lr": 1e-12, "schedule": "plateau", "plateau": 2}
     trainer = train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config))
-    p = trainer.progress
+    p = trainer.state.progress
     assert p.lr_scale <= 0.5 ** (p.evaluations_since_best // 2)
     assert p.lr_scale < 1
 

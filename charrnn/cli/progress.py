@@ -21,7 +21,7 @@ from charrnn.model.network import Network
 from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_count
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.text.data import Data
-from charrnn.training.checkpoint import Checkpoint
+from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.config import TrainConfig
 from charrnn.training.loop import Trainer
 from charrnn.training.optimiser import MOMENTS, MUON_SCRATCH
@@ -59,12 +59,12 @@ class Display:
     """Watches a run and shows it on standard error.
 
     Args:
-        checkpoint: where the run begins.
-        data: what it trains on.
+        model: the shape of the network.
+        config: how it is trained.
+        data: what it is trained on.
     """
 
-    def __init__(self, checkpoint: Checkpoint, data: Data) -> None:
-        model, config = checkpoint.model, checkpoint.training
+    def __init__(self, model: ModelConfig, config: TrainConfig, data: Data) -> None:
         self.said = time.perf_counter()
         self.bar: Bar | None = None
         self.pace: Pace | None = None  # of training
@@ -87,7 +87,7 @@ class Display:
 
     def _begin(self, trainer: Trainer, rate: float) -> None:
         """The first steps were made: compilation is over, and their speed tells how long an epoch will take."""
-        streams = trainer.learner.streams
+        streams = trainer.state.learner.streams
         if compilation.seconds:
             say(f"compiled in {compilation.seconds:.1f} s")
         say(f"{rate:,.0f} characters a second: an epoch takes about {clock(streams.steps * streams.batch / rate)}")
@@ -102,8 +102,8 @@ class Display:
         assert self.pace is not None
         self.evaluation = None
         self.figures = {
-            f"step {trainer.progress.step:,}": 5,
-            f"epoch {trainer.epochs():.2f}": 3,
+            f"step {trainer.state.progress.step:,}": 5,
+            f"epoch {trainer.state.epochs():.2f}": 3,
             f"{loss:.4f} nats": 1,
             f"{loss / math.log(2):.4f} bpc": 4,
             f"{rate / 1000:,.1f}k chars/s": 2,
@@ -164,8 +164,8 @@ def summary(run: Path, p: Progress, further: str = "") -> None:
 class Previewer:
     """Samples a little text from a network in training, each time from the same random numbers."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.vocabulary, self.seed = checkpoint.vocabulary, checkpoint.training.seed
+    def __init__(self, vocabulary: Vocabulary, seed: int) -> None:
+        self.vocabulary, self.seed = vocabulary, seed
 
     def __call__(self, network: Network, length: int) -> str:
         sampler = Sampler(network, seed=self.seed)

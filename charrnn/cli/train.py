@@ -45,8 +45,8 @@ from charrnn.training.presets import PRESETS, describe
 
 if TYPE_CHECKING:
     from charrnn.text.data import Data
-    from charrnn.training.checkpoint import Checkpoint
-    from charrnn.training.loop import Trainer
+    from charrnn.training.progress import Progress
+    from charrnn.training.state import TrainingState
 
 MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
 CHOSEN: Any = None  # for the text and the length of the run, see training/choose.py
@@ -194,6 +194,7 @@ def train(
     from charrnn.text.data import open_data
     from charrnn.training.loop import Trainer
     from charrnn.training.run import new_run, origin, resume_run
+    from charrnn.training.state import TrainingState
 
     data = _data_folder(context, data, out, resume)
     text = open_data(data)
@@ -204,20 +205,21 @@ def train(
             asked, remarks = explicit(context, [*MODEL, *TRAINING]), explicit(context, ["name", "note"])
             checkpoint = resume_run(out, text, asked, remarks, partial(refuse_too_large, resumed=True))
             say_other_source(checkpoint.model)
-            run, settle = out, None
             say(f"resuming {out} at step {checkpoint.progress.step:,}")
+            state, run, settle = TrainingState.of(checkpoint, text), out, None
+            del checkpoint
         else:
             given = _settings(context, preset)
-            checkpoint, lines = _begin(given, explicit(context, MODEL), text, out, init_from, force)
-            folder = stack.enter_context(new_run(out, checkpoint, text, force, origin(name, note)))
+            state, lines = _begin(given, explicit(context, MODEL), text, out, init_from, force)
+            folder = stack.enter_context(new_run(out, state, force, origin(name, note)))
             run, settle = folder.path, folder.settle
             for line in lines:
                 say(line)
-        display = stack.enter_context(Display(checkpoint, text))
-        previewer = Previewer(checkpoint) if checkpoint.training.preview else None
+        display = stack.enter_context(Display(state.model, state.config, text))
+        previewer = Previewer(text.vocabulary, state.config.seed) if state.config.preview else None
         again = f"charrnn train --out {out} --resume{of_own_cell}"
         with _ready_to_resume(again if not force else ""):
-            trainer = Trainer(run, text, checkpoint, display, previewer, settle, runtime.STARTED)
+            trainer = Trainer(run, state, display, previewer, settle, runtime.STARTED)
             if not (ended_before := trainer.ended()):
                 trainer.warm_up()
         interrupt = stack.enter_context(Interrupt())
@@ -228,10 +230,10 @@ def train(
             trainer.run(interrupt)
     if not ended_before:
         if trainer.out_of_patience():
-            say(f"stopped by --patience {trainer.config.patience}: so many evaluations brought no lower loss")
-        summary(out, trainer.progress, of_own_cell)
+            say(f"stopped by --patience {state.config.patience}: so many evaluations brought no lower loss")
+        summary(out, state.progress, of_own_cell)
     if as_json:
-        print_json(_result(out, trainer, bool(interrupt.asked)))
+        print_json(_result(out, state.progress, bool(interrupt.asked)))
     if interrupt.asked:
         say(f"interrupted and saved; go on with: {again}")
         raise typer.Exit(128 + interrupt.asked)
@@ -246,11 +248,11 @@ def _data_folder(context: typer.Context, data: Path | None, out: Path, resume: b
     return data_of_run(out) if data is None else data
 
 
-def _result(out: Path, trainer: Trainer, interrupted: bool) -> dict[str, Any]:
+def _result(out: Path, p: Progress, interrupted: bool) -> dict[str, Any]:
     """What --json prints at the end of a run: its figures, and what config.json holds."""
     from charrnn.training.run import read_config
 
-    p, best = trainer.progress, trainer.progress.best_loss
+    best = p.best_loss
     figures = {
         "run": str(out),
         "step": p.step,
@@ -292,14 +294,18 @@ def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
 
 def _begin(
     settings: dict[str, Any], asked: dict[str, Any], text: Data, out: Path, init_from: Path | None, force: bool
-) -> tuple[Checkpoint, list[str]]:
-    """The first checkpoint of a run, and what to say about it. `asked` are the model's settings that the user gave."""
+) -> tuple[TrainingState, list[str]]:
+    """The state at the beginning of a run, and what to say about it.
+
+    `asked` are the model's settings that the user gave.
+    """
     from charrnn.cli.progress import refuse_too_large
     from charrnn.folders import CONFIG, refuse_existing
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.training.choose import Chooser, Text, measured_peak
     from charrnn.training.finetune import model_for
-    from charrnn.training.run import first_checkpoint, refuse_changes
+    from charrnn.training.run import refuse_changes
+    from charrnn.training.state import TrainingState
 
     refuse_existing(out, CONFIG, force, otherwise="--resume to go on, ")
     source = None if init_from is None else load_checkpoint(find_checkpoint(init_from))
@@ -313,7 +319,7 @@ def _begin(
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
     model = ModelConfig(**{name: settings[name] for name in MODEL if name in settings}, symbols=len(text.vocabulary))
     refuse_too_large(model, training)
-    checkpoint, carried = first_checkpoint(model, training, text, source)
+    state, carried = TrainingState.begin(model, training, text, source)
     lines = [chooser.describe()]
     if text.meta["report"].get("lines", {}).get("list") and not model.stateless and source is None:
         lines.append(f"the lines of {text.path} are short: if they are independent, as names are, try --stateless")
@@ -322,4 +328,4 @@ def _begin(
             f"beginning with the parameters of {init_from}: {carried.kept} characters keep their rows, "
             f"{carried.new} new ones begin afresh, {carried.dropped} are dropped"
         )
-    return checkpoint, lines
+    return state, lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -42,6 +44,11 @@ class Parameters:
     def items(self) -> list[tuple[str, Array]]:
         """Names and views, in the order of storage."""
         return list(self._views.items())
+
+    def set(self, values: Mapping[str, Array]) -> None:
+        """Take over the numbers of an array for each name."""
+        for name, view in self._views.items():
+            view[:] = values[name]
 
     def place(self, name: str) -> slice:
         """Where an array stands in `flat`, with the padding after it."""

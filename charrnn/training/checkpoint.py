@@ -71,8 +71,7 @@ class Checkpoint:
     def network(self, dtype: Any = np.float32) -> Network:
         """A network with the parameters of the model, packed and ready."""
         network = Network(self.model, dtype, self.vocabulary.line_break)
-        for name, view in network.parameters.items():
-            view[:] = self.best_parameters[name]
+        network.parameters.set(self.best_parameters)
         network.pack()
         return network
 

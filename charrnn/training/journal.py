@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,3 +89,8 @@ def read_journal(run: Path) -> list[dict[str, Any]]:
     if not lines:
         raise DataError(f"expected lines in {path}, got none; try again when the run has begun")
     return lines
+
+
+def finite(number: float) -> float | None:
+    """The number, or None for what JSON cannot hold."""
+    return number if math.isfinite(number) else None

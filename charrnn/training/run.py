@@ -15,21 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from charrnn import __version__, runtime
-from charrnn.errors import CheckpointError, ConfigError, DataError
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.files import clear_half_written, replacing
 from charrnn.folders import CONFIG, LAST, NewFolder, building_folder, what_is
 from charrnn.json_files import check, read_object
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
-from charrnn.model.initialise import Initialiser
-from charrnn.model.network import Network
 from charrnn.text.data import Data
 from charrnn.training.checkpoint import Checkpoint, load_checkpoint
 from charrnn.training.config import TrainConfig
-from charrnn.training.finetune import CarriedOver, carry_over
 from charrnn.training.learner import streams_of
-from charrnn.training.optimiser import Optimiser
-from charrnn.training.progress import Progress
+from charrnn.training.state import TrainingState
 
 FORMAT, FORMAT_VERSION = "charrnn-run", 1
 LARGEST_CONFIG = 1 << 20  # bytes
@@ -50,59 +45,20 @@ def origin(name: str = "", note: str = "") -> dict[str, str]:
     }
 
 
-def _describe(checkpoint: Checkpoint, data: Data, began: dict[str, Any]) -> bytes:
+def _describe(model: ModelConfig, training: TrainConfig, data: Data, began: dict[str, Any]) -> bytes:
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "origin": began,
-        "model": checkpoint.model.as_dict(),
-        "training": checkpoint.training.as_dict(),
+        "model": model.as_dict(),
+        "training": training.as_dict(),
         "data": {"path": str(data.path.resolve()), "fingerprint": data.fingerprint},
     }
     return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def first_checkpoint(
-    model: ModelConfig, training: TrainConfig, data: Data, source: Checkpoint | None = None
-) -> tuple[Checkpoint, CarriedOver | None]:
-    """The state of a run before its first step.
-
-    Args:
-        model: its shape; with a source, that of `finetune.model_for`.
-        training: its settings.
-        data: what it trains on.
-        source: a model whose parameters it begins with, and fresh rows for characters unknown there.
-    Returns:
-        The checkpoint, and what became of the source's characters.
-    """
-    streams = streams_of(data.split("train"), training)  # says so when the text is too short
-    if model.stateless and data.vocabulary.line_break < 0:
-        raise DataError(
-            f"expected a text of lines for --stateless, got {data.path} without a line break; try a text with some"
-        )
-    network = Network(model)
-    initialiser = Initialiser(model, training.seed, training.init, training.forget_bias, training.seq_len)
-    initialiser.fill(network.parameters, data.counts("train"))
-    carried = None if source is None else carry_over(source, data.vocabulary, network.parameters)
-    checkpoint = Checkpoint(
-        model,
-        training,
-        Progress(),
-        data.vocabulary,
-        data.fingerprint,
-        dict(network.parameters.items()),
-        {name: dict(m.items()) for name, m in Optimiser(training, network.parameters).moments.items()},
-        Chunk(network, streams.batch, 1).state(),
-        data.form,
-        dict(network.parameters.items()) if training.ema else {},
-    )
-    return checkpoint, carried
-
-
 @contextmanager
-def new_run(
-    path: Path, checkpoint: Checkpoint, data: Data, force: bool, began: dict[str, str] | None = None
-) -> Iterator[NewFolder]:
+def new_run(path: Path, state: TrainingState, force: bool, began: dict[str, str] | None = None) -> Iterator[NewFolder]:
     """A RUN folder with a checkpoint of step 0, locked inside the block; `began` is what `origin` says of it.
 
     With `force` it stands beside its place until it is settled or the block ends well, so that an older run there is
@@ -112,8 +68,8 @@ def new_run(
         OutputError: it exists (and force is not set), or cannot be written.
     """
     with building_folder(path, CONFIG, force) as folder:
-        (folder.path / CONFIG).write_bytes(_describe(checkpoint, data, began or origin()))
-        checkpoint.save(folder.path / LAST)
+        (folder.path / CONFIG).write_bytes(_describe(state.model, state.config, state.data, began or origin()))
+        state.snapshot().save(folder.path / LAST)
         if not force:
             folder.settle()
         yield folder
@@ -163,7 +119,7 @@ def resume_run(
     clear_half_written(path)
     began = _origin_of(path) | (remarks or {})
     with replacing(path / CONFIG) as file:
-        file.write(_describe(checkpoint, data, began))
+        file.write(_describe(checkpoint.model, checkpoint.training, data, began))
     return checkpoint
 
 

@@ -1,0 +1,62 @@
+"""The checkpoints that a run keeps in its folder: last.npz, best.npz, and those of earlier evaluations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from charrnn.folders import LAST, OLDER_CHECKPOINT
+from charrnn.training.checkpoint import Checkpoint, load_checkpoint
+from charrnn.training.state import TrainingState
+
+SAVE_SECONDS = 60.0  # between checkpoints, at the most
+
+
+class KeptCheckpoints:
+    """Writes a run's checkpoints, and reads them again.
+
+    Args:
+        path: the RUN folder.
+        state: what is saved.
+        settle: called when the run has its first checkpoint; returns where the RUN folder is from then on.
+    """
+
+    def __init__(self, path: Path, state: TrainingState, settle: Callable[[], Path] | None = None) -> None:
+        self.path, self.state, self._settle = path, state, settle
+        self._saved = time.perf_counter()
+
+    def save(self, name: str = LAST) -> None:
+        """Write a checkpoint of this moment."""
+        self.state.snapshot().save(self.path / name)
+        if name == LAST:
+            self._saved = time.perf_counter()
+            if self._settle is not None:
+                self.path, self._settle = self._settle(), None
+
+    def load(self, name: str) -> Checkpoint:
+        """Read one of them."""
+        return load_checkpoint(self.path / name)
+
+    def due(self) -> bool:
+        """Whether the last checkpoint is so old that a new one is to be written."""
+        return time.perf_counter() - self._saved >= SAVE_SECONDS
+
+    def keep_older(self) -> None:
+        """Keep a checkpoint of this evaluation, and drop the oldest of those beyond --keep."""
+        if not self.state.config.keep:
+            return
+        self.save(f"step-{self.state.progress.step:09d}.npz")
+        for _, path in self._older()[: -self.state.config.keep]:
+            path.unlink(missing_ok=True)
+
+    def drop_later(self) -> None:
+        """Drop those of evaluations after the step to which the run went back."""
+        for step, path in self._older():
+            if step > self.state.progress.step:
+                path.unlink(missing_ok=True)
+
+    def _older(self) -> list[tuple[int, Path]]:
+        """The checkpoints of earlier evaluations, each after its step."""
+        paths = [path for path in self.path.glob("step-*.npz") if OLDER_CHECKPOINT.fullmatch(path.name)]
+        return sorted((int(path.stem.removeprefix("step-")), path) for path in paths if path.is_file())
