@@ -17,12 +17,12 @@ import numpy as np
 
 from charrnn.engine.panels import Array
 from charrnn.engine.peak import peak_flops
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import Initialiser
-from charrnn.model.layer import LayerBuffers
+from charrnn.model.layer import UnrolledLayer
 from charrnn.model.network import Network
 from charrnn.model.size import multiply_adds_per_char
+from charrnn.model.unrolled import Unrolled
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import Optimiser
@@ -38,7 +38,7 @@ PHASES = (
 PEAK_SECONDS, ROUND_SECONDS = 0.05, 0.4
 
 
-class TimedChunk(Chunk):
+class TimedUnrolled(Unrolled):
     """A chunk that adds up the time of its phases in `seconds`."""
 
     def __init__(self, network: Network, batch: int, steps: int) -> None:
@@ -55,7 +55,7 @@ class TimedChunk(Chunk):
     def input_forward(self, index: int, rows: int) -> None:
         self.timed(0, super().input_forward, index, rows)
 
-    def recurrence_forward(self, layer: LayerBuffers) -> None:
+    def recurrence_forward(self, layer: UnrolledLayer) -> None:
         self.timed(1, super().recurrence_forward, layer)
 
     def output_forward(self, rows: int) -> None:
@@ -70,10 +70,10 @@ class TimedChunk(Chunk):
     def output_backward(self, rows: int) -> None:
         self.timed(2, super().output_backward, rows)
 
-    def recurrence_backward(self, layer: LayerBuffers) -> None:
+    def recurrence_backward(self, layer: UnrolledLayer) -> None:
         self.timed(3, super().recurrence_backward, layer)
 
-    def layer_gradient(self, index: int, layer: LayerBuffers, rows: int) -> None:
+    def layer_gradient(self, index: int, layer: UnrolledLayer, rows: int) -> None:
         self.timed(4, super().layer_gradient, index, layer, rows)
 
     def input_backward(self, index: int, rows: int) -> None:
@@ -94,7 +94,7 @@ class Bench:
         self.network = Network(config)
         Initialiser(config, training.seed).fill(self.network.parameters)
         self.network.pack()
-        self.chunk = TimedChunk(self.network, training.batch, training.seq_len)
+        self.unrolled = TimedUnrolled(self.network, training.batch, training.seq_len)
         self.optimiser = Optimiser(training, self.network.parameters)
         symbols = np.random.default_rng(0).integers(0, config.symbols, (training.seq_len + 1, training.batch))
         self.inputs, self.targets = symbols[:-1].astype(np.int32), symbols[1:].astype(np.int32)
@@ -102,10 +102,10 @@ class Bench:
 
     def step(self) -> None:
         """One training step, as `charrnn train` makes it."""
-        self.chunk.forward(self.inputs)
-        self.chunk.loss(self.targets)
-        self.chunk.backward()
-        self.chunk.timed(5, self._update)
+        self.unrolled.forward(self.inputs)
+        self.unrolled.loss(self.targets)
+        self.unrolled.backward()
+        self.unrolled.timed(5, self._update)
 
     def _update(self) -> None:
         gradients = self.network.gradients
@@ -127,7 +127,7 @@ class Bench:
         self.step()
         self.sampler.take(PIECE)
         peak_flops(PEAK_SECONDS)
-        self.chunk.seconds.clear()
+        self.unrolled.seconds.clear()
         chunk_chars, chunks = self.inputs.size, 0
         rounds: list[tuple[float, float, float]] = []
         end = time.perf_counter() + seconds
@@ -148,7 +148,7 @@ class Bench:
                 "gflops": 3 * flops * trained / 1e9,
                 "share_of_peak": statistics.median(3 * flops * r[1] / r[0] for r in rounds),
                 "ms_per_chunk": 1e3 * chunk_chars / trained,
-                "phases_ms": {name: 1e3 * self.chunk.seconds[name] / chunks for name in PHASES},
+                "phases_ms": {name: 1e3 * self.unrolled.seconds[name] / chunks for name in PHASES},
             },
             "sample": {
                 "streams": self.streams,

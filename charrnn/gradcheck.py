@@ -16,10 +16,10 @@ import numpy as np
 
 from charrnn.engine.panels import Array, rows_of
 from charrnn.engine.random import PURPOSES, fill_uniform
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network, State
 from charrnn.model.parameters import Parameters
+from charrnn.model.unrolled import Unrolled
 from charrnn.training.config import TrainConfig
 from charrnn.training.learner import noise_of, objective_of
 from charrnn.training.optimiser import Optimiser
@@ -104,29 +104,29 @@ class GradientCheck:
         self.sharp = network.config.layer_norm or network.layers[0].step.has_corners
         self.past = training.history
         self.objective = objective_of(training)
-        self.chunk = Chunk(network, inputs.shape[1], inputs.shape[0], noise_of(training), self.objective)
+        self.unrolled = Unrolled(network, inputs.shape[1], inputs.shape[0], noise_of(training), self.objective)
 
     def loss(self) -> float:
         """The objective of the chunk, from the parameters and the state as they are."""
         self.network.pack()
-        self.chunk.set_state(self.state)
-        self.chunk.forward(self.inputs, self.draw)
+        self.unrolled.set_state(self.state)
+        self.unrolled.forward(self.inputs, self.draw)
         further = self._further()
         share = 1.0 - self.objective.smoothing
-        return share * self.chunk.loss(self.targets, self.past) + further
+        return share * self.unrolled.loss(self.targets, self.past) + further
 
     def _further(self) -> float:
         """What the objective has beside the cross-entropy, by its definition; see `Objective`."""
         goal, first = self.objective, self.past * self.inputs.shape[1]
         total, config = 0.0, self.network.config
         if goal.smoothing:
-            logits = rows_of(self.chunk.logits, config.symbols)[first : self.inputs.size]
+            logits = rows_of(self.unrolled.logits, config.symbols)[first : self.inputs.size]
             peak = logits.max(axis=1, keepdims=True)
             log_p = logits - peak - np.log(np.exp(logits - peak).sum(axis=1, keepdims=True))
             total -= goal.smoothing * float(log_p.mean())
         given, output = (
             rows_of(buffer, config.hidden)[row : row + self.inputs.size].reshape(*self.inputs.shape, -1)
-            for buffer, row in (self.chunk.given_by_top(), self.chunk.layers[-1].output)
+            for buffer, row in (self.unrolled.given_by_top(), self.unrolled.layers[-1].output)
         )
         total += goal.activation * float(np.square(given[self.past :]).mean())
         changes = np.diff(output[max(0, self.past - 1) :], axis=0)
@@ -137,8 +137,8 @@ class GradientCheck:
     def run(self, progress: Callable[[str], None] | None = None) -> list[BlockResult]:
         """Check every parameter block and the state; one result for each."""
         self.loss()
-        self.chunk.backward()
-        layers = self.chunk.state_gradient()
+        self.unrolled.backward()
+        layers = self.unrolled.state_gradient()
         d_state = {name: np.stack([d[name] for d in layers]) for name in self.state}
         analytic = {name: view.copy() for name, view in self.network.gradients.items()}
         results = []
@@ -188,7 +188,7 @@ class GradientCheck:
     def _compare_clipping(self) -> BlockResult:
         """The clipped gradient that the optimiser's sweep applies, against clipping as it is defined."""
         self.loss()
-        self.chunk.backward()
+        self.unrolled.backward()
         gradients = self.network.gradients
         sgd = Optimiser(
             TrainConfig(

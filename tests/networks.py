@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.layer import programs_of
 from charrnn.model.network import Network
+from charrnn.model.unrolled import Unrolled
 
 KINDS = {
     "rnn": {"cell": "rnn"},
@@ -43,7 +43,7 @@ def make(kind, dtype, layers=2, hidden=33, embed=0, symbols=40, batch=3, steps=4
     return SimpleNamespace(
         config=config,
         network=network,
-        chunk=Chunk(network, batch, steps),
+        unrolled=Unrolled(network, batch, steps),
         inputs=text[:-1],
         targets=text[1:],
         state=state,
@@ -53,11 +53,11 @@ def make(kind, dtype, layers=2, hidden=33, embed=0, symbols=40, batch=3, steps=4
 
 def pass_through(m):
     """Forward and backward from the state; returns loss, gradients, gradients of the state, final state."""
-    m.chunk.set_state(m.state)
-    m.chunk.forward(m.inputs)
-    loss = m.chunk.loss(m.targets)
-    m.chunk.backward()
+    m.unrolled.set_state(m.state)
+    m.unrolled.forward(m.inputs)
+    loss = m.unrolled.loss(m.targets)
+    m.unrolled.backward()
     gradients = {name: view.copy() for name, view in m.network.gradients.items()}
-    layers = m.chunk.state_gradient()
+    layers = m.unrolled.state_gradient()
     d_state = {name: np.stack([d[name] for d in layers]) for name in m.state}
-    return loss, gradients, d_state, m.chunk.state()
+    return loss, gradients, d_state, m.unrolled.state()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from networks import KINDS, make, pass_through
 
-from charrnn.bench import PHASES, TimedChunk
+from charrnn.bench import PHASES, TimedUnrolled
 from charrnn.engine.peak import CHAINS, FLOPS, multiply_adds
 from charrnn.engine.simd import VECTOR_BITS
 from charrnn.model.config import ModelConfig
@@ -26,11 +26,11 @@ def test_multiply_adds_are_the_sizes_of_the_weights_that_are_multiplied(kind):
 
 def test_a_timed_chunk_computes_the_same_bits_and_times_every_phase():
     plain, timed = (make("lstm", np.float32) for _ in range(2))
-    timed.chunk = TimedChunk(timed.network, 3, 4)
+    timed.unrolled = TimedUnrolled(timed.network, 3, 4)
     one, two = pass_through(plain), pass_through(timed)
     assert one[0] == two[0]
     assert all(np.array_equal(one[1][name], two[1][name]) for name in one[1])
-    assert set(timed.chunk.seconds) == set(PHASES[:5])
+    assert set(timed.unrolled.seconds) == set(PHASES[:5])
 
 
 def test_the_peak_kernel_makes_the_multiply_adds_it_is_counted_with():

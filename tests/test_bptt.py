@@ -8,8 +8,8 @@ from networks import KINDS
 
 from charrnn.errors import ConfigError
 from charrnn.gradcheck import random_network
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
+from charrnn.model.unrolled import Unrolled
 from charrnn.training.config import TrainConfig, longest
 from charrnn.training.learner import Learner
 from charrnn.training.lengths import random_length
@@ -45,12 +45,14 @@ def test_each_update_is_that_of_a_window_with_the_state_before_it(kind, bptt, ba
     streams = np.stack([TEXT[b * piece : (b + 1) * piece + 1] for b in range(3)], axis=1).astype(np.int32)
     for position, steps, loss, gradient in answers:
         first = max(0, position - (back - moved))
-        chunk = Chunk(network, 3, piece)
+        unrolled = Unrolled(network, 3, piece)
         if first:
-            chunk.forward(streams[:first])
-        chunk.forward(streams[first : position + steps])
-        assert loss == pytest.approx(chunk.loss(streams[first + 1 : position + steps + 1], position - first), rel=1e-12)
-        chunk.backward()
+            unrolled.forward(streams[:first])
+        unrolled.forward(streams[first : position + steps])
+        assert loss == pytest.approx(
+            unrolled.loss(streams[first + 1 : position + steps + 1], position - first), rel=1e-12
+        )
+        unrolled.backward()
         np.testing.assert_allclose(gradient, network.gradients.flat, atol=1e-13)
 
 
@@ -59,18 +61,18 @@ def test_history_does_not_count_but_carries_gradients_back():
     text = TEXT.astype(np.int32)[:, None]
     gradients, losses = [], []
     for past in (0, 4):
-        chunk = Chunk(network, 1, 10)
-        chunk.forward(text[:6])
-        state = chunk.state()
+        unrolled = Unrolled(network, 1, 10)
+        unrolled.forward(text[:6])
+        state = unrolled.state()
         if past:
-            chunk.reset_state()
-            chunk.forward(text[:2])
-            chunk.forward(text[2:10])
+            unrolled.reset_state()
+            unrolled.forward(text[:2])
+            unrolled.forward(text[2:10])
         else:
-            chunk.set_state(state)
-            chunk.forward(text[6:10])
-        losses.append(chunk.loss(text[7 - past : 11], past))
-        chunk.backward()
+            unrolled.set_state(state)
+            unrolled.forward(text[6:10])
+        losses.append(unrolled.loss(text[7 - past : 11], past))
+        unrolled.backward()
         gradients.append(network.gradients.flat.copy())
     assert losses[0] == pytest.approx(losses[1], rel=1e-14)
     assert np.abs(gradients[0] - gradients[1]).max() > 1e-4

@@ -21,9 +21,9 @@ CHECKED += [(kind, "everything") for kind in ("mlstm", "minlstm", "peepholes, co
 def test_the_forward_pass_is_that_of_plain_numpy(kind, name):
     further = {} if name == "plain" else variant(name, CELLS[kind]["cell"])
     m = make(kind, np.float64, symbols=7, layers=3, hidden=35, steps=9, batch=4, line_break=LINE_BREAK, **further)
-    m.chunk.set_state(m.state)
-    m.chunk.forward(m.inputs)
-    got = rows_of(m.chunk.logits, 7)[: m.inputs.size].reshape(*m.inputs.shape, -1)
+    m.unrolled.set_state(m.state)
+    m.unrolled.forward(m.inputs)
+    got = rows_of(m.unrolled.logits, 7)[: m.inputs.size].reshape(*m.inputs.shape, -1)
     want = oracle_variants.logits(m.config, dict(m.network.parameters.items()), m.inputs, m.state, LINE_BREAK)
     assert np.abs(got - want).max() < 1e-12
 

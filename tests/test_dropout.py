@@ -6,9 +6,9 @@ from networks import KINDS, make
 
 from charrnn.engine.dropout import drop_rows, drop_units, threshold_and_scale
 from charrnn.gradcheck import GradientCheck, random_network, random_state
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.noise import Noise
+from charrnn.model.unrolled import Unrolled
 from charrnn.training.config import TrainConfig
 
 
@@ -84,11 +84,11 @@ def test_each_site_changes_the_loss_and_no_draw_is_none():
     m = make("lstm", np.float64, layers=2)
     losses = []
     for noise in (Noise(), Noise(between=0.5), Noise(output=0.5), Noise(input=0.5)):
-        chunk = Chunk(m.network, 3, 4, noise)
+        unrolled = Unrolled(m.network, 3, 4, noise)
         for draw in (None, 0, 1):
-            chunk.reset_state()
-            chunk.forward(m.inputs, draw)
-            losses.append(chunk.loss(m.targets))
+            unrolled.reset_state()
+            unrolled.forward(m.inputs, draw)
+            losses.append(unrolled.loss(m.targets))
     plain, noisy = losses[0], np.array(losses[3:]).reshape(3, 3)
     assert losses[:3] == [plain] * 3
     assert (noisy[:, 0] == plain).all()

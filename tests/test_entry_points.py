@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from networks import make
 
-from charrnn.model.chunk import Chunk
+from charrnn.model.unrolled import Unrolled
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.text.streams import Streams
 
@@ -31,23 +31,23 @@ def test_a_chunk_refuses_other_shapes_and_what_is_no_symbol(m, shape, symbol):
     given = np.zeros(shape, np.int64)
     given[-1:] = symbol
     with pytest.raises(ValueError, match="expected symbols"):
-        m.chunk.forward(given)
-    m.chunk.forward(m.inputs)
+        m.unrolled.forward(given)
+    m.unrolled.forward(m.inputs)
     with pytest.raises(ValueError, match="expected symbols"):
-        m.chunk.loss(given)
+        m.unrolled.loss(given)
 
 
 def test_targets_are_as_many_as_inputs_and_not_all_past(m):
-    m.chunk.forward(m.inputs)
+    m.unrolled.forward(m.inputs)
     for targets, past in ((m.targets[:-1], 0), (m.targets, STEPS), (m.targets, -1)):
         with pytest.raises(ValueError, match="expected targets"):
-            m.chunk.loss(targets, past)
+            m.unrolled.loss(targets, past)
 
 
 @pytest.mark.parametrize("batch, steps", [(0, 4), (3, 0), (-1, 4)])
 def test_a_chunk_of_nothing_is_refused(m, batch, steps):
     with pytest.raises(ValueError, match="at least one stream"):
-        Chunk(m.network, batch, steps)
+        Unrolled(m.network, batch, steps)
 
 
 @pytest.mark.parametrize("length", [0, -1, PIECE + 1])

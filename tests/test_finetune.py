@@ -5,9 +5,9 @@ import pytest
 from texts import check_message, options, prepare, write
 
 from charrnn.errors import CheckpointError
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
+from charrnn.model.unrolled import Unrolled
 from charrnn.text.data import open_data
 from charrnn.training.config import TrainConfig
 from charrnn.training.finetune import model_for
@@ -38,9 +38,9 @@ def logits_after(checkpoint, text):
     """Logits by character after reading a text."""
     vocabulary = checkpoint.vocabulary
     network: Network = checkpoint.network(np.float64)
-    chunk = Chunk(network, 1, len(text))
-    chunk.forward(vocabulary.encode(vocabulary.codes_of(text), "the text").astype(np.int32)[:, None])
-    logits = chunk.logits.transpose(1, 0, 2).reshape(len(text), -1)[:, : len(vocabulary)]
+    unrolled = Unrolled(network, 1, len(text))
+    unrolled.forward(vocabulary.encode(vocabulary.codes_of(text), "the text").astype(np.int32)[:, None])
+    logits = unrolled.logits.transpose(1, 0, 2).reshape(len(text), -1)[:, : len(vocabulary)]
     return {chr(code): logits[:, k] for k, code in enumerate(vocabulary.codes)}
 
 

@@ -6,10 +6,10 @@ import pytest
 from charrnn.engine.panels import rows_of
 from charrnn.errors import ConfigError
 from charrnn.model.cells import lstm
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import INPUT_SHARE, Initialiser, output_square
 from charrnn.model.network import Network
+from charrnn.model.unrolled import Unrolled
 
 
 def begun(config, seed=0, counts=None, **chosen):
@@ -68,9 +68,9 @@ def test_an_upper_layer_is_moved_by_about_the_same_share(cell, hidden):
     config = ModelConfig(60, cell, 2, hidden)
     network = begun(config)
     network.pack()
-    chunk = Chunk(network, 8, 50)
-    chunk.forward(np.random.default_rng(0).integers(0, 60, (50, 8)))
-    below = rows_of(chunk.layers[0].arrays.state0[:, 8:], hidden)
+    unrolled = Unrolled(network, 8, 50)
+    unrolled.forward(np.random.default_rng(0).integers(0, 60, (50, 8)))
+    below = rows_of(unrolled.layers[0].arrays.state0[:, 8:], hidden)
     share = (below[80:] @ network.parameters["layer1.W_x"]).std()
     assert 0.6 * INPUT_SHARE < share < 1.6 * INPUT_SHARE
 

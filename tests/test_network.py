@@ -75,16 +75,16 @@ def test_sharing_streams_or_panels_gives_the_same_bits(kind, batch, threads, mon
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunks_with_carried_state_give_the_bits_of_one_long_chunk(kind):
     whole = make(kind, np.float32, batch=4, steps=12)
-    whole.chunk.set_state(whole.state)
-    whole.chunk.forward(whole.inputs)
-    logits, end = whole.chunk.logits.copy(), whole.chunk.state()
+    whole.unrolled.set_state(whole.state)
+    whole.unrolled.forward(whole.inputs)
+    logits, end = whole.unrolled.logits.copy(), whole.unrolled.state()
     parts = make(kind, np.float32, batch=4, steps=12)
-    parts.chunk.set_state(parts.state)
+    parts.unrolled.set_state(parts.state)
     for start, stop in ((0, 5), (5, 6), (6, 12)):
-        parts.chunk.forward(parts.inputs[start:stop])
+        parts.unrolled.forward(parts.inputs[start:stop])
         rows = (stop - start) * 4
-        assert np.array_equal(parts.chunk.logits[:, :rows], logits[:, start * 4 : stop * 4])
-    for name, value in parts.chunk.state().items():
+        assert np.array_equal(parts.unrolled.logits[:, :rows], logits[:, start * 4 : stop * 4])
+    for name, value in parts.unrolled.state().items():
         assert np.array_equal(value, end[name])
 
 
@@ -92,14 +92,14 @@ def test_chunks_with_carried_state_give_the_bits_of_one_long_chunk(kind):
 def test_gradients_stop_exactly_at_the_chunk_edge(kind):
     """The second chunk's gradients are those of a chunk that begins in the carried state, a constant."""
     m = make(kind, np.float64, batch=2, steps=8)
-    m.chunk.set_state(m.state)
-    m.chunk.forward(m.inputs[:4])
-    m.chunk.loss(m.targets[:4])
-    m.chunk.backward()
-    carried = m.chunk.state()
-    m.chunk.forward(m.inputs[4:])
-    loss = m.chunk.loss(m.targets[4:])
-    m.chunk.backward()
+    m.unrolled.set_state(m.state)
+    m.unrolled.forward(m.inputs[:4])
+    m.unrolled.loss(m.targets[:4])
+    m.unrolled.backward()
+    carried = m.unrolled.state()
+    m.unrolled.forward(m.inputs[4:])
+    loss = m.unrolled.loss(m.targets[4:])
+    m.unrolled.backward()
     parameters = {name: view.copy() for name, view in m.network.parameters.items()}
     expected = oracle.run(m.oracle, parameters, 2, 33, m.inputs[4:], m.targets[4:], carried)
     assert loss == pytest.approx(expected[0], rel=1e-13)
@@ -111,7 +111,7 @@ def test_gradients_stop_exactly_at_the_chunk_edge(kind):
 def test_padding_stays_zero(kind):
     m = make(kind, np.float32, hidden=33, batch=3, steps=6)
     pass_through(m)
-    for layer in m.chunk.layers:
+    for layer in m.unrolled.layers:
         for name in ("state0", "dh"):
             assert not getattr(layer.arrays, name)[-1, :, 33 % W :].any(), name
     for layer in m.network.layers:
@@ -131,15 +131,15 @@ def test_a_nan_in_the_weights_reaches_the_loss():
     m = make("lstm", np.float32)
     m.network.parameters["layer0.W_h"][3, 5] = np.nan
     m.network.pack()
-    m.chunk.set_state(m.state)
-    m.chunk.forward(m.inputs)
-    assert np.isnan(m.chunk.loss(m.targets))
+    m.unrolled.set_state(m.state)
+    m.unrolled.forward(m.inputs)
+    assert np.isnan(m.unrolled.loss(m.targets))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_state_round_trip(kind):
     m = make(kind, np.float32, batch=5)
-    m.chunk.set_state(m.state)
-    assert all(np.array_equal(m.chunk.state()[name], value) for name, value in m.state.items())
-    m.chunk.reset_state()
-    assert not any(value.any() for value in m.chunk.state().values())
+    m.unrolled.set_state(m.state)
+    assert all(np.array_equal(m.unrolled.state()[name], value) for name, value in m.state.items())
+    m.unrolled.reset_state()
+    assert not any(value.any() for value in m.unrolled.state().values())

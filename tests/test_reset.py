@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_training import prepared, start, train
 
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
+from charrnn.model.unrolled import Unrolled
 from charrnn.training.config import TrainConfig
 from charrnn.training.learner import Learner
 
@@ -18,9 +18,9 @@ CONFIG = {"batch": 8, "seq_len": 20, "steps": 600, "eval_every": 10**6, "lr": 0.
 def loss_from_zeros(network, symbols, period):
     """Mean loss over the second and the third period after a state of zeros, begun at each place of a period."""
     windows = np.stack([symbols[k : k + 3 * period + 1] for k in range(period)], axis=1).astype(np.int32)
-    chunk = Chunk(network, period, 3 * period)
-    chunk.forward(windows[:-1])
-    return chunk.loss(windows[1:], past=period)
+    unrolled = Unrolled(network, period, 3 * period)
+    unrolled.forward(windows[:-1])
+    return unrolled.loss(windows[1:], past=period)
 
 
 @pytest.mark.parametrize("cell, period, seed", [("gru", 16, 0), ("gru", 16, 1), ("lstm", 31, 0), ("lstm", 64, 1)])
@@ -52,10 +52,10 @@ def losses(learner, steps):
         position = 5 * step
         found.append(learner.learn(position, step)[0])
         learner.accept()
-        chunk = Chunk(learner.network, learner.streams.batch, 5)
+        unrolled = Unrolled(learner.network, learner.streams.batch, 5)
         inputs, targets = learner.streams.chunk(position)
-        chunk.forward(inputs)
-        fresh.append(chunk.loss(targets))
+        unrolled.forward(inputs)
+        fresh.append(unrolled.loss(targets))
     return np.array(found), np.array(fresh)
 
 
@@ -72,7 +72,7 @@ def test_no_stream_begins_anew_when_not_asked_or_when_lines_do(never):
 
 def test_streams_begin_anew_as_often_as_asked(monkeypatch):
     counts = []
-    monkeypatch.setattr(Chunk, "reset_streams", lambda chunk, which: counts.append(which.sum()))
+    monkeypatch.setattr(Unrolled, "reset_streams", lambda unrolled, which: counts.append(which.sum()))
     one = learner(batch=50)
     for step in range(100):
         one.learn(5 * step, step)

@@ -5,11 +5,12 @@ import pytest
 from networks import KINDS, make
 
 from charrnn.engine.random import PURPOSES, uniform
+from charrnn.sampling.rule import Rule
 from charrnn.sampling.sampler import PIECE, Sampler
 
 
 def sampled(network, length, count=1, temperature=1.0, seed=3, prompt=(0, 2, 1)):
-    sampler = Sampler(network, count, temperature, seed)
+    sampler = Sampler(network, count, Rule(temperature), seed)
     sampler.feed(np.array(prompt))
     pieces = [sampler.take(min(PIECE, length - start)) for start in range(0, length, PIECE)]
     return np.concatenate(pieces)
@@ -23,9 +24,11 @@ def test_every_symbol_is_drawn_from_the_softmax_of_the_forward_pass(kind, embed)
     m = make(kind, np.float64, embed=embed, batch=1, steps=length + len(prompt))
     drawn = sampled(m.network, length, prompt=prompt)[:, 0]
     text = np.concatenate([prompt, drawn])
-    m.chunk.reset_state()
-    m.chunk.forward(text[:-1, None])
-    logits = m.chunk.logits.transpose(1, 0, 2).reshape(m.chunk.logits.shape[1], -1)[: len(text) - 1, : m.config.symbols]
+    m.unrolled.reset_state()
+    m.unrolled.forward(text[:-1, None])
+    logits = m.unrolled.logits.transpose(1, 0, 2).reshape(m.unrolled.logits.shape[1], -1)[
+        : len(text) - 1, : m.config.symbols
+    ]
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     edges = (p / p.sum(axis=1, keepdims=True)).cumsum(axis=1)[len(prompt) - 1 :]
     counters = (np.uint64(3), PURPOSES["sample"])

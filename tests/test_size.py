@@ -5,10 +5,10 @@ import pytest
 from networks import KINDS
 from variants import VARIANTS, variant
 
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
 from charrnn.model.size import memory_needed, parameter_count
+from charrnn.model.unrolled import Unrolled
 
 
 def arrays_in(thing):
@@ -38,7 +38,7 @@ def arrays_in(thing):
 def test_the_memory_foretold_is_that_of_the_arrays(kind, layers, hidden, batch, steps):
     config = ModelConfig(65, layers=layers, hidden=hidden, **KINDS[kind])
     network = Network(config)
-    real = sum(array.nbytes for array in arrays_in([network, Chunk(network, batch, steps)]))
+    real = sum(array.nbytes for array in arrays_in([network, Unrolled(network, batch, steps)]))
     assert 0.8 < memory_needed(config, batch, steps, vectors=2) / real < 1.35
 
 
@@ -47,7 +47,7 @@ def test_the_memory_foretold_is_that_of_the_arrays(kind, layers, hidden, batch, 
 def test_the_memory_of_variants_is_foretold_too(kind, name):
     config = ModelConfig(65, layers=3, hidden=100, **KINDS[kind], **variant(name, KINDS[kind]["cell"]))
     network = Network(config)
-    real = sum(array.nbytes for array in arrays_in([network, Chunk(network, 32, 64)]))
+    real = sum(array.nbytes for array in arrays_in([network, Unrolled(network, 32, 64)]))
     assert 0.95 < memory_needed(config, 32, 64, vectors=2) / real < 1.25
 
 

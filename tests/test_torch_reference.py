@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from torch_cases import CASES, draw_case
 
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
+from charrnn.model.unrolled import Unrolled
 
 RECORDED = np.load(Path(__file__).parent / "reference" / "torch.npz", allow_pickle=False)
 
@@ -30,13 +30,13 @@ def test_loss_and_gradients_are_those_of_pytorch(case, dtype, tolerance):
     for name, view in network.parameters.items():
         view[:] = drawn.parameters[name]
     network.pack()
-    chunk = Chunk(network, case.batch, case.steps)
-    chunk.set_state(drawn.state)
-    chunk.forward(drawn.inputs)
-    assert chunk.loss(drawn.targets) == pytest.approx(float(RECORDED[f"{case.name}/loss"]), rel=tolerance)
-    chunk.backward()
+    unrolled = Unrolled(network, case.batch, case.steps)
+    unrolled.set_state(drawn.state)
+    unrolled.forward(drawn.inputs)
+    assert unrolled.loss(drawn.targets) == pytest.approx(float(RECORDED[f"{case.name}/loss"]), rel=tolerance)
+    unrolled.backward()
     answers = dict(network.gradients.items())
-    layers = chunk.state_gradient()
+    layers = unrolled.state_gradient()
     answers |= {f"state {name}": np.stack([d[name] for d in layers]) for name in drawn.state}
     for name, got in answers.items():
         want = RECORDED[f"{case.name}/{name}"]

@@ -211,9 +211,9 @@ def test_evaluation_is_the_loss_of_one_long_chunk(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT * 2, val=0.2)
     checkpoint = start(tmp_path, data, {"hidden": 20}, {"batch": 2, "seq_len": 9})
     network, text = checkpoint.network(np.float64), np.asarray(data.splits["val"])
-    from charrnn.model.chunk import Chunk
+    from charrnn.model.unrolled import Unrolled
 
-    whole = Chunk(network, 1, len(text) - 1)
+    whole = Unrolled(network, 1, len(text) - 1)
     whole.forward(text[:-1, None])
     assert Evaluator(network, text).loss() == pytest.approx(whole.loss(text[1:, None]), rel=1e-12)
 

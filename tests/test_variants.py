@@ -10,9 +10,10 @@ from variants import VARIANTS, variant
 
 from charrnn.engine.panels import rows_of
 from charrnn.gradcheck import GradientCheck, random_network, random_state
-from charrnn.model.chunk import Chunk
 from charrnn.model.config import ModelConfig
 from charrnn.model.noise import Noise
+from charrnn.model.unrolled import Unrolled
+from charrnn.sampling.rule import Rule
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.training.config import TrainConfig
 
@@ -28,9 +29,9 @@ def make_variant(kind, name, dtype=np.float64, symbols=7, **sizes):
 
 
 def logits_of(m):
-    m.chunk.set_state(m.state)
-    m.chunk.forward(m.inputs)
-    return rows_of(m.chunk.logits, m.config.symbols)[: m.inputs.size].reshape(*m.inputs.shape, -1)
+    m.unrolled.set_state(m.state)
+    m.unrolled.forward(m.inputs)
+    return rows_of(m.unrolled.logits, m.config.symbols)[: m.inputs.size].reshape(*m.inputs.shape, -1)
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS)
@@ -101,9 +102,9 @@ def test_any_number_of_threads_and_any_sharing_give_the_same_bits(kind, threads,
         threads(count)
         monkeypatch.setattr("charrnn.engine.recurrence._share_of_threads", lambda *_, way=way: way)
         m = make_variant(kind, "everything", np.float32, hidden=70, batch=batch, steps=5)
-        m.chunk = Chunk(m.network, batch, 5, noise)
-        forward = m.chunk.forward
-        m.chunk.forward = lambda inputs, forward=forward: forward(inputs, draw=1)
+        m.unrolled = Unrolled(m.network, batch, 5, noise)
+        forward = m.unrolled.forward
+        m.unrolled.forward = lambda inputs, forward=forward: forward(inputs, draw=1)
         loss, gradients, d_state, final = pass_through(m)
         answers.append([np.float64(loss), *gradients.values(), *d_state.values(), *final.values()])
     for other in answers[1:]:
@@ -113,14 +114,14 @@ def test_any_number_of_threads_and_any_sharing_give_the_same_bits(kind, threads,
 @pytest.mark.parametrize("kind", TWO_KINDS)
 def test_chunks_with_carried_state_are_one_long_chunk(kind):
     whole = make_variant(kind, "everything", np.float32, batch=4, steps=12)
-    logits, end = logits_of(whole), whole.chunk.state()
+    logits, end = logits_of(whole), whole.unrolled.state()
     parts = make_variant(kind, "everything", np.float32, batch=4, steps=12)
-    parts.chunk.set_state(parts.state)
+    parts.unrolled.set_state(parts.state)
     for start, stop in ((0, 5), (5, 6), (6, 12)):
-        parts.chunk.forward(parts.inputs[start:stop])
-        got = rows_of(parts.chunk.logits, 7)[: (stop - start) * 4].reshape(stop - start, 4, 7)
+        parts.unrolled.forward(parts.inputs[start:stop])
+        got = rows_of(parts.unrolled.logits, 7)[: (stop - start) * 4].reshape(stop - start, 4, 7)
         assert np.array_equal(got, logits[start:stop])
-    for name, value in parts.chunk.state().items():
+    for name, value in parts.unrolled.state().items():
         assert np.array_equal(value, end[name])
 
 
@@ -130,7 +131,7 @@ def test_text_is_sampled_from_the_forward_pass(name, kind):
     m = make_variant(kind, name, batch=1, steps=60)
     m.network.parameters["b_y"][LINE_BREAK] += 0.3  # so that lines end now and then
     m.network.pack()
-    sampler = Sampler(m.network, 1, temperature=0.0)
+    sampler = Sampler(m.network, 1, Rule(0.0))
     prompt = [2, LINE_BREAK, 1, LINE_BREAK, 3, 1]
     sampler.feed(np.array(prompt))
     drawn = np.concatenate([sampler.take(length)[:, 0] for length in (PIECE, 20)])
@@ -172,12 +173,12 @@ def test_a_line_is_read_as_if_it_stood_alone(kind):
 @pytest.mark.parametrize("rate", [0.1, 0.7])
 def test_zoneout_keeps_that_share_of_the_units(rate):
     m = make("lstm", np.float64, layers=1, hidden=64, batch=30, steps=40, zoneout=rate, zoneout_cell=0.5)
-    m.chunk.forward(m.inputs[:1], draw=0)
+    m.unrolled.forward(m.inputs[:1], draw=0)
     h = [m.state["h"][0]]
-    m.chunk.set_state(m.state)
+    m.unrolled.set_state(m.state)
     for t in range(len(m.inputs)):
-        m.chunk.forward(m.inputs[t : t + 1], draw=t)
-        h.append(m.chunk.state()["h"][0])
+        m.unrolled.forward(m.inputs[t : t + 1], draw=t)
+        h.append(m.unrolled.state()["h"][0])
     kept = np.array([(now == before).mean() for before, now in pairwise(h)])
     assert abs(kept.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / (40 * 30 * 64))
 
@@ -185,8 +186,8 @@ def test_zoneout_keeps_that_share_of_the_units(rate):
 def test_dropped_recurrent_weights_are_those_of_a_mask_and_do_not_stay():
     m = make("gru", np.float32, layers=2, hidden=40, batch=2, steps=3)
     plain = [layer.weights[0].copy() for layer in m.network.layers]
-    chunk = Chunk(m.network, 2, 3, Noise(weights=0.25))
-    chunk.forward(m.inputs[:3], draw=0)
+    unrolled = Unrolled(m.network, 2, 3, Noise(weights=0.25))
+    unrolled.forward(m.inputs[:3], draw=0)
     for layer, before in zip(m.network.layers, plain, strict=True):
         used = before != 0
         zero = layer.weights[0][used] == 0

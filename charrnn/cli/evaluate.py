@@ -21,10 +21,10 @@ from charrnn.cli.options import (
     cell_of_model,
     print_json,
     say_if_waiting,
-    say_other_source,
     say_skipped,
     show,
     start_engine,
+    trained_model,
     unknown_policy,
 )
 from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptError, TrainingError
@@ -71,12 +71,10 @@ def evaluate(
     from charrnn.interrupt import Interrupt
     from charrnn.text.reading import Reading
     from charrnn.text.sources import STANDARD_INPUT
-    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.training.evaluate import Evaluator, PieceReader, loss_of_blocks
     from charrnn.training.run import data_of_run
 
-    checkpoint = load_checkpoint(find_checkpoint(source))
-    say_other_source(checkpoint.model)
+    checkpoint = trained_model(source)
     vocabulary = checkpoint.vocabulary
     own, text = text is None, data_of_run(source) if text is None else text
     rate = dynamic_lr if dynamic else 0.0

@@ -29,9 +29,9 @@ from charrnn.cli.options import (
     refuse_both_lengths,
     refuse_inert,
     say,
-    say_other_source,
     settings_of,
     start_engine,
+    trained_model,
 )
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
@@ -108,11 +108,9 @@ def _trained(source: Path, data: Path, sizes: TrainConfig, asked: dict[str, Any]
     from charrnn.gradcheck import GradientCheck, random_state
     from charrnn.text.data import open_data
     from charrnn.text.streams import Streams
-    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.training.run import refuse_changes
 
-    checkpoint, text = load_checkpoint(find_checkpoint(source)), open_data(data)
-    say_other_source(checkpoint.model)
+    checkpoint, text = trained_model(source), open_data(data)
     refuse_changes(checkpoint.model.as_dict(), asked, f"{source} has it")
     checkpoint.refuse_other_vocabulary(text.vocabulary, data)
     inputs, targets = Streams(text.split("train"), sizes.batch, sizes.chunk_steps).chunk(0)

@@ -19,10 +19,10 @@ from charrnn.cli.options import (
     own_cell,
     print_json,
     refuse_inert,
-    say_other_source,
     settings_of,
     show,
     start_engine,
+    trained_model,
 )
 from charrnn.cli.report import LINE, describe
 from charrnn.errors import CheckpointError, ConfigError
@@ -96,11 +96,10 @@ def _planned(context: typer.Context) -> tuple[dict[str, Any], list[str]]:
 def _trained(source: Path) -> tuple[dict[str, Any], list[str]]:
     """What a checkpoint holds."""
     from charrnn.cli.shape import shape_lines, shape_values
-    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.training.checkpoint import find_checkpoint
 
     path = find_checkpoint(source)
-    checkpoint = load_checkpoint(path)
-    say_other_source(checkpoint.model)
+    checkpoint = trained_model(path)
     training = checkpoint.training
     values = model_values(path, checkpoint)
     values["sizes"] = shape_values(checkpoint.model, training.batch * training.accumulate, training.chunk_steps)

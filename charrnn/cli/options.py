@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from charrnn.errors import ConfigError, DataError
 from charrnn.folders import BEST, LAST
 from charrnn.model.config import ONLY_OF, OWN, ModelConfig
 from charrnn.training.config import ONLY_WITH
+
+if TYPE_CHECKING:
+    from charrnn.training.checkpoint import Checkpoint
 
 
 def in_lower_case(name: str | None) -> str | None:
@@ -112,6 +115,15 @@ def say_other_source(model: ModelConfig) -> None:
 
     if warning := other_source(model):
         say(warning)
+
+
+def trained_model(source: Path) -> Checkpoint:
+    """The checkpoint that CKPT|RUN means; warns when its cell comes from another file than it was trained with."""
+    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+
+    checkpoint = load_checkpoint(find_checkpoint(source))
+    say_other_source(checkpoint.model)
+    return checkpoint
 
 
 def unknown_policy(value: str) -> str:

@@ -17,9 +17,9 @@ from charrnn.cli.options import (
     Unknown,
     cell_of_model,
     print_json,
-    say_other_source,
     say_skipped,
     start_engine,
+    trained_model,
     unknown_policy,
 )
 from charrnn.cli.terminal import readable_bytes
@@ -60,18 +60,17 @@ def sample(
     import numpy as np
 
     from charrnn.interrupt import Interrupt
+    from charrnn.sampling.rule import Rule
     from charrnn.sampling.sampler import PIECE, Sampler
-    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
 
-    checkpoint = load_checkpoint(find_checkpoint(source))
-    say_other_source(checkpoint.model)
+    checkpoint = trained_model(source)
     vocabulary = checkpoint.vocabulary
     codes = vocabulary.codes_of(checkpoint.form.apply(prompt))
     start = vocabulary.encode(codes, "the prompt", unknown)
     say_skipped(len(codes) - len(start), "the prompt")
     live = count == 1 and not as_json
     _refuse_too_large(checkpoint.model, count, 0 if live else length * count * vocabulary.dtype.itemsize)
-    sampler = Sampler(checkpoint.network(), count, temperature, seed)
+    sampler = Sampler(checkpoint.network(), count, Rule(float(temperature)), seed)
     # Lines that are independent begin after a line break, so a prompt does too.
     before = vocabulary.beginning if checkpoint.model.stateless or not len(start) else start[:0]
     sampler.feed(np.concatenate([before, start]))

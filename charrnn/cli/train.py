@@ -37,6 +37,7 @@ from charrnn.cli.options import (
     say,
     say_other_source,
     start_engine,
+    trained_model,
 )
 from charrnn.errors import ConfigError, InterruptError
 from charrnn.model.config import ModelConfig
@@ -301,14 +302,13 @@ def _begin(
     """
     from charrnn.cli.progress import refuse_too_large
     from charrnn.folders import CONFIG, refuse_existing
-    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
     from charrnn.training.choose import Chooser, Text, measured_peak
     from charrnn.training.finetune import model_for
     from charrnn.training.run import refuse_changes
     from charrnn.training.state import TrainingState
 
     refuse_existing(out, CONFIG, force, otherwise="--resume to go on, ")
-    source = None if init_from is None else load_checkpoint(find_checkpoint(init_from))
+    source = None if init_from is None else trained_model(init_from)
     if source is not None:
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
         refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
@@ -319,13 +319,13 @@ def _begin(
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
     model = ModelConfig(**{name: settings[name] for name in MODEL if name in settings}, symbols=len(text.vocabulary))
     refuse_too_large(model, training)
-    state, carried = TrainingState.begin(model, training, text, source)
+    state, transferred = TrainingState.begin(model, training, text, source)
     lines = [chooser.describe()]
     if text.meta["report"].get("lines", {}).get("list") and not model.stateless and source is None:
         lines.append(f"the lines of {text.path} are short: if they are independent, as names are, try --stateless")
-    if carried is not None:
+    if transferred is not None:
         lines.append(
-            f"beginning with the parameters of {init_from}: {carried.kept} characters keep their rows, "
-            f"{carried.new} new ones begin afresh, {carried.dropped} are dropped"
+            f"beginning with the parameters of {init_from}: {transferred.kept} characters keep their rows, "
+            f"{transferred.new} new ones begin afresh, {transferred.dropped} are dropped"
         )
     return state, lines

@@ -7,11 +7,13 @@ global norm) and then limited to [-bound, bound] (clipping by value; inf for non
 
 from __future__ import annotations
 
+from typing import Any
+
 from numba import njit, prange
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.pointwise import pointwise
-from charrnn.engine.simd import Vector, maximum, minimum, sqrt
+from charrnn.engine.simd import Equations, Vector, maximum, minimum, sqrt
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 
 BLOCK = 16384  # elements in one visit; sums depend on it, so it never depends on the machine
@@ -96,83 +98,41 @@ def _look_ahead(m: Vector, g: Vector, *, scale: Vector, bound: Vector, beta: Vec
 
 
 def _along(p: Vector, direction: Vector, *, shrink: Vector, rate: Vector) -> Vector:
+    """p = shrink p - rate direction."""
     return p * shrink - rate * direction
 
 
 def _towards(average: Vector, p: Vector, *, share: Vector) -> Vector:
+    """average = average + share (p - average)."""
     return average + share * (p - average)
 
 
-_adam_kernel = pointwise(_adam)
-_root_of_squares_kernel = pointwise(_by_root_of_squares)
-_momentum_kernel = pointwise(_momentum)
-_look_ahead_kernel = pointwise(_look_ahead)
-_along_kernel = pointwise(_along)
-_towards_kernel = pointwise(_towards)
+def _sweep(equations: Equations) -> Any:
+    """A kernel that runs `equations` over whole flat vectors.
 
-
-@kernel(parallel=True)
-def adam(p, g, m, v, scalars):  # type: ignore[no-untyped-def]
-    """One Adam update of the flat vectors p, m, v in place; scalars in the order of `_adam`."""
-    for block in prange((p.size + BLOCK - 1) // BLOCK):
-        mode = flush_subnormals()
-        at = block * BLOCK
-        offsets = (at, at, at, at, at, at, at)
-        _adam_kernel((p, g, m, v, p, m, v), offsets, scalars, min(BLOCK, p.size - at))
-        restore_mode(mode)
-
-
-@kernel(parallel=True)
-def by_root_of_squares(p, g, v, scalars):  # type: ignore[no-untyped-def]
-    """One update of RMSprop or Adagrad of the flat vectors p, v; scalars in the order of `_by_root_of_squares`."""
-    for block in prange((p.size + BLOCK - 1) // BLOCK):
-        mode = flush_subnormals()
-        at = block * BLOCK
-        _root_of_squares_kernel((p, g, v, p, v), (at, at, at, at, at), scalars, min(BLOCK, p.size - at))
-        restore_mode(mode)
-
-
-@kernel(parallel=True)
-def momentum(p, g, m, scalars):  # type: ignore[no-untyped-def]
-    """One update with momentum of the flat vectors p, m in place; scalars in the order of `_momentum`."""
-    for block in prange((p.size + BLOCK - 1) // BLOCK):
-        mode = flush_subnormals()
-        at = block * BLOCK
-        _momentum_kernel((p, g, m, p, m), (at, at, at, at, at), scalars, min(BLOCK, p.size - at))
-        restore_mode(mode)
-
-
-@kernel(parallel=True)
-def look_ahead(m, g, direction, scalars):  # type: ignore[no-untyped-def]
-    """m = beta m + g in place, and direction = beta m + g with the new m (Nesterov), for flat vectors.
-
-    Scalars are in the order of `_look_ahead`.
+    It is called as `sweep(inputs, outputs, scalars)`: a vector for each positional parameter of the equations, one for
+    each value that they return, which may be one of the inputs, and their scalars in order.
     """
-    for block in prange((m.size + BLOCK - 1) // BLOCK):
-        mode = flush_subnormals()
-        at = block * BLOCK
-        _look_ahead_kernel((m, g, m, direction), (at, at, at, at), scalars, min(BLOCK, m.size - at))
-        restore_mode(mode)
+    part = pointwise(equations)
+
+    @kernel(equations.__name__, parallel=True)
+    def sweep(inputs, outputs, scalars):  # type: ignore[no-untyped-def]
+        size = inputs[0].size
+        for block in prange((size + BLOCK - 1) // BLOCK):
+            mode = flush_subnormals()
+            at = block * BLOCK
+            part(inputs + outputs, at, scalars, min(BLOCK, size - at))
+            restore_mode(mode)
+
+    return sweep
 
 
-@kernel(parallel=True)
-def move_along(p, direction, scalars):  # type: ignore[no-untyped-def]
-    """p = shrink p - rate direction for flat vectors, in place; scalars are (shrink, rate)."""
-    for block in prange((p.size + BLOCK - 1) // BLOCK):
-        mode = flush_subnormals()
-        at = block * BLOCK
-        _along_kernel((p, direction, p), (at, at, at), scalars, min(BLOCK, p.size - at))
-        restore_mode(mode)
-
-
-@kernel(parallel=True)
-def move_towards(average, p, share):  # type: ignore[no-untyped-def]
-    """average = average + share (p - average), for flat vectors, in place."""
-    for block in prange((p.size + BLOCK - 1) // BLOCK):
-        mode = flush_subnormals()
-        at = block * BLOCK
-        _towards_kernel((average, p, average), (at, at, at), (share,), min(BLOCK, p.size - at))
-        restore_mode(mode)
+adam = _sweep(_adam)
+by_root_of_squares = _sweep(_by_root_of_squares)
+momentum = _sweep(_momentum)
+look_ahead = _sweep(_look_ahead)
+move_along = _sweep(_along)
+move_towards = _sweep(_towards)
 
 
 @njit(fastmath={"reassoc", "contract"})

@@ -18,7 +18,8 @@ def pointwise(equations: Equations) -> Any:
 
     The result is called as `kernel(arrays, offsets, scalars, n)`: `arrays` and `offsets` are tuples with
     an entry for each input and then for each value returned, and element `offsets[j] + k` of array j
-    takes part in step k of n. An output may be the very place of an input. n is a multiple of the lanes.
+    takes part in step k of n. One number stands for offsets that are all the same. An output may be the
+    very place of an input. n is a multiple of the lanes.
     Keyword-only parameters of `equations` are run-time scalars.
     """
     parameters = inspect.signature(equations).parameters.values()
@@ -27,10 +28,11 @@ def pointwise(equations: Equations) -> Any:
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         arrays, offsets, scalars, n = arguments
+        same = isinstance(signature.args[1], types.Integer)
         pointers = [
             builder.gep(
                 context.make_array(kind)(context, builder, builder.extract_value(arrays, j)).data,
-                [builder.extract_value(offsets, j)],
+                [offsets if same else builder.extract_value(offsets, j)],
             )
             for j, kind in enumerate(signature.args[0].types)
         ]

@@ -15,11 +15,11 @@ from charrnn.engine.product import column_sums, gradient_product, product
 from charrnn.engine.recurrence import LayerArrays, arrays_type
 from charrnn.engine.tile import W
 from charrnn.errors import ConfigError
-from charrnn.model.carry import Carry
 from charrnn.model.cell import Cell
 from charrnn.model.cells import cell_of
 from charrnn.model.config import ModelConfig
 from charrnn.model.programs import Programs
+from charrnn.model.state_masks import StateMasks
 from charrnn.model.step import Beside, Step
 
 GIVEN = ("single_bias", "units", "gain", "bias", "inside", "hidden")  # arrays that are attributes of the layer
@@ -210,7 +210,7 @@ def _room(layer: Layer, kind: str, batch: int, n: int) -> Array:
     return layer.rows(rows.get(kind, n), several.get(kind, 1))
 
 
-class LayerBuffers:
+class UnrolledLayer:
     """The buffers of one layer for a chunk, and its passes through time.
 
     Args:
@@ -219,13 +219,13 @@ class LayerBuffers:
 
     Attributes:
         arrays: the buffers.
-        carry: zoneout and independent lines.
+        masks: what zoneout keeps, and where lines end.
     """
 
     def __init__(self, layer: Layer, batch: int, steps: int) -> None:
         self.layer, self.batch = layer, batch
         self.arrays = layer_arrays(layer, batch, steps)
-        self.carry = Carry(layer.config, self.states, self.arrays, batch)
+        self.masks = StateMasks(layer.config, self.states, self.arrays, batch)
 
     @property
     def states(self) -> dict[str, Array]:
@@ -283,5 +283,5 @@ class LayerBuffers:
         for name, carried in self._carried.items():
             gradient[name] += rows_of(carried, self.layer.hidden)
         for d in gradient.values():
-            d[self.carry.fresh] = 0
+            d[self.masks.fresh] = 0
         return gradient

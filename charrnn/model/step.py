@@ -24,7 +24,7 @@ class Beside:
 
     Args:
         layer_norm: pre-activations are normalised, see normalise.py.
-        zoneout: units keep their previous state by chance, see carry.py.
+        zoneout: units keep their previous state by chance, see state_masks.py.
         lines: the state is set to zeros where a line begins.
     """
 

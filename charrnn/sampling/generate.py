@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, prange
 
 from charrnn.engine.kernel import kernel
+from charrnn.engine.panels import Array
 from charrnn.engine.product import add_products, affine
 from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.recurrence import Plan, kernels_for
-from charrnn.engine.reduce import row_maximum
-from charrnn.engine.softmax import exponentiate_row
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import W
+from charrnn.sampling.rule import draw
 
 SAMPLE = PURPOSES["sample"]
 
 
-@njit
-def draw(logits, r, symbols, temperature, u):  # type: ignore[no-untyped-def]
-    """A symbol from softmax(logits[:, r] / temperature) by inversion; the row is used up.
+class Weights(NamedTuple):
+    """The packed weights outside the recurrent products."""
 
-    Args:
-        logits: [panels, rows, W].
-        symbols: V.
-        temperature: 0 for the most likely symbol, the first of them in a tie.
-        u: a uniform number in [0, 1).
-    """
-    if temperature == 0.0:
-        best = 0
-        for v in range(symbols):
-            if logits[v // W, r, v % W] > logits[best // W, r, best % W]:
-                best = v
-        return best
-    peak = row_maximum(logits, r)
-    for panel in range(logits.shape[0]):
-        for c in range(W):
-            logits[panel, r, c] = (logits[panel, r, c] - peak) / temperature
-    wanted = u * exponentiate_row(logits, r, 0.0)
-    total = 0.0
-    last = 0
-    for v in range(symbols):
-        p = logits[v // W, r, v % W]
-        if p > 0.0:
-            total += p
-            last = v
-            if total > wanted:
-                return v
-    return last
+    table: Array  # [panels, V, W], what each symbol adds to the first layer's gates
+    biases: Array  # (L, n), what each layer's gates begin with
+    upper_w_x: Array  # [L - 1, K, n, W], inputs of the layers above the first
+    skips: Array  # [L - 1, panels, V, W] with --input-skips, else empty
+    lower_w_y: Array  # [L - 1, K, n, W], outputs of the layers below the top with --output-skips, else empty
+    w_y: Array  # the top layer's output
+    b_y: Array
 
 
 @njit
@@ -98,27 +77,28 @@ def _affine(a, row, rows, w, bias, c, c_row, tasks):  # type: ignore[no-untyped-
 
 
 @njit
-def _draws(h, row, w_y, b_y, begun, logits, out, t, symbols, temperature, seed, position, low, high):  # type: ignore[no-untyped-def]
+def _draw_some(h, row, weights, logits, out, t, rule, seed, position, low, high):  # type: ignore[no-untyped-def]
     """out[t, b] from the last layer's state h[:, row + b], for the streams low <= b < high.
 
-    If the logits are `begun`, they hold what comes from the layers below.
+    With --output-skips the logits hold what comes from the layers below.
     """
-    if begun:
+    w_y, symbols = weights.w_y, weights.table.shape[1]
+    if weights.lower_w_y.shape[0] > 0:
         add_products(h, row + low, high - low, w_y, 0, 1, w_y.shape[0], logits, low)
     else:
-        affine(h, row + low, high - low, w_y, b_y, 0, w_y.shape[0], logits, low)
+        affine(h, row + low, high - low, w_y, weights.b_y, 0, w_y.shape[0], logits, low)
     for b in range(low, high):
         u = uniform(seed, SAMPLE, np.uint64(position + t), np.uint64(b))
-        out[t, b] = draw(logits, b, symbols, temperature, u)
+        out[t, b] = draw(logits, b, symbols, rule, u)
 
 
 @njit(parallel=True)
-def _shared_draws(h, row, w_y, b_y, begun, logits, out, t, symbols, temperature, seed, position, tasks):  # type: ignore[no-untyped-def]
-    """`_draws` for all streams, shared by threads."""
+def _draw_shared(h, row, weights, logits, out, t, rule, seed, position, tasks):  # type: ignore[no-untyped-def]
+    """`_draw_some` for all streams, shared by threads."""
     for task in prange(tasks):
         mode = flush_subnormals()
         low, high = task * out.shape[1] // tasks, (task + 1) * out.shape[1] // tasks
-        _draws(h, row, w_y, b_y, begun, logits, out, t, symbols, temperature, seed, position, low, high)
+        _draw_some(h, row, weights, logits, out, t, rule, seed, position, low, high)
         restore_mode(mode)
 
 
@@ -128,11 +108,10 @@ _GENERATORS: dict[str, Any] = {}
 def generator_for(plan: Plan) -> Any:
     """The kernel that generates text from layers that run a plan, made once.
 
-    It is called as `generate(weights, layers, states, given, line_break, logits, start, out, temperature, seed,
-    position, tasks)` and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
+    It is called as `generate(weights, layers, states, given, line_break, logits, start, out, rule, seed, position,
+    tasks)` and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
 
-        weights: (table, biases, upper_w_x, skips, lower_w_y, w_y, b_y), the packed weights outside the layers; skips
-            and lower_w_y are empty without --input-skips and --output-skips.
+        weights: `Weights`.
         layers: a tuple with the arrays of each layer.
         states: all buffers of states, one after the other.
         given: [panels, B, W], scratch for the sums of residual connections; [0, B, W] without them.
@@ -140,7 +119,7 @@ def generator_for(plan: Plan) -> Any:
         logits: [panels, B, W], scratch.
         start: (B,) int32, the symbols that come before.
         out: (T, B) int32, written.
-        temperature: of the softmax.
+        rule: how symbols are drawn.
         seed, position: counters of the random numbers; position is that of out[0].
         tasks: how many threads share the hidden units of each step, and then the streams' draws.
     """
@@ -154,17 +133,14 @@ def _generator(plan: Plan) -> Any:
     forward_phase, forward_by_panels = kernels.forward_phase, kernels.forward_by_panels
 
     @kernel(plan.name)
-    def generate(  # type: ignore[no-untyped-def]
-        weights, layers, states, given, line_break, logits, start, out, temperature, seed, position, tasks
-    ):
-        table, biases, upper_w_x, skips, lower_w_y, w_y, b_y = weights
-        batch, symbols = out.shape[1], table.shape[1]
+    def generate(weights, layers, states, given, line_break, logits, start, out, rule, seed, position, tasks):  # type: ignore[no-untyped-def]
+        batch = out.shape[1]
         mode = flush_subnormals()
         for t in range(out.shape[0]):
             row = t * batch
             for b in range(batch):
                 symbol = out[t - 1, b] if t else start[b]
-                _input_row(table, biases[0], symbol, layers[0].gates, row + b)
+                _input_row(weights.table, weights.biases[0], symbol, layers[0].gates, row + b)
                 if symbol == line_break:
                     for index in range(len(states)):
                         states[index][:, row + b] = 0
@@ -173,11 +149,12 @@ def _generator(plan: Plan) -> Any:
                 arrays = layers[index]
                 panels = arrays.dh.shape[0]
                 if index > 0:
-                    _affine(below, below_row, batch, upper_w_x[index - 1], biases[index], arrays.gates, row, tasks)
-                    if skips.shape[0] > 0:
+                    w_x, bias = weights.upper_w_x[index - 1], weights.biases[index]
+                    _affine(below, below_row, batch, w_x, bias, arrays.gates, row, tasks)
+                    if weights.skips.shape[0] > 0:
                         for b in range(batch):
                             symbol = out[t - 1, b] if t else start[b]
-                            _add_input_row(skips[index - 1], symbol, arrays.gates, row + b)
+                            _add_input_row(weights.skips[index - 1], symbol, arrays.gates, row + b)
                 if tasks > 1:
                     forward_by_panels(arrays, t, 1, batch, tasks)
                 else:
@@ -188,21 +165,17 @@ def _generator(plan: Plan) -> Any:
                     below, below_row = given, 0
                 else:
                     below, below_row = arrays.state0, row + batch
-                if index < lower_w_y.shape[0]:
+                if index < weights.lower_w_y.shape[0]:
+                    w_y = weights.lower_w_y[index]
                     if index == 0:
-                        affine(below, below_row, batch, lower_w_y[0], b_y, 0, w_y.shape[0], logits, 0)
+                        affine(below, below_row, batch, w_y, weights.b_y, 0, w_y.shape[0], logits, 0)
                     else:
-                        add_products(below, below_row, batch, lower_w_y[index], 0, 1, w_y.shape[0], logits, 0)
-            begun = lower_w_y.shape[0] > 0
+                        add_products(below, below_row, batch, w_y, 0, 1, w_y.shape[0], logits, 0)
             share = min(tasks, batch)
             if share > 1:
-                _shared_draws(
-                    below, below_row, w_y, b_y, begun, logits, out, t, symbols, temperature, seed, position, share
-                )
+                _draw_shared(below, below_row, weights, logits, out, t, rule, seed, position, share)
             else:
-                _draws(
-                    below, below_row, w_y, b_y, begun, logits, out, t, symbols, temperature, seed, position, 0, batch
-                )
+                _draw_some(below, below_row, weights, logits, out, t, rule, seed, position, 0, batch)
         restore_mode(mode)
 
     return generate

@@ -8,12 +8,32 @@ from numpy.typing import NDArray
 from charrnn.engine.panels import activations
 from charrnn.engine.recurrence import threads_for_panels
 from charrnn.engine.tile import W
-from charrnn.model.chunk import Chunk
 from charrnn.model.inputs import flat_symbols
 from charrnn.model.network import Network
-from charrnn.sampling.generate import generator_for
+from charrnn.model.unrolled import Unrolled
+from charrnn.sampling.generate import Weights, generator_for
+from charrnn.sampling.rule import Rule
 
 PIECE = 32  # symbols of each stream in one call: what a reader sees appear at a time
+
+
+PLAIN = Rule()
+
+
+def weights_of(network: Network) -> Weights:
+    """What the kernel reads of a packed network."""
+    upper = [u.w_x for u in network.upper_inputs] or [np.empty((0, 1, W), network.dtype)]
+    skips = [skip.table for skip in network.skips]
+    lower = [o.w_y for o in network.lower_outputs]
+    return Weights(
+        table=network.input.table,
+        biases=np.stack([layer.input_start for layer in network.layers]),
+        upper_w_x=np.stack(upper),
+        skips=np.stack(skips or [network.input.table[:0]])[: len(skips)],
+        lower_w_y=np.stack(lower or [network.output.w_y[:0]])[: len(lower)],
+        w_y=network.output.w_y,
+        b_y=network.output.b_y,
+    )
 
 
 class Sampler:
@@ -22,29 +42,20 @@ class Sampler:
     Args:
         network: packed and ready.
         count: B, how many streams.
-        temperature: divides the logits; 0 takes the most likely symbol.
+        rule: how symbols are drawn.
         seed: of the random numbers. Stream b is the same whatever the count and the threads.
     """
 
-    def __init__(self, network: Network, count: int = 1, temperature: float = 1.0, seed: int = 0) -> None:
+    def __init__(self, network: Network, count: int = 1, rule: Rule = PLAIN, seed: int = 0) -> None:
         self.network, self.count = network, count
-        self.temperature, self.seed = float(temperature), np.uint64(seed)
-        self.chunk = Chunk(network, count, PIECE)
+        self.rule, self.seed = rule, np.uint64(seed)
+        self.unrolled = Unrolled(network, count, PIECE)
         self.last = np.zeros(count, np.int32)
         self.position = 0
         self._given = activations(network.config.hidden if network.config.residual else 0, count, network.dtype)
         self._logits = activations(network.config.symbols, count, network.dtype)
-        upper = [u.w_x for u in network.upper_inputs] or [np.empty((0, 1, W), network.dtype)]
         self._generate = generator_for(network.layers[0].plan)
-        self._weights = (
-            network.input.table,
-            np.stack([layer.input_start for layer in network.layers]),
-            np.stack(upper),
-            np.stack([skip.table for skip in network.skips] or [network.input.table[:0]])[: len(network.skips)],
-            np.stack([o.w_y for o in network.lower_outputs] or [network.output.w_y[:0]])[: len(network.lower_outputs)],
-            network.output.w_y,
-            network.output.b_y,
-        )
+        self._weights = weights_of(network)
 
     def feed(self, symbols: NDArray[np.integer]) -> None:
         """Read a text, (n,) symbols with n >= 1, into every stream; sampling goes on after it.
@@ -55,7 +66,7 @@ class Sampler:
         symbols = flat_symbols(symbols[:, None], 1, len(symbols), self.network.config.symbols)
         for start in range(0, len(symbols) - 1, PIECE):
             part = symbols[start : min(start + PIECE, len(symbols) - 1)]
-            self.chunk.forward(np.repeat(part[:, None], self.count, axis=1))
+            self.unrolled.forward(np.repeat(part[:, None], self.count, axis=1))
         self.last[:] = symbols[-1]
 
     def take(self, length: int) -> NDArray[np.int32]:
@@ -67,23 +78,23 @@ class Sampler:
         if not 1 <= length <= PIECE:
             raise ValueError(f"expected a piece of 1 to {PIECE} symbols, got {length}")
         out = np.zeros((length, self.count), np.int32)
-        self.chunk.make_room()
-        for layer in self.chunk.layers:
-            layer.carry.no_lines()  # of a text that was fed; the kernel sees to those that are drawn
+        self.unrolled.make_room()
+        for layer in self.unrolled.layers:
+            layer.masks.no_lines()  # of a text that was fed; the kernel sees to those that are drawn
         self._generate(
             self._weights,
-            tuple(layer.arrays for layer in self.chunk.layers),
-            tuple(buffer for layer in self.chunk.layers for buffer in layer.states.values()),
+            tuple(layer.arrays for layer in self.unrolled.layers),
+            tuple(buffer for layer in self.unrolled.layers for buffer in layer.states.values()),
             self._given,
             self.network.line_break,
             self._logits,
             self.last.copy(),
             out,
-            self.temperature,
+            self.rule,
             self.seed,
             self.position,
-            threads_for_panels(self.chunk.layers[0].arrays, self.count),
+            threads_for_panels(self.unrolled.layers[0].arrays, self.count),
         )
-        self.chunk.advance = length
+        self.unrolled.advance = length
         self.last, self.position = out[-1].copy(), self.position + length
         return out

@@ -26,7 +26,7 @@ class Average:
     def follow(self, parameters: Parameters, step: int) -> None:
         """Take update number `step`, counted from 1, into the average."""
         decay = min(self.decay, step / (10.0 + step))
-        move_towards(self.values.flat, parameters.flat, 1.0 - decay)
+        move_towards((self.values.flat, parameters.flat), (self.values.flat,), (1.0 - decay,))
 
     @contextmanager
     def in_place_of(self, parameters: Parameters) -> Iterator[None]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from charrnn.engine.panels import Array
-from charrnn.model.chunk import Chunk
 from charrnn.model.network import Network
+from charrnn.model.unrolled import Unrolled
 from charrnn.text.stored import Symbols
 from charrnn.text.streams import Streams
 from charrnn.training.config import TrainConfig
@@ -37,34 +37,34 @@ class PieceReader:
     def __init__(self, network: Network, dynamic: float = 0.0) -> None:
         self.network, self.dynamic = network, dynamic
         self.steps = DYNAMIC_STEPS if dynamic else STEPS
-        self.chunk = Chunk(network, 1, self.steps)
+        self.unrolled = Unrolled(network, 1, self.steps)
         descent = TrainConfig(optimiser="sgd", momentum=0.0, clip_norm=1.0)
         self.optimiser = Optimiser(descent, network.parameters) if dynamic else None
         self.begin()
 
     def begin(self) -> None:
         """Begin a text, from a state of zeros."""
-        self.chunk.reset_state()
+        self.unrolled.reset_state()
         self.nats, self.chars = 0.0, 0
 
     def read(self, inputs: Array, targets: Array) -> None:
         """Count a piece: (t, 1) symbols, and those that follow them."""
-        self.chunk.forward(inputs)
-        self.nats += self.chunk.loss(targets) * targets.size
+        self.unrolled.forward(inputs)
+        self.nats += self.unrolled.loss(targets) * targets.size
         self.chars += targets.size
         self._learn(self.dynamic)
 
     def warm_up(self) -> None:
         """Have the kernels compiled or loaded; no parameter changes."""
         symbols = np.zeros((1, 1), np.int32)
-        self.chunk.forward(symbols)
-        self.chunk.loss(symbols)
+        self.unrolled.forward(symbols)
+        self.unrolled.loss(symbols)
         self._learn(rate=0.0)
 
     def _learn(self, rate: float) -> None:
         """One step on the piece just read, if evaluation is dynamic."""
         if self.optimiser is not None:
-            self.chunk.backward()
+            self.unrolled.backward()
             gradients = self.network.gradients
             self.optimiser.update(self.network.parameters, gradients, self.optimiser.norm(gradients), rate)
             self.network.pack()
@@ -85,7 +85,7 @@ class Evaluator:
 
     def __init__(self, network: Network, symbols: Symbols, dynamic: float = 0.0) -> None:
         self.reader, self.symbols = PieceReader(network, dynamic), symbols
-        self.chunk = self.reader.chunk
+        self.unrolled = self.reader.unrolled
         self.streams = Streams(symbols, 1, min(self.reader.steps, len(symbols) - 1))
 
     def warm_up(self) -> None:
@@ -98,8 +98,8 @@ class Evaluator:
         times = []
         for _ in range(MEASUREMENTS):
             start = time.perf_counter()
-            self.chunk.forward(inputs)
-            self.chunk.loss(targets)
+            self.unrolled.forward(inputs)
+            self.unrolled.loss(targets)
             times.append(time.perf_counter() - start)
         return min(times) / targets.size
 

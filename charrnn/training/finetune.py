@@ -15,7 +15,7 @@ from charrnn.training.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
-class CarriedOver:
+class Transferred:
     """How many symbols kept their rows, began afresh, or were dropped."""
 
     kept: int
@@ -28,7 +28,7 @@ def model_for(source: Checkpoint, vocabulary: Vocabulary) -> ModelConfig:
     return replace(source.model, symbols=len(vocabulary))
 
 
-def carry_over(source: Checkpoint, vocabulary: Vocabulary, parameters: Parameters) -> CarriedOver:
+def transfer(source: Checkpoint, vocabulary: Vocabulary, parameters: Parameters) -> Transferred:
     """Overwrite fresh parameters with those of another model, rows of symbols by character.
 
     Args:
@@ -54,4 +54,4 @@ def carry_over(source: Checkpoint, vocabulary: Vocabulary, parameters: Parameter
         else:
             view[:, new_rows] = old[:, old_rows]
     kept = len(new_rows)
-    return CarriedOver(kept, len(vocabulary) - kept, len(source.vocabulary) - kept)
+    return Transferred(kept, len(vocabulary) - kept, len(source.vocabulary) - kept)

@@ -6,9 +6,9 @@ import numpy as np
 
 from charrnn.engine.random import PURPOSES, fill_uniform
 from charrnn.errors import DataError
-from charrnn.model.chunk import Chunk
 from charrnn.model.network import Network, State
 from charrnn.model.noise import Noise, Objective
+from charrnn.model.unrolled import Unrolled
 from charrnn.text.stored import Symbols
 from charrnn.text.streams import Streams
 from charrnn.training.config import TrainConfig
@@ -59,22 +59,22 @@ class Learner:
     def __init__(self, network: Network, symbols: Symbols, config: TrainConfig) -> None:
         self.network, self.config = network, config
         self.streams = streams_of(symbols, config)
-        self.chunk = Chunk(network, config.batch, config.chunk_steps, noise_of(config), objective_of(config))
+        self.unrolled = Unrolled(network, config.batch, config.chunk_steps, noise_of(config), objective_of(config))
         # With one batch, the state stays in the buffers of the chunk; else each batch's is put there in its turn.
-        self._states = [self.chunk.state() for _ in range(config.accumulate)] if config.accumulate > 1 else []
+        self._states = [self.unrolled.state() for _ in range(config.accumulate)] if config.accumulate > 1 else []
         self._after: list[State] = []
         self._advance = 0  # time steps from the beginning of one chunk to that of the next
 
     def state(self) -> State:
         """The state before the next chunk: for each of "h" (and "c") an array (L, streams, H)."""
         if not self._states:
-            return self.chunk.state()
+            return self.unrolled.state()
         return {name: np.concatenate([s[name] for s in self._states], axis=1) for name in self._states[0]}
 
     def set_state(self, state: State) -> None:
         """Go on from this state, as `state` returns it."""
         if not self._states:
-            self.chunk.set_state(state)
+            self.unrolled.set_state(state)
         else:
             for k, part in enumerate(self._parts()):
                 self._states[k] = {name: values[:, part] for name, values in state.items()}
@@ -104,11 +104,11 @@ class Learner:
         gradients = self.network.gradients.flat
         sums = np.zeros_like(gradients)
         for k, part in enumerate(self._parts()):
-            self.chunk.set_state(self._states[k])
+            self.unrolled.set_state(self._states[k])
             self._reset_some(step, part)
             total += self._pass(inputs[:, part], targets[:, part], past, step * self.config.accumulate + k)
             sums += gradients
-            self._after.append(self.chunk.state())
+            self._after.append(self.unrolled.state())
         gradients[:] = sums / self.config.accumulate
         return total / self.config.accumulate, steps, chars
 
@@ -138,23 +138,23 @@ class Learner:
         fill_uniform(uniform, 0.0, 1.0, np.uint64(self.config.seed), PURPOSES["reset"], np.uint64(step))
         which = uniform[part] < 1.0 / self.config.reset_every
         if which.any():
-            self.chunk.reset_streams(which)
+            self.unrolled.reset_streams(which)
 
     def _pass(self, inputs: np.ndarray, targets: np.ndarray, past: int, draw: int) -> float:
-        self.chunk.forward(inputs, draw)
-        self.chunk.advance = self._advance
-        loss = self.chunk.loss(targets, past)
-        self.chunk.backward()
+        self.unrolled.forward(inputs, draw)
+        self.unrolled.advance = self._advance
+        loss = self.unrolled.loss(targets, past)
+        self.unrolled.backward()
         return loss
 
     def accept(self) -> None:
-        """The chunk that was learnt from lies behind: the next one begins from its final state."""
+        """Let the next chunk begin from the final state of this one."""
         self._states = self._after or self._states
 
     def reject(self) -> None:
-        """The next chunk begins from the state before the one that was learnt from."""
+        """Let the next chunk begin from the state before this one."""
         if not self._states:
-            self.chunk.advance = 0
+            self.unrolled.advance = 0
         self.network.pack()  # without the draw of a recurrent dropout
 
     def warm_up(self) -> None:

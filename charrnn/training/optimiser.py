@@ -81,14 +81,17 @@ class Optimiser:
             rate = lr / (1.0 - config.beta1**self.updates)
             correction = 1.0 / math.sqrt(1.0 - config.beta2**self.updates)
             scalars = (*sweep, rate, config.beta1, config.beta2, config.epsilon, correction)
-            adam(p, g, moments["m"], moments["v"], scalars)
+            m, v = moments["m"], moments["v"]
+            adam((p, g, m, v), (p, m, v), scalars)
         elif config.optimiser == "sgd":
             assert config.momentum is not None
             of_m, of_g = (config.momentum, 1.0) if config.nesterov else (1.0, 0.0)
-            momentum(p, g, moments["m"], (*sweep, lr, config.momentum, of_m, of_g))
+            m = moments["m"]
+            momentum((p, g, m), (p, m), (*sweep, lr, config.momentum, of_m, of_g))
         else:
             decay, gain = (1.0, 1.0) if config.optimiser == "adagrad" else (config.beta2, 1.0 - config.beta2)
-            by_root_of_squares(p, g, moments["v"], (*sweep, lr, decay, gain, config.epsilon))
+            v = moments["v"]
+            by_root_of_squares((p, g, v), (p, v), (*sweep, lr, decay, gain, config.epsilon))
 
 
 class Matrix:
@@ -123,10 +126,11 @@ class Matrix:
         decay: float,
     ) -> None:
         """m = beta m + g; W = (1 - rate decay) W - rate orthogonal(g + beta m)."""
-        place, flat = parameters.place(self.name), self._direction.flat
-        look_ahead(moment.flat[place], gradients.flat[place], flat, (*clipping, beta))
+        place, direction = parameters.place(self.name), self._direction.flat
+        p, g, m = parameters.flat[place], gradients.flat[place], moment.flat[place]
+        look_ahead((m, g), (m, direction), (*clipping, beta))
         self._orthogonalise(self._direction[self.name])
-        move_along(parameters.flat[place], flat, (1.0 - rate * decay, rate))
+        move_along((p, direction), (p,), (1.0 - rate * decay, rate))
 
     def _orthogonalise(self, direction: Array) -> None:
         """Put the orthogonal matrices nearest to those of the gates in their place."""

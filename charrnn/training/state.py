@@ -16,7 +16,7 @@ from charrnn.text.data import Data
 from charrnn.training.average import Average
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.config import TrainConfig
-from charrnn.training.finetune import CarriedOver, carry_over
+from charrnn.training.finetune import Transferred, transfer
 from charrnn.training.learner import Learner
 from charrnn.training.optimiser import Optimiser
 from charrnn.training.progress import Progress
@@ -50,7 +50,7 @@ class TrainingState:
     @classmethod
     def begin(
         cls, model: ModelConfig, config: TrainConfig, data: Data, source: Checkpoint | None = None
-    ) -> tuple[TrainingState, CarriedOver | None]:
+    ) -> tuple[TrainingState, Transferred | None]:
         """The state before the first step.
 
         Args:
@@ -65,11 +65,11 @@ class TrainingState:
         parameters = state.network.parameters
         initialiser = Initialiser(model, config.seed, config.init, config.forget_bias, config.seq_len)
         initialiser.fill(parameters, data.counts("train"))
-        carried = None if source is None else carry_over(source, data.vocabulary, parameters)
+        transferred = None if source is None else transfer(source, data.vocabulary, parameters)
         state.network.pack()
         if state.average is not None:
             state.average.values.flat[:] = parameters.flat
-        return state, carried
+        return state, transferred
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, data: Data) -> TrainingState:

@@ -1,4 +1,4 @@
-"""One chunk of time through the network: forwards, the loss, and backwards."""
+"""The network unrolled over the time steps of a chunk: forwards, the loss, and backwards."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from charrnn.engine.softmax import cross_entropy
 from charrnn.engine.table import add_looked_up, lookup
 from charrnn.model.affine import ONE_GATE
 from charrnn.model.inputs import flat_symbols
-from charrnn.model.layer import LayerBuffers
+from charrnn.model.layer import UnrolledLayer
 from charrnn.model.network import Network, State
 from charrnn.model.noise import Noise, Objective
 
 NO_NOISE = Noise()
 
 
-class Chunk:
-    """The activations of one chunk: B streams of up to T time steps, with the state carried between chunks.
+class Unrolled:
+    """The network unrolled over B streams of up to T time steps: buffers for a chunk's activations, and its passes.
 
-    Row t * B + b of every buffer is stream b at time step t.
+    The state goes on from chunk to chunk. Row t * B + b of every buffer is stream b at time step t.
 
     Args:
         network: whose parameters to use.
@@ -46,7 +46,7 @@ class Chunk:
         self.noise, self.objective = noise or NO_NOISE, objective or Objective()
         self.present, self.draw = self.noise, 0  # the noise of the present pass, and the number of its draw
         config, dtype, rows = network.config, network.dtype, batch * steps
-        self.layers = [LayerBuffers(layer, batch, steps) for layer in network.layers]
+        self.layers = [UnrolledLayer(layer, batch, steps) for layer in network.layers]
         self.logits = activations(config.symbols, rows, dtype)
         self.losses = zeros((rows,), dtype)
         self.ones = zeros((rows,), dtype) + 1
@@ -58,10 +58,11 @@ class Chunk:
 
     def state(self) -> State:
         """The state before the next chunk: for each of the cell's an array (L, B, H)."""
-        self.make_room()
-        hidden = self.network.config.hidden
+        first, hidden = self.advance * self.batch, self.network.config.hidden
         return {
-            name: np.stack([rows_of(layer.states[name][:, : self.batch], hidden) for layer in self.layers])
+            name: np.stack(
+                [rows_of(layer.states[name][:, first : first + self.batch], hidden) for layer in self.layers]
+            )
             for name in self.layers[0].states
         }
 
@@ -93,7 +94,7 @@ class Chunk:
                 buffer[:, : self.batch][:, which] = 0
 
     def make_room(self) -> None:
-        """Carry the state to the front of the buffers, from where the next chunk begins."""
+        """Move the state to the front of the buffers, where the next chunk begins."""
         end = self.advance * self.batch
         if end:
             for layer in self.layers:
@@ -124,11 +125,11 @@ class Chunk:
         self.output_forward(inputs.size)
 
     def loss(self, targets: Array, past: int = 0) -> float:
-        """Mean cross-entropy in nats per character; the logits give way to the gradient of the objective.
+        """Mean cross-entropy in nats per character; the gradient of the objective replaces the logits.
 
         Args:
             targets: (t, B) symbols, the ones that follow the inputs.
-            past: so many of the first time steps do not count.
+            past: how many of the first time steps do not count.
         Raises:
             ValueError: of other shape than the inputs, or with numbers that are no symbols.
         """
@@ -235,9 +236,9 @@ class Chunk:
                 w_h = network.layer_parameters[index]["W_h"]
                 dropped = np.empty_like(w_h)
                 self.noise.drop_weights(index, self.draw, w_h, dropped)
-                layer.layer.pack(dropped)
-            layer.carry.begin(index, self.noise, draw, self.steps)
-            layer.carry.begin_lines(self.symbols.reshape(self.steps, self.batch) == network.line_break)
+                network.layers[index].pack(dropped)
+            layer.masks.begin(index, self.noise, draw, self.steps)
+            layer.masks.begin_lines(self.symbols.reshape(self.steps, self.batch) == network.line_break)
 
     # The phases of a chunk, which `charrnn bench` measures one by one.
 
@@ -258,7 +259,7 @@ class Chunk:
     def _weights_of_input(self) -> Array:
         return self.input_weights if self.present.input else self.ones
 
-    def recurrence_forward(self, layer: LayerBuffers) -> None:
+    def recurrence_forward(self, layer: UnrolledLayer) -> None:
         """A layer through time."""
         layer.forward(self.steps)
 
@@ -291,11 +292,11 @@ class Chunk:
         product(self.logits, 0, rows, self.network.output.w_y_t, zero, dh, threads)
         self._add_activation_penalty(dh, rows)
 
-    def recurrence_backward(self, layer: LayerBuffers) -> None:
-        """A layer back through time; the gates give way to their gradients."""
+    def recurrence_backward(self, layer: UnrolledLayer) -> None:
+        """A layer back through time; their gradients replace the gates."""
         layer.backward(self.steps)
 
-    def layer_gradient(self, index: int, layer: LayerBuffers, rows: int) -> None:
+    def layer_gradient(self, index: int, layer: UnrolledLayer, rows: int) -> None:
         """Gradients of a layer's weights, biases and gains, and for the first layer of what makes its table."""
         network, threads = self.network, numba.get_num_threads()
         gradients = network.layer_gradients[index]
@@ -307,7 +308,7 @@ class Chunk:
         else:
             upper = network.upper_inputs[index - 1]
             below, row = self._given(index - 1)
-            gradient_product(below, row, layer.input_slots, rows, layer.layer.zero, upper.d_w_x, threads)
+            gradient_product(below, row, layer.input_slots, rows, network.layers[index].zero, upper.d_w_x, threads)
             unpack(upper.d_w_x, upper.gates, upper.order, gradients["W_x"])
             if network.skips:
                 skip = network.skips[index - 1]
@@ -315,9 +316,9 @@ class Chunk:
 
     def input_backward(self, index: int, rows: int) -> None:
         """The gradient of what the layer below gives from that of a layer's gates."""
-        layer, upper = self.layers[index], self.network.upper_inputs[index - 1]
+        slots, upper = self.layers[index].input_slots, self.network.upper_inputs[index - 1]
         dh = self.layers[index - 1].arrays.dh
         threads = numba.get_num_threads()
-        product(layer.input_slots, 0, rows, upper.w_x_t, layer.layer.zero, dh, threads)
+        product(slots, 0, rows, upper.w_x_t, self.network.layers[index].zero, dh, threads)
         if self.network.lower_outputs:
             add_product(self.logits, 0, rows, self.network.lower_outputs[index - 1].w_y_t, dh, threads)

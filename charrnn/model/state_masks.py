@@ -15,7 +15,7 @@ from charrnn.model.config import ModelConfig
 from charrnn.model.noise import Noise
 
 
-class Carry:
+class StateMasks:
     """Zoneout's masks and the ends of lines, of one layer.
 
     Args:
