@@ -8,9 +8,20 @@ from pathlib import Path
 
 import pytest
 from helpers_cli import charrnn
+from thorough import thorough
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMPILE_MORE = (
+    "--peepholes",
+    "--layer-norm",
+    "--reset before",
+    "--bptt",
+    "relu",
+    "muon",
+    "--random-lengths",
+    "bench --cell gru",
+)
 SHORTER = {"--minutes": "0.02", "--length": "50"}  # the commands are as shown, but end soon
 
 
@@ -42,16 +53,30 @@ def run(command, folder):
     return subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_shown_works(page, tmp_path):
-    """All commands of a page, in order, in one folder that holds the corpora and the files that the page shows."""
+def test_every_command_of_the_readme_works(tmp_path):
+    works(PAGES[0], tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_commands_shown_in_docs_work(page, tmp_path):
+    """All but those that compile a model which no other one shares: these are for the thorough suite."""
+    works(page, tmp_path, lambda command: not any(option in command for option in COMPILE_MORE))
+
+
+@thorough
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+def test_every_command_shown_in_docs_works(page, tmp_path):
+    works(page, tmp_path)
+
+
+def works(page, tmp_path, wanted=lambda command: True):
+    """Run the commands of a page, in order, in one folder that holds the corpora and the files that the page shows."""
     (tmp_path / "corpora").symlink_to(ROOT / "corpora")
     programs = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)
     files = {found[1]: program for program in programs if (found := re.match(r"# (\w+\.py)\n", program))}
     for name, program in files.items():
         (tmp_path / name).write_text(program)
-    found = commands(page)
-    for command in found:
+    for command in filter(wanted, commands(page)):
         done = run(command, tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     for program in programs:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from texts import options, prepare
+from thorough import thorough
 
 from charrnn.model.config import ModelConfig
 from charrnn.text.data import open_data
@@ -249,6 +250,7 @@ def test_a_diverging_run_stops_with_its_last_good_checkpoint(tmp_path):
     assert [line["name"] for line in events if line["name"] != "skip"] == ["start", *["rollback"] * 5, "give-up"]
 
 
+@thorough
 def test_a_model_trained_on_tales_comes_within_three_percent_of_its_entropy(tmp_path):
     data = prepared(tmp_path, (CORPORA / "tales.txt").read_text())
     config = {"batch": 16, "seq_len": 64, "lr": 0.01, "schedule": "cosine", "steps": 6000}
