@@ -53,7 +53,7 @@ BAD_TRAIN = [
     (["data", "--hidden", "0"], "hidden of at least 1, got 0"),
     (["data", "--hidden", "1000000000"], "--hidden"),
     (["data", "--layers", "0"], "layers of at least 1, got 0"),
-    (["data", "--embed", "-1"], "embed of at least 0, got -1"),
+    (["data", "--embed", "-1"], "embed of 0 or more, got -1"),
     (["data", "--batch", "0"], "--batch of at least 1, got 0"),
     (["data", "--batch", "1000000"], "try --batch"),
     (["data", "--seq-len", "-1"], "--seq-len of at least 1, got -1"),

@@ -9,7 +9,7 @@ import typer
 from helpers_cli import charrnn, check_failure
 
 from charrnn.cli.app import app
-from charrnn.cli.model_options import OPTIONS
+from charrnn.cli.setting_options import MODEL as MODEL_SETTINGS
 from charrnn.model.config import ModelConfig
 
 NAMES = "\n".join(("anna", "bert", "carla", "dora", "emil", "frida", "gustav", "hanna") * 30) + "\n"
@@ -164,7 +164,7 @@ def test_a_run_out_of_patience_says_so(names):
 
 def test_every_setting_of_a_model_is_an_option_of_every_command_that_makes_one():
     settings = {field.name for field in fields(ModelConfig)} - {"symbols", "cell_source", "cell_declaration"}
-    assert set(OPTIONS) == settings
+    assert set(MODEL_SETTINGS) == settings
     for name in ("train", "gradcheck", "bench", "info"):
         found = {param.name for param in typer.main.get_command(app).commands[name].params}
         assert settings <= found

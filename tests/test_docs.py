@@ -93,3 +93,10 @@ def test_the_readme_shows_commands():
 def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_table_of_settings_is_what_the_program_has():
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "settings_table.py"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout in (ROOT / "docs" / "reference.md").read_text()

@@ -9,7 +9,19 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "charrnn"
 MODULES = {p.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", "."): p for p in PACKAGE.rglob("*.py")}
 KNOWN = {name.rsplit(".", depth)[0] for name in MODULES for depth in range(3)} | {*MODULES}
-BASE = {"cache", "errors", "files", "folders", "interrupt", "json_files", "npy", "npz", "runtime", "__init__"}
+BASE = {
+    "cache",
+    "errors",
+    "files",
+    "folders",
+    "interrupt",
+    "json_files",
+    "npy",
+    "npz",
+    "runtime",
+    "settings",
+    "__init__",
+}
 ALLOWED = {  # arrows point down only
     "__init__": set(),
     "__main__": {"cli"},
@@ -21,6 +33,7 @@ ALLOWED = {  # arrows point down only
     "npy": set(),
     "npz": {"files", "npy"},
     "runtime": {"errors"},
+    "settings": {"errors"},
     "cache": {"__init__", "errors", "files", "folders", "interrupt", "runtime"},
     "engine": {"__init__", "cache", "errors", "interrupt", "runtime"},
     "cell": {"engine", "model"},

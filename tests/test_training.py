@@ -267,7 +267,7 @@ def test_an_lstm_solves_recall_where_a_plain_rnn_does_not(tmp_path):
     losses = {}
     for cell in ("lstm", "rnn"):
         model = {"cell": cell, "layers": 1, "hidden": 64}
-        losses[cell] = train(tmp_path / cell, data, start(tmp_path, data, model, config, cell)).progress.best_loss
+        losses[cell] = train(tmp_path / cell, data, start(tmp_path, data, model, config, cell)).state.progress.best_loss
     assert losses["lstm"] < 1.1 * entropy
     assert losses["rnn"] > 0.95 * without_memory
 

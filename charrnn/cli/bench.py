@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.model_options import model_options
 from charrnn.cli.options import (
     Json,
     Threads,
@@ -18,21 +17,18 @@ from charrnn.cli.options import (
     settings_of,
     start_engine,
 )
+from charrnn.cli.setting_options import setting_options
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig
 
-DEFAULT = TrainConfig()
-
 MOST_SECONDS = 3600
 
 
-@model_options(before="symbols")
+@setting_options(before="symbols", training=("batch", "seq_len"))
 def bench(
     context: typer.Context,
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.")] = 65,
-    batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = DEFAULT.batch,
-    seq_len: Annotated[int, typer.Option(help="Time steps of a chunk.")] = DEFAULT.seq_len,
     streams: Annotated[int, typer.Option(help="Streams sampled at once.")] = 1,
     seconds: Annotated[float, typer.Option(help="How long to measure.")] = 5.0,
     threads: Threads = None,
@@ -47,12 +43,12 @@ def bench(
     if not 0 < seconds <= MOST_SECONDS:
         raise ConfigError(f"expected --seconds above 0 and up to {MOST_SECONDS}, got {seconds:g}; try --seconds 5")
     model = ModelConfig(**settings_of(context, ModelConfig))
-    training = TrainConfig(batch=batch, seq_len=seq_len)
+    training = TrainConfig(**settings_of(context, TrainConfig))
     from charrnn.bench import Bench
 
     result = Bench(model, training, streams).run(seconds)
     if as_json:
-        print_json({"model": model.as_dict(), "batch": batch, "seq_len": seq_len} | result)
+        print_json({"model": model.as_dict(), "batch": training.batch, "seq_len": training.seq_len} | result)
     else:
         _show(model, training, result)
 

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.model_options import model_options
 from charrnn.cli.options import (
-    ActivationPenalty,
-    Bptt,
-    Dropout,
-    DropoutInput,
-    DropoutKind,
-    DropoutOutput,
     Json,
-    LabelSmoothing,
-    Seed,
-    TemporalPenalty,
     Threads,
-    WeightDrop,
     explicit,
     own_cell,
     print_json,
@@ -33,6 +21,7 @@ from charrnn.cli.options import (
     start_engine,
     trained_model,
 )
+from charrnn.cli.setting_options import MODEL, setting_options
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig
@@ -41,7 +30,13 @@ if TYPE_CHECKING:
     from charrnn.gradcheck import BlockResult, GradientCheck
 
 
-@model_options(before="symbols", hidden=7)
+CHECKED = (  # settings of training on which gradients depend
+    *("batch", "seq_len", "bptt", "clip_norm", "clip_value", "dropout", "dropout_input", "dropout_output"),
+    *("dropout_kind", "weight_drop", "label_smoothing", "activation_penalty", "temporal_penalty", "seed"),
+)
+
+
+@setting_options(before="threads", training=CHECKED, hidden=7, batch=3, seq_len=5, clip_norm=0.0)
 def gradcheck(
     context: typer.Context,
     source: Annotated[
@@ -52,20 +47,6 @@ def gradcheck(
         Path | None, typer.Option(metavar="DATA", help="Folder to take the text from.", show_default=False)
     ] = None,
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.")] = 11,
-    batch: Annotated[int, typer.Option(help="Streams.")] = 3,
-    seq_len: Annotated[int, typer.Option(help="Time steps.")] = 5,
-    bptt: Bptt = "",
-    clip_norm: Annotated[float, typer.Option(help="Check clipping by global norm too; 0 for not.")] = 0.0,
-    clip_value: Annotated[float, typer.Option(help="Check clipping by value too; 0 for not.")] = 0.0,
-    dropout: Dropout = 0.0,
-    dropout_input: DropoutInput = 0.0,
-    dropout_output: DropoutOutput = 0.0,
-    dropout_kind: DropoutKind = "standard",
-    weight_drop: WeightDrop = 0.0,
-    label_smoothing: LabelSmoothing = 0.0,
-    activation_penalty: ActivationPenalty = 0.0,
-    temporal_penalty: TemporalPenalty = 0.0,
-    seed: Seed = 0,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -82,7 +63,7 @@ def gradcheck(
     if source is None or data is None:
         check = _synthetic(ModelConfig(**settings_of(context, ModelConfig)), sizes)
     else:
-        check = _trained(source, data, sizes, explicit(context, [field.name for field in fields(ModelConfig)]))
+        check = _trained(source, data, sizes, explicit(context, list(MODEL)))
     results = check.run(lambda block: say(f"checking {block} ...") if sys.stderr.isatty() else None)
     _show(results, as_json)
     if not all(result.passed for result in results):

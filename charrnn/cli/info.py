@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.model_options import model_options
 from charrnn.cli.options import (
     Json,
     cell_of_model,
@@ -25,6 +24,7 @@ from charrnn.cli.options import (
     trained_model,
 )
 from charrnn.cli.report import LINE, describe
+from charrnn.cli.setting_options import setting_options
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig
@@ -36,7 +36,7 @@ USUAL_SYMBOLS = 65
 STOPS = ("epochs", "steps", "minutes")
 
 
-@model_options(before="vocab")
+@setting_options(before="vocab", training=("batch", "seq_len"))
 def info(
     context: typer.Context,
     source: Annotated[
@@ -48,8 +48,6 @@ def info(
         ),
     ] = None,
     vocab: Annotated[int, typer.Option(help="Symbols of the vocabulary.")] = USUAL_SYMBOLS,
-    batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = TrainConfig.batch,
-    seq_len: Annotated[int, typer.Option(help="Time steps of a chunk.")] = TrainConfig.seq_len,
     as_json: Json = False,
 ) -> None:
     """Show what is in a DATA folder, with the figures that a model must beat; what a trained model is; or what a model

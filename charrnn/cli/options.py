@@ -15,8 +15,9 @@ from charrnn.cache import compilation
 from charrnn.cli.terminal import readable, wrapped
 from charrnn.errors import ConfigError, DataError
 from charrnn.folders import BEST, LAST
-from charrnn.model.config import ONLY_OF, OWN, ModelConfig
-from charrnn.training.config import ONLY_WITH
+from charrnn.model.config import OWN, ModelConfig
+from charrnn.settings import flag, settings_in
+from charrnn.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from charrnn.training.checkpoint import Checkpoint
@@ -36,22 +37,6 @@ CheckpointOrRun = Annotated[
 OwnCell = Annotated[
     str,
     typer.Option("--cell", metavar="FILE.py:NAME", help="Of a model with a cell of your own.", show_default=False),
-]
-Dropout = Annotated[float, typer.Option(help="Share of units dropped between layers.")]
-DropoutInput = Annotated[float, typer.Option(help="Share of characters dropped at the input.")]
-DropoutOutput = Annotated[float, typer.Option(help="Share of units dropped before the softmax.")]
-WeightDrop = Annotated[float, typer.Option(help="Share of recurrent weights dropped, a mask a chunk.")]
-LabelSmoothing = Annotated[float, typer.Option(help="Share of the wanted distribution that is uniform.")]
-ActivationPenalty = Annotated[float, typer.Option(help="Factor of the mean square of what the output layer sees.")]
-TemporalPenalty = Annotated[
-    float, typer.Option(help="Factor of the mean square of the top layer's change from step to step.")
-]
-Bptt = Annotated[
-    str,
-    typer.Option(metavar="K1:K2", help="Move on K1 steps, propagate back over K2.", show_default="both are --seq-len"),
-]
-DropoutKind = Annotated[
-    str, typer.Option(callback=in_lower_case, help="standard (a mask a time step) or variational (a mask a chunk).")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Threads = Annotated[
@@ -155,14 +140,16 @@ def refuse_inert(context: typer.Context, chosen: dict[str, Any]) -> None:
     Args:
         chosen: the settings of the model and its training.
     """
-    for other, needs in {"cell": ONLY_OF, **ONLY_WITH}.items():
-        for name in explicit(context, list(needs)):
-            of_two_states = name == "zoneout_cell" and str(chosen.get("cell")).startswith(OWN)
-            if other in chosen and chosen[other] not in needs[name] and not of_two_states:
-                flag = "--no-output-gate" if name == "output_gate" else f"--{name.replace('_', '-')}"
-                raise ConfigError(
-                    f"expected {flag} with --{other} {' or '.join(needs[name])}, got {chosen[other]}; try it without"
-                )
+    known = settings_in(ModelConfig) | settings_in(TrainConfig)
+    needed = {name: what.only for name, what in known.items() if what.only is not None}
+    for name in explicit(context, list(needed)):
+        other, values = needed[name]
+        of_two_states = name == "zoneout_cell" and str(chosen.get("cell")).startswith(OWN)
+        if other in chosen and chosen[other] not in values and not of_two_states:
+            option = "--no-output-gate" if name == "output_gate" else flag(name)
+            raise ConfigError(
+                f"expected {option} with {flag(other)} {' or '.join(values)}, got {chosen[other]}; try it without"
+            )
 
 
 def refuse_both_lengths(context: typer.Context) -> None:

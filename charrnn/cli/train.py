@@ -13,21 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn import runtime
-from charrnn.cli.model_options import model_options
 from charrnn.cli.options import (
-    ActivationPenalty,
-    Bptt,
-    Dropout,
-    DropoutInput,
-    DropoutKind,
-    DropoutOutput,
     Force,
     Json,
-    LabelSmoothing,
-    Seed,
-    TemporalPenalty,
     Threads,
-    WeightDrop,
     explicit,
     in_lower_case,
     own_cell,
@@ -39,6 +28,7 @@ from charrnn.cli.options import (
     start_engine,
     trained_model,
 )
+from charrnn.cli.setting_options import TRAINING, setting_options
 from charrnn.errors import ConfigError, InterruptError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig, parse_bptt
@@ -49,13 +39,12 @@ if TYPE_CHECKING:
     from charrnn.training.progress import Progress
     from charrnn.training.state import TrainingState
 
-MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
-CHOSEN: Any = None  # for the text and the length of the run, see training/choose.py
-TRAINING = [f.name for f in fields(TrainConfig)]
-DEFAULT = TrainConfig()
+CHOSEN: Any = dict.fromkeys(("hidden", "embed", "batch", "lr", "dropout"))  # for each run, see training/choose.py
+OF_MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
+SETTINGS = [*OF_MODEL, *TRAINING]
 
 
-@model_options(before="batch", hidden=CHOSEN, embed=CHOSEN)
+@setting_options(before="threads", training=TRAINING, **CHOSEN)
 def train(
     context: typer.Context,
     data: Annotated[
@@ -66,97 +55,7 @@ def train(
     ] = None,
     *,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder for the run.", show_default=False)],
-    batch: Annotated[int, typer.Option(help="Streams of text read side by side.")] = CHOSEN,
-    seq_len: Annotated[int, typer.Option(help="Time steps over which gradients flow back.")] = DEFAULT.seq_len,
-    bptt: Bptt = "",
-    random_lengths: Annotated[
-        bool, typer.Option("--random-lengths", help="Chunks of random lengths around --seq-len.")
-    ] = False,
-    accumulate: Annotated[int, typer.Option(help="Batches that make one update.")] = DEFAULT.accumulate,
-    lr: Annotated[float, typer.Option(help="Learning rate.")] = CHOSEN,
-    matrix_lr: Annotated[
-        float, typer.Option(help="Of muon, for the weights between hidden units.")
-    ] = DEFAULT.matrix_lr,
-    schedule: Annotated[
-        str,
-        typer.Option(
-            callback=in_lower_case,
-            help="Of the learning rate: constant, linear or cosine (down to 0 at the end), step, plateau.",
-        ),
-    ] = DEFAULT.schedule,
-    warmup: Annotated[
-        float, typer.Option(help="Rise of the rate at the start: a share of the run below 1, else steps.")
-    ] = DEFAULT.warmup,
-    decay: Annotated[float, typer.Option(help="Factor of the rate in step and plateau.")] = DEFAULT.decay,
-    decay_every: Annotated[
-        float, typer.Option(help="How often step decays: a share of the run below 1, else steps.")
-    ] = DEFAULT.decay_every,
-    plateau: Annotated[
-        int, typer.Option(help="Evaluations without a better loss after which plateau decays.")
-    ] = DEFAULT.plateau,
-    optimiser: Annotated[
-        str,
-        typer.Option(
-            "--optimiser", "--optimizer", callback=in_lower_case, help="muon, adam, adamw, rmsprop, sgd or adagrad."
-        ),
-    ] = DEFAULT.optimiser,
-    beta1: Annotated[float, typer.Option(help="Memory of Adam's first moment.")] = DEFAULT.beta1,
-    beta2: Annotated[
-        float | None, typer.Option(help="Memory of squared gradients.", show_default="0.999, rmsprop 0.95")
-    ] = None,
-    epsilon: Annotated[float, typer.Option(help="Added to the root of squared gradients.")] = DEFAULT.epsilon,
-    momentum: Annotated[
-        float | None, typer.Option(help="Momentum of sgd and muon.", show_default="0.9, muon 0.95")
-    ] = None,
-    nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's momentum for sgd.")] = False,
-    weight_decay: Annotated[
-        float | None, typer.Option(help="Decoupled weight decay.", show_default="chosen with adam, adamw 0.01, else 0")
-    ] = None,
-    init: Annotated[
-        str, typer.Option(callback=in_lower_case, help="How recurrent weights begin: uniform, orthogonal or identity.")
-    ] = DEFAULT.init,
-    forget_bias: Annotated[
-        str, typer.Option(metavar="X|chrono", help="What the bias of an LSTM's forget gates begins with.")
-    ] = DEFAULT.forget_bias,
-    reset_every: Annotated[
-        int, typer.Option(help="Chunks after which, on average, a stream goes back to a state of zeros; 0 for never.")
-    ] = DEFAULT.reset_every,
-    clip_norm: Annotated[
-        float, typer.Option(help="Largest global norm of the gradient; 0 for no limit.")
-    ] = DEFAULT.clip_norm,
-    clip_value: Annotated[
-        float, typer.Option(help="Largest size of a gradient's element; 0 for no limit.")
-    ] = DEFAULT.clip_value,
-    dropout: Dropout = CHOSEN,
-    dropout_input: DropoutInput = DEFAULT.dropout_input,
-    dropout_output: DropoutOutput = DEFAULT.dropout_output,
-    dropout_kind: DropoutKind = DEFAULT.dropout_kind,
-    weight_drop: WeightDrop = DEFAULT.weight_drop,
-    label_smoothing: LabelSmoothing = DEFAULT.label_smoothing,
-    activation_penalty: ActivationPenalty = DEFAULT.activation_penalty,
-    temporal_penalty: TemporalPenalty = DEFAULT.temporal_penalty,
-    ema: Annotated[
-        float, typer.Option(help="Memory of the averaged parameters that are evaluated, such as 0.999; 0 for none.")
-    ] = DEFAULT.ema,
-    seed: Seed = DEFAULT.seed,
     threads: Threads = None,
-    epochs: Annotated[
-        float,
-        typer.Option(help="Stop after so many passes over the text.", show_default="10 if no other stop is given"),
-    ] = 0.0,
-    steps: Annotated[int, typer.Option(help="Stop after so many updates.", show_default="no limit")] = 0,
-    minutes: Annotated[float, typer.Option(help="Stop after so many minutes.", show_default="no limit")] = 0.0,
-    patience: Annotated[
-        int, typer.Option(help="Stop after so many evaluations without a better loss.", show_default="never")
-    ] = 0,
-    eval_every: Annotated[
-        int, typer.Option(help="Steps between evaluations.", show_default="as often as costs little")
-    ] = 0,
-    log_every: Annotated[
-        int, typer.Option(help="Steps between lines of the journal.", show_default="a line every half second")
-    ] = DEFAULT.log_every,
-    keep: Annotated[int, typer.Option(help="Checkpoints of earlier evaluations to keep.")] = DEFAULT.keep,
-    preview: Annotated[int, typer.Option(help="Characters to sample and show at each evaluation.")] = DEFAULT.preview,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -203,7 +102,7 @@ def train(
         if resume:
             if out.is_dir():
                 stack.enter_context(locked(out))
-            asked, remarks = explicit(context, [*MODEL, *TRAINING]), explicit(context, ["name", "note"])
+            asked, remarks = explicit(context, SETTINGS), explicit(context, ["name", "note"])
             checkpoint = resume_run(out, text, asked, remarks, partial(refuse_too_large, resumed=True))
             say_other_source(checkpoint.model)
             say(f"resuming {out} at step {checkpoint.progress.step:,}")
@@ -211,7 +110,7 @@ def train(
             del checkpoint
         else:
             given = _settings(context, preset)
-            state, lines = _begin(given, explicit(context, MODEL), text, out, init_from, force)
+            state, lines = _begin(given, explicit(context, OF_MODEL), text, out, init_from, force)
             folder = stack.enter_context(new_run(out, state, force, origin(name, note)))
             run, settle = folder.path, folder.settle
             for line in lines:
@@ -284,9 +183,9 @@ def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
     refuse_both_lengths(context)
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"expected --preset to be one of {', '.join(PRESETS)}, got {preset!r}; try --preset fast")
-    settings = {name: context.params[name] for name in [*MODEL, *TRAINING] if context.params.get(name) is not None}
+    settings = {name: context.params[name] for name in SETTINGS if context.params.get(name) is not None}
     settings |= PRESETS[preset] if preset is not None else {}
-    settings |= explicit(context, [*MODEL, *TRAINING])
+    settings |= explicit(context, SETTINGS)
     refuse_inert(context, settings)
     if settings["bptt"]:
         settings["seq_len"] = parse_bptt(settings["bptt"])[0]
@@ -313,11 +212,11 @@ def _begin(
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
         refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
         # What was learnt before is kept by a moderate rate.
-        settings = {"lr": DEFAULT.lr} | settings | replace(model_for(source, text.vocabulary), **rates).as_dict()
+        settings = {"lr": TrainConfig.lr} | settings | replace(model_for(source, text.vocabulary), **rates).as_dict()
     chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, measured_peak)
     settings = chooser.choose()
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
-    model = ModelConfig(**{name: settings[name] for name in MODEL if name in settings}, symbols=len(text.vocabulary))
+    model = ModelConfig(**{name: settings[name] for name in OF_MODEL if name in settings}, symbols=len(text.vocabulary))
     refuse_too_large(model, training)
     state, transferred = TrainingState.begin(model, training, text, source)
     lines = [chooser.describe()]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from charrnn.errors import ConfigError
+from charrnn.settings import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, at_most, check_settings, flag, setting
 
 CELLS = ("rnn", "lstm", "gru", "mlstm", "ugrnn", "minlstm", "mingru")
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
@@ -13,83 +14,65 @@ RESETS = ("after", "before")
 IDENTITY = "identity"  # a way to begin the recurrent weights
 USUAL_FORGET_BIAS = "0.5"
 OWN = "own:"  # before the name of a cell that is declared in a file of one's own
-ONLY_OF = {  # settings that do nothing but with some cells
-    **dict.fromkeys(("peepholes", "coupled", "output_gate"), ("lstm",)),
-    **{"nonlinearity": ("rnn",), "reset": ("gru",), "zoneout_cell": ("lstm", "mlstm")},
-}
+TWO_STATES = ("lstm", "mlstm")
+OF_LSTM = ("cell", ("lstm",))
+MOST_SYMBOLS = 1_114_112  # all code points
 CHRONO = "chrono"  # the way to begin forget gates' biases that is not a number
+
+
+SIZE = (AT_LEAST_ONE, at_most(65_536))
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a network.
+    """The shape of a network. Its settings say what they are; these are not for the command line:
 
     Args:
         symbols: V, size of the vocabulary.
-        cell: one of CELLS, or OWN and the name of a cell of one's own, see own.py.
-        cell_source, cell_declaration: of a cell of one's own.
-        layers: L, depth of the stack.
-        hidden: H, units of each layer.
-        embed: width of a learned embedding, or 0 for one-hot input.
-        nonlinearity: of the plain RNN, one of NONLINEARITIES.
-        peepholes, coupled, output_gate: of the LSTM, see cells.py.
-        reset: of the GRU, whether the reset gate applies "after" the recurrent product or "before" it.
-        layer_norm: normalise the gates' pre-activations over each layer.
-        residual: each layer above the first adds its output to that of the one below.
-        input_skips: each layer above the first sees the character too.
-        output_skips: the softmax sees all layers, not the top one alone (both Graves 2013, "Generating Sequences").
-        tied: the output's weights are the embedding, which then has width H (Press & Wolf 2017).
-        zoneout, zoneout_cell: share of h, and of the LSTM's c, that keeps its previous value at each step.
-        stateless: lines are independent, the state is set to zeros where one begins.
+        cell_source, cell_declaration: of a cell of one's own, see own.py; its `cell` is OWN and its name.
     """
 
     symbols: int
-    cell: str = "lstm"
-    layers: int = 2
-    hidden: int = 256
-    embed: int = 0
-    nonlinearity: str = "tanh"
-    peepholes: bool = False
-    coupled: bool = False
-    output_gate: bool = True
-    reset: str = "after"
-    layer_norm: bool = False
-    residual: bool = False
-    input_skips: bool = False
-    output_skips: bool = False
-    tied: bool = False
-    zoneout: float = 0.0
-    zoneout_cell: float = 0.0
-    stateless: bool = False
+    cell: str = setting("lstm", f"{', '.join(CELLS)}, or your own.", metavar="CELL|FILE.py:NAME")
+    layers: int = setting(2, "Recurrent layers in the stack.", AT_LEAST_ONE, at_most(1000))
+    hidden: int = setting(256, "Hidden units of each layer.", *SIZE)
+    embed: int = setting(0, "Width of a learned embedding; 0 for one-hot input.", NOT_NEGATIVE, SIZE[1])
+    nonlinearity: str = setting(
+        "tanh", "Of the plain RNN: tanh, relu or sigmoid.", names=NONLINEARITIES, only=("cell", ("rnn",))
+    )
+    peepholes: bool = setting(False, "Gates of the LSTM see the cell state.", only=OF_LSTM)
+    coupled: bool = setting(False, "The LSTM's input gate is 1 - its forget gate.", only=OF_LSTM)
+    output_gate: bool = setting(True, "The LSTM gives tanh(c).", flags=(" /--no-output-gate",), only=OF_LSTM)
+    reset: str = setting(
+        "after", "Of the GRU: reset gate after or before the recurrent product.", names=RESETS, only=("cell", ("gru",))
+    )
+    layer_norm: bool = setting(False, "Normalise the gates of each layer.")
+    residual: bool = setting(False, "Each upper layer adds to what the one below gives.")
+    input_skips: bool = setting(False, "Upper layers see the character too.")  # Graves (2013), as output_skips
+    output_skips: bool = setting(False, "The softmax sees all layers.")
+    tied: bool = setting(False, "The embedding, of width --hidden, is the output's weights too.")  # Press & Wolf (2017)
+    zoneout: float = setting(0.0, "Share of hidden units that keep their previous value at each step.", SHARE)
+    zoneout_cell: float = setting(
+        0.0, "The same for the second state, such as an LSTM's c.", SHARE, only=("cell", TWO_STATES)
+    )
+    stateless: bool = setting(False, "Lines are independent: the state begins anew in each.")
     cell_source: str = ""
     cell_declaration: str = ""
 
     def __post_init__(self) -> None:
-        limits = {"symbols": (1, 1_114_112), "layers": (1, 1000), "hidden": (1, 65_536), "embed": (0, 65_536)}
-        for name, (least, most) in limits.items():
-            value = getattr(self, name)
-            if isinstance(value, int) and value > most:
-                raise ConfigError(f"expected --{name} of at most {most}, got {value}; try --{name} {min(most, 512)}")
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(f"expected --{name} of at least {least}, got {value!r}; try --{name} {least or 64}")
-        for name, names in (("cell", CELLS), ("nonlinearity", NONLINEARITIES), ("reset", RESETS)):
-            value = getattr(self, name)
-            if value not in names and not (name == "cell" and str(value).startswith(OWN)):
-                raise ConfigError(f"expected --{name} to be one of {', '.join(names)}, got {value!r}; try {names[0]}")
-        for name in ("zoneout", "zoneout_cell"):
-            if not 0 <= getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise ConfigError(
-                    f"expected --{flag} from 0 up to below 1, got {getattr(self, name)}; try --{flag} 0.1"
-                )
-        if self.zoneout_cell and not self.cell.startswith(OWN) and self.cell not in ONLY_OF["zoneout_cell"]:
+        if self.cell not in CELLS and not str(self.cell).startswith(OWN):
+            raise ConfigError(f"expected --cell to be one of {', '.join(CELLS)}, got {self.cell!r}; try {CELLS[0]}")
+        if not 1 <= self.symbols <= MOST_SYMBOLS:
+            raise ConfigError(f"expected --symbols from 1 to {MOST_SYMBOLS}, got {self.symbols}; try --symbols 65")
+        check_settings(self)
+        if self.zoneout_cell and not self.cell.startswith(OWN) and self.cell not in TWO_STATES:
             raise ConfigError(
                 f"expected --zoneout-cell with a cell that has a cell state, got {self.cell}; try --zoneout"
             )
         for name in ("input_skips", "output_skips"):
             if getattr(self, name) and self.layers == 1:
-                flag = name.replace("_", "-")
-                raise ConfigError(f"expected --{flag} with several layers, got --layers 1; try it without --{flag}")
+                option = flag(name)
+                raise ConfigError(f"expected {option} with several layers, got --layers 1; try it without {option}")
         if self.tied and self.embed != self.hidden:
             if self.embed:
                 raise ConfigError(

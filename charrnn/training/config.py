@@ -8,132 +8,121 @@ from typing import Any
 
 from charrnn.errors import ConfigError
 from charrnn.model.config import CHRONO, IDENTITY, USUAL_FORGET_BIAS
+from charrnn.settings import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE, below_power, check_settings, setting
 
-OPTIMISERS = ("adam", "adamw", "muon", "rmsprop", "sgd", "adagrad")
 SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
-DROPOUT_KINDS = ("standard", "variational")
-INITS = ("uniform", "orthogonal", IDENTITY)
 LARGEST_BIAS = 20
 USUAL_EPOCHS = 10.0  # where nothing says when to stop
 SPREAD, FARTHEST = 1 / 14, 4.0  # of random lengths: standard deviation, 5 steps for a mean of 70, and how many of it
 USUAL_BETA2 = {"rmsprop": 0.95}  # char-rnn's setting of RMSprop; 0.999 for the others (Kingma & Ba 2015)
 
 
+LARGE = below_power(63)
+WITH_DECAY = ("schedule", ("step", "plateau"))
+DIVIDED = ("adam", "adamw", "rmsprop", "adagrad", "muon")  # by the root of second moments
+
+
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run.
+    """Settings of a training run. Each says what it is; those that are None get the usual value of the optimiser."""
 
-    Args:
-        batch: B, streams read side by side.
-        seq_len: T, time steps of a chunk.
-        bptt: "K1:K2", a chunk moves on by K1 = T steps, and gradients flow back over K2 > K1; "" where both are T.
-        random_lengths: chunks are of random lengths around T, see `random_length`.
-        accumulate: batches of B streams that make one update.
-        lr: learning rate at its highest.
-        matrix_lr: the same for the weights between hidden units with muon.
-        schedule: of the learning rate over the run, one of SCHEDULES.
-        warmup: how long the rate rises from 0 to lr: a share of the run below 1, else steps.
-        decay: factor of the rate at each step of "step" and "plateau".
-        decay_every: how often "step" decays: a share of the run below 1, else steps.
-        plateau: evaluations without a lower loss after which "plateau" decays.
-        init: of the recurrent weights, one of INITS.
-        forget_bias: what an LSTM's forget biases begin with: a number, or "chrono"; see model/initialise.py.
-        reset_every: each stream goes back to a state of zeros before one in so many chunks, at random; 0 for never.
-        optimiser: one of OPTIMISERS.
-        beta1, beta2: decay of Adam's first and second moments; beta2 is RMSprop's decay too. None for the usual.
-        epsilon: what is added to the root of second moments.
-        momentum: of SGD, and of Muon's matrices; None for the usual.
-        nesterov: whether SGD takes Nesterov's momentum.
-        weight_decay: decoupled, a multiple of the learning rate; None for 0.01 with adamw and 0 else.
-        clip_norm: largest global norm of the gradient; 0 for no such limit.
-        clip_value: largest size of a gradient's element; 0 for no such limit.
-        dropout, dropout_input, dropout_output: share of units that are dropped between layers, of characters dropped at
-            the input, and of units dropped before the softmax.
-        weight_drop: share of recurrent weights that are dropped, a mask for each chunk.
-        dropout_kind: "standard" for a mask at each time step, "variational" for one in each chunk.
-        label_smoothing: share of the wanted distribution that is uniform.
-        activation_penalty, temporal_penalty: factors, see `Objective`.
-        ema: decay of the average of the parameters that is evaluated and saved as best; 0 for none.
-        seed: of all random numbers.
-        epochs, steps, minutes: where to stop, counted over the whole run; the first one reached; 0 for none.
-        patience: stop after so many evaluations without a lower loss; 0 for never.
-        eval_every: steps between evaluations; 0 for as often as costs little beside training.
-        log_every: steps between lines of the journal; 0 for a line every half second.
-        keep: how many checkpoints of earlier evaluations are kept.
-        preview: characters that are sampled and shown at each evaluation.
-    """
-
-    batch: int = 32
-    seq_len: int = 64
-    bptt: str = ""
-    random_lengths: bool = False
-    accumulate: int = 1
-    lr: float = 0.003
-    matrix_lr: float = 0.03
-    schedule: str = "cosine"
-    warmup: float = 0.03
-    decay: float = 0.5
-    decay_every: float = 0.25
-    plateau: int = 2
-    init: str = "uniform"
-    forget_bias: str = USUAL_FORGET_BIAS
-    reset_every: int = 50
-    optimiser: str = "adam"
-    beta1: float = 0.9
-    beta2: float | None = None
-    epsilon: float = 1e-8
-    momentum: float | None = None
-    nesterov: bool = False
-    weight_decay: float | None = None
-    clip_norm: float = 1.0
-    clip_value: float = 0.0
-    dropout: float = 0.0
-    dropout_input: float = 0.0
-    dropout_output: float = 0.0
-    weight_drop: float = 0.0
-    dropout_kind: str = "standard"
-    label_smoothing: float = 0.0
-    activation_penalty: float = 0.0
-    temporal_penalty: float = 0.0
-    ema: float = 0.0
-    seed: int = 0
-    epochs: float = 0.0
-    steps: int = 0
-    minutes: float = 0.0
-    patience: int = 0
-    eval_every: int = 0
-    log_every: int = 0
-    keep: int = 0
-    preview: int = 0
+    batch: int = setting(32, "Streams of text read side by side.", AT_LEAST_ONE, below_power(31))
+    seq_len: int = setting(64, "Time steps over which gradients flow back.", AT_LEAST_ONE, below_power(31))
+    bptt: str = setting(
+        "", "Move on K1 steps, propagate back over K2.", metavar="K1:K2", usual="both are --seq-len"
+    )  # "" where they are the same
+    random_lengths: bool = setting(False, "Chunks of random lengths around --seq-len.")
+    accumulate: int = setting(1, "Batches that make one update.", AT_LEAST_ONE, below_power(31))
+    lr: float = setting(0.003, "Learning rate.", POSITIVE)
+    matrix_lr: float = setting(
+        0.03, "Of muon, for the weights between hidden units.", POSITIVE, only=("optimiser", ("muon",))
+    )
+    schedule: str = setting(
+        "cosine",
+        "Of the learning rate: constant, linear or cosine (down to 0 at the end), step, plateau.",
+        names=SCHEDULES,
+    )
+    warmup: float = setting(
+        0.03, "Rise of the rate at the start: a share of the run below 1, else steps.", NOT_NEGATIVE
+    )
+    decay: float = setting(0.5, "Factor of the rate in step and plateau.", SHARE, only=WITH_DECAY)
+    decay_every: float = setting(
+        0.25, "How often step decays: a share of the run below 1, else steps.", POSITIVE, only=("schedule", ("step",))
+    )
+    plateau: int = setting(
+        2,
+        "Evaluations without a lower loss after which plateau decays.",
+        *(AT_LEAST_ONE, LARGE),
+        only=("schedule", ("plateau",)),
+    )
+    init: str = setting(
+        "uniform",
+        "How recurrent weights begin: uniform, orthogonal or identity.",
+        names=("uniform", "orthogonal", IDENTITY),
+    )
+    forget_bias: str = setting(
+        USUAL_FORGET_BIAS, "What the bias of an LSTM's forget gates begins with.", metavar=f"X|{CHRONO}"
+    )
+    reset_every: int = setting(
+        50, "Chunks after which, on average, a stream goes back to a state of zeros; 0 for never.", NOT_NEGATIVE, LARGE
+    )
+    optimiser: str = setting(
+        "adam",
+        "muon, adam, adamw, rmsprop, sgd or adagrad.",
+        names=("adam", "adamw", "muon", "rmsprop", "sgd", "adagrad"),
+        flags=("--optimiser", "--optimizer"),
+    )
+    beta1: float = setting(0.9, "Memory of Adam's first moment.", SHARE, only=("optimiser", ("adam", "adamw", "muon")))
+    beta2: float | None = setting(
+        None,
+        "Memory of squared gradients.",
+        SHARE,
+        usual="0.999, rmsprop 0.95",
+        only=("optimiser", ("adam", "adamw", "rmsprop", "muon")),
+    )
+    epsilon: float = setting(1e-8, "Added to the root of squared gradients.", POSITIVE, only=("optimiser", DIVIDED))
+    momentum: float | None = setting(
+        None, "Momentum of sgd and muon.", SHARE, usual="0.9, muon 0.95", only=("optimiser", ("sgd", "muon"))
+    )
+    nesterov: bool = setting(False, "Nesterov's momentum for sgd.", only=("optimiser", ("sgd",)))
+    weight_decay: float | None = setting(
+        None, "Decoupled weight decay.", NOT_NEGATIVE, usual="chosen with adam, adamw 0.01, else 0"
+    )
+    clip_norm: float = setting(1.0, "Largest global norm of the gradient; 0 for no limit.", NOT_NEGATIVE)
+    clip_value: float = setting(0.0, "Largest size of a gradient's element; 0 for no limit.", NOT_NEGATIVE)
+    dropout: float = setting(0.0, "Share of units dropped between layers.", SHARE)
+    dropout_input: float = setting(0.0, "Share of characters dropped at the input.", SHARE)
+    dropout_output: float = setting(0.0, "Share of units dropped before the softmax.", SHARE)
+    dropout_kind: str = setting(
+        "standard",
+        "standard (a mask a time step) or variational (a mask a chunk).",
+        names=("standard", "variational"),
+    )
+    weight_drop: float = setting(0.0, "Share of recurrent weights dropped, a mask a chunk.", SHARE)
+    label_smoothing: float = setting(0.0, "Share of the wanted distribution that is uniform.", SHARE)
+    activation_penalty: float = setting(0.0, "Factor of the mean square of what the output layer sees.", NOT_NEGATIVE)
+    temporal_penalty: float = setting(
+        0.0, "Factor of the mean square of the top layer's change from step to step.", NOT_NEGATIVE
+    )
+    ema: float = setting(0.0, "Memory of the averaged parameters that are evaluated, such as 0.999; 0 for none.", SHARE)
+    seed: int = setting(0, "Seed of all random numbers.", NOT_NEGATIVE, LARGE)
+    epochs: float = setting(
+        0.0, "Stop after so many passes over the text.", NOT_NEGATIVE, usual="10 if no other stop is given"
+    )
+    steps: int = setting(0, "Stop after so many updates.", NOT_NEGATIVE, LARGE, usual="no limit")
+    minutes: float = setting(0.0, "Stop after so many minutes.", NOT_NEGATIVE, usual="no limit")
+    patience: int = setting(
+        0, "Stop after so many evaluations without a lower loss.", NOT_NEGATIVE, LARGE, usual="never"
+    )
+    eval_every: int = setting(0, "Steps between evaluations.", NOT_NEGATIVE, LARGE, usual="as often as costs little")
+    log_every: int = setting(0, "Steps between lines of the journal.", NOT_NEGATIVE, usual="a line every half second")
+    keep: int = setting(0, "Checkpoints of earlier evaluations to keep.", NOT_NEGATIVE, LARGE)
+    preview: int = setting(0, "Characters to sample and show at each evaluation.", NOT_NEGATIVE, below_power(20))
 
     def __post_init__(self) -> None:
         self._fill_in()
-        for name, names in NAMES.items():
-            if getattr(self, name) not in names:
-                raise ConfigError(
-                    f"expected --{_flag(name)} to be one of {', '.join(names)}, got {getattr(self, name)!r}; "
-                    f"try {names[0]}"
-                )
+        check_settings(self)
         check_forget_bias(self.forget_bias)
-        for name in ("batch", "seq_len", "accumulate", "plateau"):
-            if (value := getattr(self, name)) < 1:
-                usual = TrainConfig.__dataclass_fields__[name].default
-                raise ConfigError(f"expected --{_flag(name)} of at least 1, got {value}; try {usual}")
-        for name in NOT_NEGATIVE:
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise ConfigError(f"expected --{_flag(name)} of 0 or more, got {value}; try leaving it out")
-        for name, limit in LIMITS.items():
-            if (value := getattr(self, name)) >= 2**limit:
-                raise ConfigError(f"expected --{_flag(name)} below 2^{limit}, got {value}; try a smaller one")
-        for name in ("lr", "matrix_lr", "epsilon", "decay_every"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"expected --{_flag(name)} above 0, got {getattr(self, name)}; try leaving it out")
-        for name in SHARES:
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(
-                    f"expected --{_flag(name)} from 0 up to below 1, got {getattr(self, name)}; try leaving it out"
-                )
 
     def _fill_in(self) -> None:
         """Put the usual values where there are none."""
@@ -167,29 +156,6 @@ class TrainConfig:
         return asdict(self)
 
 
-ONLY_WITH = {  # settings that do nothing but with some values of another one
-    "optimiser": {
-        **{"matrix_lr": ("muon",), "nesterov": ("sgd",), "momentum": ("sgd", "muon")},
-        **{"beta1": ("adam", "adamw", "muon"), "beta2": ("adam", "adamw", "rmsprop", "muon")},
-        "epsilon": ("adam", "adamw", "rmsprop", "adagrad", "muon"),
-    },
-    "schedule": {"decay": ("step", "plateau"), "decay_every": ("step",), "plateau": ("plateau",)},
-}
-NAMES = {"optimiser": OPTIMISERS, "schedule": SCHEDULES, "dropout_kind": DROPOUT_KINDS, "init": INITS}
-NOT_NEGATIVE = (
-    *("reset_every", "clip_norm", "clip_value", "warmup", "weight_decay", "epochs", "steps", "minutes"),
-    *("activation_penalty", "temporal_penalty", "patience", "eval_every", "log_every", "keep", "preview", "seed"),
-)
-LIMITS = {  # of whole numbers, as powers of 2
-    **dict.fromkeys(("seed", "steps", "reset_every", "patience", "eval_every", "keep", "plateau"), 63),
-    **{"batch": 31, "seq_len": 31, "accumulate": 31, "preview": 20},
-}
-SHARES = (
-    *("momentum", "beta1", "beta2", "decay", "ema", "label_smoothing"),
-    *("dropout", "dropout_input", "dropout_output", "weight_drop"),
-)
-
-
 def parse_bptt(text: str) -> tuple[int, int]:
     """K1 and K2 of "K1:K2".
 
@@ -220,7 +186,3 @@ def check_forget_bias(text: str) -> None:
 def longest(seq_len: int) -> int:
     """The most time steps of a chunk of random length."""
     return seq_len + math.ceil(FARTHEST * SPREAD * seq_len)
-
-
-def _flag(name: str) -> str:
-    return name.replace("_", "-")

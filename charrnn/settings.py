@@ -1,0 +1,93 @@
+"""Settings of a model and of its training: each is stated once, as a field of a configuration.
+
+The command line, its help, the checks and the table in docs/reference.md follow from the fields.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from charrnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Range:
+    """What numbers a setting may have.
+
+    Args:
+        text: in words, to stand after "expected --setting".
+        holds: whether a number is one of them.
+    """
+
+    text: str
+    holds: Callable[[float], bool]
+
+
+AT_LEAST_ONE = Range("of at least 1", lambda value: value >= 1)
+NOT_NEGATIVE = Range("of 0 or more", lambda value: 0 <= value < math.inf)
+POSITIVE = Range("above 0", lambda value: 0 < value < math.inf)
+SHARE = Range("from 0 up to below 1", lambda value: 0 <= value < 1)
+
+
+def at_most(most: int) -> Range:
+    """Numbers up to this one."""
+    return Range(f"of at most {most}", lambda value: value <= most)
+
+
+def below_power(bits: int) -> Range:
+    """Numbers below 2^bits."""
+    return Range(f"below 2^{bits}", lambda value: value < 2**bits)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a setting beside its name, its type and its default.
+
+    Args:
+        help: what it is, for a user.
+        ranges: what numbers it may be; none where the configuration checks it by itself.
+        names: what texts it may be; empty for any.
+        flags: how it is spelled on the command line, unless it is --name.
+        metavar: what help shows as its value, unless it is the type.
+        usual: what help shows as its default, unless it is the value.
+        only: another setting, and those of its values beside which this one does something; None for all.
+    """
+
+    help: str
+    ranges: tuple[Range, ...] = ()
+    names: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    metavar: str | None = None
+    usual: str = ""
+    only: tuple[str, tuple[str, ...]] | None = None
+
+
+def setting(default: Any, help_: str, *ranges: Range, **more: Any) -> Any:
+    """A field of a configuration that is a setting; see `Setting`."""
+    return field(default=default, metadata={"setting": Setting(help_, ranges, **more)})
+
+
+def settings_in(config: Any) -> dict[str, Setting]:
+    """The settings of a configuration, by name."""
+    return {f.name: f.metadata["setting"] for f in fields(config) if "setting" in f.metadata}
+
+
+def check_settings(config: Any) -> None:
+    """Raise ConfigError unless each setting has one of its names and lies in its ranges; None is not looked at."""
+    for name, what in settings_in(config).items():
+        value = getattr(config, name)
+        if what.names and value not in what.names:
+            raise ConfigError(
+                f"expected {flag(name)} to be one of {', '.join(what.names)}, got {value!r}; try {what.names[0]}"
+            )
+        for span in what.ranges if value is not None else ():
+            if not span.holds(value):
+                raise ConfigError(f"expected {flag(name)} {span.text}, got {value}; try leaving it out")
+
+
+def flag(name: str) -> str:
+    """How a setting is spelled on the command line."""
+    return f"--{name.replace('_', '-')}"
