@@ -1,9 +1,13 @@
 """`charrnn sample` as a user runs it."""
 
 import json
+import math
+import re
 import subprocess
+import sys
 import time
 
+import pytest
 from helpers_cli import TIMEOUT, begin, charrnn, interrupt_when
 from shop import BYTES, TEXT
 
@@ -11,7 +15,8 @@ from shop import BYTES, TEXT
 def sample_json(folder, *args, run="data-run"):
     result = charrnn("sample", run, "--json", *args, cwd=folder)
     assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)["texts"]
+    found = sorted(map(json.loads, result.stdout.splitlines()), key=lambda line: line["index"])
+    return [line["text"] for line in found]
 
 
 def test_length_counts_the_characters_after_the_prompt(shop):
@@ -77,3 +82,58 @@ def test_ctrl_c_ends_sampling_with_130(shop):
     message, status = interrupt_when(process, lambda: time.monotonic() > start + 1.5)
     assert status == 130
     assert "Traceback" not in message
+
+
+def sampled(shop, *args, run="data-run"):
+    result = charrnn("sample", run, *args, cwd=shop.folder)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_each_json_line_says_all_of_its_text(shop):
+    result = charrnn("sample", "data-run", "--json", "-n", "30", "--count", "5", "--batch", "2", cwd=shop.folder)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert sorted(line["index"] for line in lines) == list(range(5))
+    for line in lines:
+        assert set(line) == {"text", "log_probability", "bpc", "stopped", "seed", "index"}
+        assert line["bpc"] == pytest.approx(-line["log_probability"] / math.log(2) / 30)
+        assert line["stopped"] == "length"
+
+
+def test_texts_end_at_stops_and_lines(shop):
+    text = sampled(shop, "-n", "2000", "--stop", "at", "--stop", "\n")
+    assert "at" not in text
+    assert text.count("\n") == 1
+    assert sampled(shop, "-n", "2000", "--stop", "at", "--keep-stop").endswith("at\n")
+    assert sampled(shop, "--lines", "3").count("\n") == 3
+    assert sampled(shop, "--stop", r"\n", "--escapes", "--keep-stop").count("\n") == 1
+
+
+def test_prompts_come_from_files_and_standard_input(shop, tmp_path):
+    (tmp_path / "prompts").write_text("the cat\nrat\n\nnoir café\n")
+    lines = sampled(shop, "--prompts", str(tmp_path / "prompts"), "-n", "5", "--separator", "|", "--ban", "\n")
+    assert re.fullmatch("the cat.{5}\\|rat.{5}\\|.{5}\\|noir café.{5}\n", lines)
+    (tmp_path / "one").write_text("the cat\nsat")
+    assert sampled(shop, "--prompt-file", str(tmp_path / "one"), "-n", "5").startswith("the cat\nsat")
+    command = [sys.executable, "-m", "charrnn", "sample", "data-run", "--prompt-file", "-", "-n", "5"]
+    piped = subprocess.run(command, cwd=shop.folder, input="a rat", capture_output=True, text=True, check=True)
+    assert piped.stdout.startswith("a rat")
+    assert sampled(shop, "--prompt", r"a\u0074\n", "--escapes", "-n", "5").startswith("at\n")
+
+
+def test_constraints_of_the_command_line(shop, tmp_path):
+    assert not set("aeé") & set(sampled(shop, "-n", "300", "--ban", "aeé"))
+    assert set(sampled(shop, "-n", "300", "--allow", "cat ")) <= set("cat \n")
+    (tmp_path / "words").write_text("cat\nsaw\nthe\n")
+    text = sampled(shop, "-n", "300", "--words", str(tmp_path / "words"))
+    assert set(re.findall("[cathesw]+", text)[:-1]) <= {"cat", "saw", "the"}
+
+
+def test_rules_change_the_text_and_the_likeliest_is_taken(shop):
+    plain = sampled(shop, "-n", "200")
+    for option in (("--top-k", "2"), ("--top-p", "0.3"), ("--min-p", "0.4"), ("--typical", "0.2"),
+                   ("--repetition-penalty", "3"), ("--temperature", "0.3")):  # fmt: skip
+        assert sampled(shop, "-n", "200", *option) != plain
+    every, best = (sampled(shop, "-n", "20", "--json", *more) for more in (("--count", "9"), ("--best-of", "9")))
+    likeliest = max((json.loads(line) for line in every.splitlines()), key=lambda line: line["log_probability"])
+    assert json.loads(best)["text"] == likeliest["text"]

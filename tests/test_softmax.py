@@ -1,12 +1,10 @@
-"""Softmax, cross-entropy and their gradient; drawing from the softmax."""
+"""Softmax, cross-entropy and their gradient."""
 
 import numpy as np
 import pytest
-from numba import njit
 
 from charrnn.engine.panels import activations, rows_of
 from charrnn.engine.softmax import cross_entropy
-from charrnn.sampling.rule import Rule, draw
 
 
 def logits_of(plain, dtype):
@@ -54,34 +52,3 @@ def test_nan_in_a_row_makes_its_loss_nan_and_no_other(place):
     cross_entropy(packed, np.zeros(2, np.int32), losses, 0, 1.0, 0.0, 65, 1)
     assert losses[0] == pytest.approx(np.log(65))
     assert np.isnan(losses[1])
-
-
-@njit
-def draw_many(logits, symbols, rule, uniforms, out):
-    for k in range(uniforms.size):
-        out[k] = draw(logits.copy(), 0, symbols, rule, uniforms[k])
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_draw_inverts_the_cumulative_distribution(temperature):
-    z = np.random.default_rng(0).normal(0, 2, (1, 40)).astype(np.float32)
-    uniforms = np.random.default_rng(1).random(500)
-    out = np.zeros(500, np.int64)
-    draw_many(logits_of(z, np.float32), 40, Rule(temperature), uniforms, out)
-    edges = np.cumsum(softmax(z.astype(float) / temperature)[0])
-    near = np.abs(uniforms[:, None] - edges).min(axis=1) < 1e-6  # rounding may decide these either way
-    np.testing.assert_array_equal(out[~near], np.searchsorted(edges, uniforms[~near], side="right"))
-
-
-def test_temperature_zero_is_the_first_of_the_largest():
-    z = np.array([[0, 3, 1, 3, -1]], np.float32)
-    out = np.zeros(3, np.int64)
-    draw_many(logits_of(z, np.float32), 5, Rule(0.0), np.array([0.0, 0.5, 0.999]), out)
-    assert out.tolist() == [1, 1, 1]
-
-
-def test_a_symbol_of_probability_zero_is_never_drawn():
-    z = np.array([[-np.inf, 0, -np.inf, 0, -np.inf]], np.float32)
-    out = np.zeros(4, np.int64)
-    draw_many(logits_of(z, np.float32), 5, Rule(1.0), np.array([0.0, 0.4, 0.6, 1 - 2**-53]), out)
-    assert out.tolist() == [1, 1, 3, 3]

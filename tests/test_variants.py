@@ -139,7 +139,7 @@ def test_text_is_sampled_from_the_forward_pass(name, kind):
     sampler = Sampler(m.network, 1, Rule(0.0))
     prompt = [2, LINE_BREAK, 1, LINE_BREAK, 3, 1]
     sampler.feed(np.array(prompt))
-    drawn = np.concatenate([sampler.take(length)[:, 0] for length in (PIECE, 20)])
+    drawn = np.concatenate([sampler.take(length)[:, 0] for length in (32, 20)])
     text = np.concatenate([prompt, drawn])
     m.inputs, m.state = text[:-1, None], {name: np.zeros_like(value) for name, value in m.state.items()}
     assert logits_of(m)[len(prompt) - 1 :, 0].argmax(axis=1).tolist() == drawn.tolist()

@@ -2,132 +2,434 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charrnn import runtime
 from charrnn.cli.options import (
     CheckpointOrRun,
-    Json,
     OwnCell,
     Seed,
     Threads,
     Unknown,
     cell_of_model,
-    print_json,
+    explicit,
+    say,
+    say_if_waiting,
     say_skipped,
     start_engine,
     trained_model,
     unknown_policy,
 )
-from charrnn.cli.terminal import readable_bytes
-from charrnn.errors import ConfigError, InterruptError
+from charrnn.cli.terminal import Writer
+from charrnn.errors import ConfigError, DataError, InterruptError
 
 if TYPE_CHECKING:
     from charrnn.model.config import ModelConfig
+    from charrnn.sampling.constraints import Table
+    from charrnn.sampling.rule import Rule
+    from charrnn.sampling.texts import Ending, Text
+    from charrnn.training.checkpoint import Checkpoint
 
-BLOCK = 1 << 16  # symbols that are shown at a time
+USUAL_LENGTH, USUAL_LINES, USUAL_BATCH = 1000, 20, 64
+LONGEST_LINE = 1000  # characters of a line that does not end, where only --lines is given
 
 
 def sample(
+    context: typer.Context,
     source: CheckpointOrRun,
     length: Annotated[
-        int, typer.Option("--length", "-n", help="Characters to sample, not counting the prompt.")
-    ] = 1000,
+        int | None,
+        typer.Option(
+            "--length", "-n", help="Characters to sample, not counting the prompt.", show_default=str(USUAL_LENGTH)
+        ),
+    ] = None,
+    lines: Annotated[
+        int | None,
+        typer.Option(help="Whole lines to sample.", show_default=f"{USUAL_LINES} with a model of independent lines"),
+    ] = None,
+    stop: Annotated[
+        list[str], typer.Option(metavar="TEXT", help="End before this text; may be given several times.")
+    ] = [],  # noqa: B006
+    keep_stop: Annotated[bool, typer.Option("--keep-stop", help="End after it instead.")] = False,
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="Text to begin with; it is printed too.")] = "",
+    prompt_file: Annotated[
+        Path | None, typer.Option(metavar="FILE|-", help="The same from a file or standard input.", show_default=False)
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE|-", help="Many prompts, one to a line.", show_default=False)
+    ] = None,
+    escapes: Annotated[
+        bool, typer.Option("--escapes", help=r"\n, \t, \\ and \u0061 in --prompt, --stop and --separator.")
+    ] = False,
     temperature: Annotated[
         float, typer.Option("--temperature", "-t", help="Below 1 safer, above 1 wilder, 0 always the likeliest.")
     ] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Only this many of the likeliest characters.", show_default="all")] = 0,
+    top_p: Annotated[
+        float, typer.Option(help="Only the likeliest characters that have this probability together.")
+    ] = 1.0,
+    min_p: Annotated[
+        float, typer.Option(help="Only characters at least this share as probable as the likeliest.")
+    ] = 0.0,
+    typical: Annotated[
+        float, typer.Option(help="Only the most typical characters that have this probability together.")
+    ] = 1.0,
+    repetition_penalty: Annotated[float, typer.Option(help="Above 1, recent characters become less likely.")] = 1.0,
+    repetition_window: Annotated[int, typer.Option(help="How many characters are recent.")] = 64,
+    ban: Annotated[str, typer.Option(metavar="CHARS", help="Characters that never come.", show_default=False)] = "",
+    allow: Annotated[
+        str, typer.Option(metavar="CHARS", help="The only characters that may come.", show_default=False)
+    ] = "",
+    words: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only words of this list, one to a line.", show_default=False)
+    ] = None,
     seed: Seed = 0,
-    count: Annotated[int, typer.Option(help="How many texts.")] = 1,
+    count: Annotated[int, typer.Option(help="How many texts, after each prompt.")] = 1,
+    best_of: Annotated[int, typer.Option(help="Draw so many for each text, and take the likeliest.")] = 1,
+    batch: Annotated[int, typer.Option(help="Texts that are drawn side by side.")] = USUAL_BATCH,
+    separator: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Between texts, instead of headings.", show_default=False)
+    ] = None,
     unknown: Unknown = "error",
+    raw: Annotated[bool, typer.Option("--raw", help="Write control characters to a terminal as they are.")] = False,
     threads: Threads = None,
     cell: OwnCell = "",
-    as_json: Json = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each text, in a line.")] = False,
 ) -> None:
-    """Sample text from a checkpoint, to standard output as it is generated."""
-    if length < 1 or count < 1:
-        raise ConfigError(f"expected --length and --count of at least 1, got {length} and {count}; try --length 1000")
-    if not 0 <= temperature <= 100:
-        raise ConfigError(f"expected --temperature from 0 to 100, got {temperature}; try 0.8")
+    """Sample text from a checkpoint, to standard output as it is generated.
+
+    Rules apply in this order: repetition penalty, forbidden characters, temperature, top-k, top-p, min-p, typical.
+
+    \b
+    charrnn sample run --length 200 --temperature 0.7 --prompt "Once "
+    charrnn sample run --count 100 --lines 1 --top-p 0.9 --separator ""
+    charrnn sample run --stop "." --keep-stop --json
+    """
+    rule = _rule(temperature, top_k, top_p, min_p, typical, repetition_penalty)
+    _at_least_one(count=count, best_of=best_of, batch=batch, repetition_window=repetition_window)
     if not 0 <= seed < 2**63:
         raise ConfigError(f"expected --seed from 0 to 2^63 - 1, got {seed}; try --seed 0")
+    _refuse_together(context, "prompt", "prompt_file", "prompts")
+    _refuse_together(context, "ban", "allow")
     unknown_policy(unknown)
     start_engine(threads)
     cell_of_model(cell)
+    from charrnn.sampling.sampler import Sampler
+    from charrnn.sampling.texts import draw_texts, likeliest_of, wanted_texts
+
+    unescape = _unescaped if escapes else str
+    checkpoint = trained_model(source)
+    ending = _ending(checkpoint, length, lines, [unescape(text) for text in stop], keep_stop)
+    given = _prompts(checkpoint, unescape(prompt), prompt_file, prompts, unknown)
+    texts = len(given) * count
+    streams = min(batch, texts * best_of)
+    _refuse_too_large(checkpoint.model, streams, ending.length)
+    network = checkpoint.network()
+    wants_chances = as_json or best_of > 1
+    follows = _constraint(checkpoint, ban, allow, words)
+    sampler = Sampler(network, streams, rule, seed, repetition_window, follows, wants_chances)
+    wanted = wanted_texts(network, given, count * best_of, streams)
+    shown = Shown(checkpoint, texts, None if separator is None else unescape(separator), raw, as_json, seed)
+    live = texts == 1 and best_of == 1 and not as_json
+    with interruptible() as look:
+
+        def going_on(text: Text) -> None:
+            look()
+            if live:
+                shown.piece(text)
+
+        drawn = draw_texts(sampler, wanted, ending, going_on)
+        for text in likeliest_of(drawn, best_of) if best_of > 1 else drawn:
+            shown.text(text)
+    shown.finish()
+
+
+def _rule(
+    temperature: float, top_k: int, top_p: float, min_p: float, typical: float, repetition_penalty: float
+) -> Rule:
+    """The rule of the command line.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+    from charrnn.sampling.rule import Rule
+
+    ranges = {  # name: number, whether it is in its range, the range in words, one to try
+        "temperature": (temperature, 0 <= temperature <= 100, "from 0 to 100", 0.8),
+        "top_k": (top_k, 0 <= top_k < 2**31, "of 0 or more", 10),
+        "top_p": (top_p, 0 < top_p <= 1, "above 0 and up to 1", 0.9),
+        "min_p": (min_p, 0 <= min_p <= 1, "from 0 to 1", 0.05),
+        "typical": (typical, 0 < typical <= 1, "above 0 and up to 1", 0.9),
+        "repetition_penalty": (repetition_penalty, 0 < repetition_penalty <= 100, "above 0 and up to 100", 1.2),
+    }
+    for name, (number, fits, words, good) in ranges.items():
+        if not fits:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"expected {flag} {words}, got {number}; try {flag} {good}")
+    numbers = (float(number) for number in (top_p, min_p, typical, repetition_penalty))
+    return Rule(float(temperature), int(top_k), *numbers)
+
+
+def _at_least_one(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if not 1 <= number < 2**31:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"expected {flag} of at least 1, got {number}; try leaving it out")
+
+
+def _refuse_together(context: typer.Context, *names: str) -> None:
+    """Raise ConfigError when more than one of these options was given."""
+    given = [f"--{name.replace('_', '-')}" for name in explicit(context, list(names))]
+    if len(given) > 1:
+        raise ConfigError(f"expected one of {' and '.join(given)}, got both; try one of them")
+
+
+def _unescaped(text: str) -> str:
+    r"""A text in which \n, \t, \r, \0, \\, \xhh, \uhhhh and \Uhhhhhhhh stand for characters."""
+    import re
+
+    known = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\"}
+
+    def character(found: re.Match[str]) -> str:
+        if found[1] in known:
+            return known[found[1]]
+        code = int(found[1][1:], 16) if len(found[1]) > 1 else 0x110000
+        if code >= 0x110000:
+            raise ConfigError(
+                f"expected --escapes such as \\n, \\t, \\u0061, got {found[0]!r}; try \\\\ for a backslash"
+            )
+        return chr(code)
+
+    return re.sub(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.|$)", character, text, flags=re.S)
+
+
+def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops: list[str], keep_stop: bool) -> Ending:
+    """Where texts end.
+
+    Raises:
+        ConfigError: a number is out of its range, or a stop is empty.
+        DataError: a stop has characters that the model does not know.
+    """
+    from charrnn.sampling.texts import Ending
+
+    vocabulary = checkpoint.vocabulary
+    if lines is None and length is None and not stops and checkpoint.model.stateless:
+        lines = USUAL_LINES
+    for name, number in (("length", length), ("lines", lines)):
+        if number is not None and not 1 <= number < 2**40:
+            raise ConfigError(f"expected --{name} of at least 1, got {number}; try --{name} 10")
+    if lines and vocabulary.line_break < 0:
+        raise ConfigError("expected a model that knows the line break for --lines, got one without; try --length")
+    if not all(stops):
+        raise ConfigError('expected --stop TEXT of one character or more, got none; try --stop "."')
+    if length is None:
+        length = lines * LONGEST_LINE if lines else USUAL_LENGTH
+    encoded = [vocabulary.encode(vocabulary.codes_of(text), f"--stop {text!r}") for text in stops]
+    return Ending(length, tuple(encoded), keep_stop, lines or 0, vocabulary.line_break)
+
+
+def _prompts(
+    checkpoint: Checkpoint, prompt: str, prompt_file: Path | None, prompts: Path | None, unknown: str
+) -> list[tuple[Any, Any]]:
+    """For each prompt its symbols, and what is read before the text: one symbol at least."""
     import numpy as np
 
-    from charrnn.interrupt import Interrupt
-    from charrnn.sampling.rule import Rule
-    from charrnn.sampling.sampler import PIECE, Sampler
-
-    checkpoint = trained_model(source)
-    vocabulary = checkpoint.vocabulary
-    codes = vocabulary.codes_of(checkpoint.form.apply(prompt))
-    start = vocabulary.encode(codes, "the prompt", unknown)
-    say_skipped(len(codes) - len(start), "the prompt")
-    live = count == 1 and not as_json
-    _refuse_too_large(checkpoint.model, count, 0 if live else length * count * vocabulary.dtype.itemsize)
-    sampler = Sampler(checkpoint.network(), count, Rule(float(temperature)), seed)
-    # Lines that are independent begin after a line break, so a prompt does too.
-    before = vocabulary.beginning if checkpoint.model.stateless or not len(start) else start[:0]
-    sampler.feed(np.concatenate([before, start]))
-    kept = np.empty((count, 0 if live else length), vocabulary.dtype)
-    shown = Writer()
-    with Interrupt() as interrupt:
-        if live:
-            shown.write(vocabulary.decode(start))
-        for position in range(0, length, PIECE):
-            if interrupt.asked:
-                raise InterruptError(interrupt.asked)
-            piece = sampler.take(min(PIECE, length - position))
-            if live:
-                shown.write(vocabulary.decode(piece[:, 0]))
-            else:
-                kept[:, position : position + PIECE] = piece.T
-    if as_json:
-        texts = [vocabulary.decode(np.concatenate([start, stream])).decode("utf-8", "replace") for stream in kept]
-        print_json({"texts": texts, "seed": seed, "temperature": temperature})
-    elif live:
-        shown.finish()
-    else:
-        for number, stream in enumerate(kept, start=1):
-            shown.write(f"--- {number} of {count} ---\n".encode())
-            shown.write(vocabulary.decode(start))
-            for position in range(0, length, BLOCK):
-                shown.write(vocabulary.decode(stream[position : position + BLOCK]))
-            shown.finish()
+    texts: list[str | bytes] = [prompt]
+    where = "the prompt"
+    if prompt_file is not None:
+        texts, where = [_read(prompt_file)], f"the prompt in {prompt_file}"
+    elif prompts is not None:
+        texts = list(_read(prompts).splitlines())
+        if not texts:
+            raise DataError(f"expected prompts in {prompts}, one to a line, got none; try --prompt TEXT")
+    vocabulary, found = checkpoint.vocabulary, []
+    for number, text in enumerate(texts, start=1):
+        place = where if prompts is None else f"line {number} of {prompts}"
+        codes = vocabulary.codes_of(_formed(checkpoint, text, place))
+        symbols = vocabulary.encode(codes, place, unknown)
+        say_skipped(len(codes) - len(symbols), place)
+        # Lines that are independent begin after a line break, so a prompt does too.
+        begins = checkpoint.model.stateless or not len(symbols)
+        found.append((symbols, np.concatenate([vocabulary.beginning if begins else symbols[:0], symbols])))
+    return found
 
 
-def _refuse_too_large(model: ModelConfig, count: int, kept: int) -> None:
-    """Raise ConfigError when texts would take more memory than there is; `kept` are the bytes of their symbols."""
+def _formed(checkpoint: Checkpoint, text: str | bytes, place: str) -> str | bytes:
+    """A prompt as the model reads text: characters in their form, or bytes."""
+    if isinstance(text, bytes) and checkpoint.vocabulary.level == "byte":
+        return text
+    try:
+        return checkpoint.form.apply(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"expected text in UTF-8, got byte 0x{error.object[error.start]:02X} at byte {error.start} of {place}; "
+            "try iconv -t utf-8"
+        ) from None
+
+
+def _read(path: Path) -> bytes:
+    """All of a file, or of standard input for -."""
+    from charrnn.files import open_regular, reason
+    from charrnn.text.sources import STANDARD_INPUT
+
+    say_if_waiting([path])
+    try:
+        if path == STANDARD_INPUT:
+            return sys.stdin.buffer.read()
+        with open_regular(path) as file:
+            return file.read()
+    except OSError as error:
+        raise DataError(f"expected a file with text, got {path}: {reason(error)}; try another one") from None
+
+
+def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None) -> Table:
+    """The automaton of --ban, --allow and --words.
+
+    Raises:
+        ConfigError: nothing may come, or words are too many.
+        DataError: characters are not known to the model.
+    """
+    import numpy as np
+
+    from charrnn.sampling.constraints import forbidding, only_words, together
+    from charrnn.sampling.sampler import FREE
+
+    vocabulary, tables = checkpoint.vocabulary, []
+    if ban or allow:
+        text, name = (ban, "--ban") if ban else (allow, "--allow")
+        chosen = np.zeros(len(vocabulary), np.bool_)
+        chosen[vocabulary.encode(vocabulary.codes_of(text), name)] = True
+        banned = chosen if ban else ~chosen
+        if banned.all():
+            raise ConfigError("expected --ban to leave some character, got all that the model knows; try fewer")
+        tables.append(forbidding(banned))
+    if words is not None:
+        found = [
+            vocabulary.encode(vocabulary.codes_of(_formed(checkpoint, word, place)), place).tolist()
+            for number, line in enumerate(_read(words).splitlines(), start=1)
+            if (word := line.strip()) and (place := f"line {number} of {words}")
+        ]
+        if not found:
+            raise DataError(f"expected words in {words}, one to a line, got none; try another file")
+        try:
+            tables.append(only_words(found, len(vocabulary)))
+        except ValueError as error:
+            raise ConfigError(f"expected a shorter list of --words, got {words} with {error}; try fewer") from None
+    return together(tables, len(vocabulary)) if tables else FREE
+
+
+def _refuse_too_large(model: ModelConfig, streams: int, length: int) -> None:
+    """Raise ConfigError when texts would take more memory than there is."""
     from charrnn.model.size import memory_needed
     from charrnn.sampling.sampler import PIECE
 
-    needed, there = kept + memory_needed(model, count, PIECE, vectors=2), runtime.available_memory()
+    kept = 100 * streams * length if streams > 1 else 0  # a list of whole numbers and its array
+    needed, there = kept + memory_needed(model, streams, PIECE, vectors=2), runtime.available_memory()
     if there is not None and needed > there:
         raise ConfigError(
             f"expected texts that fit into {there / 2**30:.1f} GB of free memory, got some of about "
-            f"{needed / 2**30:.1f} GB; try a smaller --count, or --count 1 without --json, of which nothing is kept"
+            f"{needed / 2**30:.1f} GB; try a smaller --batch, or --count 1 without --json, of which nothing is kept"
         )
 
 
-class Writer:
-    """Writes a text to standard output in whole characters; on a terminal, without what it would obey."""
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Inside the block, the function that it gives raises InterruptError after Ctrl-C."""
+    from charrnn.interrupt import Interrupt
 
-    def __init__(self) -> None:
-        self.ended = False  # whether what was shown ends with a line break
+    with Interrupt() as interrupt:
 
-    def write(self, piece: bytes) -> None:
-        """Show a piece."""
-        sys.stdout.buffer.write(readable_bytes(piece) if sys.stdout.isatty() else piece)
-        sys.stdout.buffer.flush()
-        self.ended = piece.endswith(b"\n") if piece else self.ended
+        def look() -> None:
+            if interrupt.asked:
+                raise InterruptError(interrupt.asked)
+
+        yield look
+
+
+class Shown:
+    """Writes texts to standard output: as they are, below headings or with separators, or as JSON.
+
+    Args:
+        checkpoint: of the model.
+        count: how many texts there are going to be.
+        separator: between texts; None for headings.
+        raw: whether a terminal gets control characters as they are.
+        as_json: one object to a line.
+        seed: shown with JSON.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, count: int, separator: str | None, raw: bool, as_json: bool, seed: int
+    ) -> None:
+        from charrnn.cli.bar import Bar
+
+        self.vocabulary, self.count, self.as_json, self.seed = checkpoint.vocabulary, count, as_json, seed
+        self.separator = None if separator is None else separator.encode("utf-8", "surrogateescape")
+        self.writer = Writer(raw)
+        self.early: dict[int, Text] = {}  # texts that ended before those in front of them
+        self.begun, self.done, self.left_nothing = False, 0, 0
+        many = count > 1 and sys.stderr.isatty() and not sys.stdout.isatty()
+        self.bar = Bar() if many else None
+
+    def piece(self, text: Text) -> None:
+        """Show what has come of the only text."""
+        if not self.begun:
+            self.writer.write(self.vocabulary.decode(text.prompt))
+            self.begun = True
+        self.writer.write(self.vocabulary.decode(text.hand_over()))
+
+    def text(self, text: Text) -> None:
+        """Show a text that has ended, in its turn."""
+        self.done += 1
+        self.left_nothing += text.stopped == "constraint"
+        if self.bar is not None:
+            self.bar.show(self.done / self.count, {f"{self.done:,} of {self.count:,} texts": 0})
+        if self.as_json:
+            self._json(text)
+        elif self.begun:
+            self.writer.write(self.vocabulary.decode(text.hand_over()))
+            self.writer.finish()
+        else:
+            self.early[text.index] = text
+            while (ready := self.early.pop(self.writer.texts, None)) is not None:
+                self._plain(ready)
+
+    def _plain(self, text: Text) -> None:
+        if self.separator is None:
+            if self.count > 1:
+                self.writer.write(f"--- {text.index + 1} of {self.count} ---\n".encode())
+        elif text.index:
+            self.writer.write(self.separator)
+        self.writer.write(self.vocabulary.decode(text.prompt))
+        self.writer.write(self.vocabulary.decode(text.drawn))
+        self.writer.finish(line_break=self.separator is None or text.index + 1 == self.count)
+
+    def _json(self, text: Text) -> None:
+        import numpy as np
+
+        drawn = text.drawn
+        whole = self.vocabulary.decode(np.concatenate([text.prompt, drawn]))
+        values = {
+            "text": whole.decode("utf-8", "replace"),
+            "log_probability": text.nats,
+            "bpc": -text.nats / math.log(2) / len(drawn) if len(drawn) else None,
+            "stopped": text.stopped,
+            "seed": self.seed,
+            "index": text.index,
+        }
+        print(json.dumps(values), flush=True)
 
     def finish(self) -> None:
-        """End a text with a line break."""
-        if not self.ended:
-            sys.stdout.buffer.write(b"\n")
-        sys.stdout.buffer.flush()
+        """Say what is not seen in the texts."""
+        if self.bar is not None:
+            self.bar.close()
+        if self.left_nothing:
+            say(f"{self.left_nothing:,} of {self.count:,} texts ended where the constraint left no character")

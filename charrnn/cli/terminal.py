@@ -73,3 +73,52 @@ def unbreakable(stream: TextIO) -> TextIO:
     """A stream for messages alone, in place of standard error; a command goes on when nobody can read it."""
     raw: Any = _Unbreakable(stream.fileno())
     return io.TextIOWrapper(raw, stream.encoding, "backslashreplace", line_buffering=True, write_through=True)
+
+
+class Writer:
+    """Writes texts to standard output in whole characters; on a terminal, without what it would obey.
+
+    Args:
+        raw: whether a terminal gets that too.
+
+    Attributes:
+        texts: how many were finished.
+    """
+
+    def __init__(self, raw: bool = False) -> None:
+        self.texts = 0
+        self._readable = sys.stdout.isatty() and not raw
+        self._ended = False  # whether what was shown ends with a line break
+        self._begun = b""  # the bytes of a character of which more are to come
+
+    def write(self, piece: bytes) -> None:
+        """Show a piece of a text."""
+        piece = self._begun + piece
+        whole = len(piece) - unfinished(piece)
+        piece, self._begun = piece[:whole], piece[whole:]
+        self._show(piece)
+
+    def _show(self, piece: bytes) -> None:
+        sys.stdout.buffer.write(readable_bytes(piece) if self._readable else piece)
+        sys.stdout.buffer.flush()
+        self._ended = piece.endswith(b"\n") if piece else self._ended
+
+    def finish(self, line_break: bool = True) -> None:
+        """End a text, with a line break if it has none at its end."""
+        rest, self._begun = self._begun, b""
+        self._show(rest)
+        if line_break and not self._ended:
+            self._show(b"\n")
+        self.texts, self._ended = self.texts + 1, False
+
+
+def unfinished(text: bytes) -> int:
+    """How many bytes at the end are the beginning of a character in UTF-8."""
+    for count in range(1, min(3, len(text)) + 1):
+        byte = text[-count]
+        if byte >= 0xC0:
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return count if byte < 0xF8 and length > count else 0
+        if byte < 0x80:
+            return 0
+    return 0

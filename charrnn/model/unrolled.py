@@ -75,6 +75,21 @@ class Unrolled:
                 buffer[:] = 0  # the padding too, where a broken update may have left what is no number
                 set_rows(buffer, values)
 
+    def set_stream(self, stream: int, state: State) -> None:
+        """Begin the next chunk of one stream from this state: for each of the cell's an array (L, 1, H)."""
+        self.make_room()
+        for name, plain in state.items():
+            for layer, values in zip(self.layers, plain, strict=True):
+                set_rows(layer.states[name][:, stream : stream + 1], values)
+
+    def state_after(self, steps: int, stream: int) -> State:
+        """The state of one stream after this many steps of the last forward pass: arrays (L, 1, H)."""
+        row, hidden = steps * self.batch + stream, self.network.config.hidden
+        return {
+            name: np.stack([rows_of(layer.states[name][:, row : row + 1], hidden) for layer in self.layers])
+            for name in self.layers[0].states
+        }
+
     def reset_state(self) -> None:
         """Begin the next chunk from a state of zeros."""
         self.advance = 0

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 from numba import njit, prange
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.panels import Array
 from charrnn.engine.product import add_products, affine
-from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.recurrence import Plan, kernels_for
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import W
-from charrnn.sampling.rule import draw
-
-SAMPLE = PURPOSES["sample"]
+from charrnn.sampling.draws import next_symbols
 
 
 class Weights(NamedTuple):
@@ -76,40 +72,14 @@ def _affine(a, row, rows, w, bias, c, c_row, tasks):  # type: ignore[no-untyped-
         affine(a, row, rows, w, bias, 0, w.shape[0], c, c_row)
 
 
-@njit
-def _draw_some(h, row, weights, logits, out, t, rule, seed, position, low, high):  # type: ignore[no-untyped-def]
-    """out[t, b] from the last layer's state h[:, row + b], for the streams low <= b < high.
-
-    With --output-skips the logits hold what comes from the layers below.
-    """
-    w_y, symbols = weights.w_y, weights.table.shape[1]
-    if weights.lower_w_y.shape[0] > 0:
-        add_products(h, row + low, high - low, w_y, 0, 1, w_y.shape[0], logits, low)
-    else:
-        affine(h, row + low, high - low, w_y, weights.b_y, 0, w_y.shape[0], logits, low)
-    for b in range(low, high):
-        u = uniform(seed, SAMPLE, np.uint64(position + t), np.uint64(b))
-        out[t, b] = draw(logits, b, symbols, rule, u)
-
-
-@njit(parallel=True)
-def _draw_shared(h, row, weights, logits, out, t, rule, seed, position, tasks):  # type: ignore[no-untyped-def]
-    """`_draw_some` for all streams, shared by threads."""
-    for task in prange(tasks):
-        mode = flush_subnormals()
-        low, high = task * out.shape[1] // tasks, (task + 1) * out.shape[1] // tasks
-        _draw_some(h, row, weights, logits, out, t, rule, seed, position, low, high)
-        restore_mode(mode)
-
-
 _GENERATORS: dict[str, Any] = {}
 
 
 def generator_for(plan: Plan) -> Any:
     """The kernel that generates text from layers that run a plan, made once.
 
-    It is called as `generate(weights, layers, states, given, line_break, logits, start, out, rule, seed, position,
-    tasks)` and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
+    It is called as `generate(weights, layers, states, given, line_break, logits, start, out, draws, rule, seed, tasks)`
+    and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
 
         weights: `Weights`.
         layers: a tuple with the arrays of each layer.
@@ -118,9 +88,10 @@ def generator_for(plan: Plan) -> Any:
         line_break: the symbol before which the states are set to zeros; -1 for none.
         logits: [panels, B, W], scratch.
         start: (B,) int32, the symbols that come before.
-        out: (T, B) int32, written.
+        out: (T, B) int32, written; -1 where a constraint left nothing.
+        draws: `Draws`, changed.
         rule: how symbols are drawn.
-        seed, position: counters of the random numbers; position is that of out[0].
+        seed: of the random numbers.
         tasks: how many threads share the hidden units of each step, and then the streams' draws.
     """
     if plan.name not in _GENERATORS:
@@ -133,13 +104,15 @@ def _generator(plan: Plan) -> Any:
     forward_phase, forward_by_panels = kernels.forward_phase, kernels.forward_by_panels
 
     @kernel(plan.name)
-    def generate(weights, layers, states, given, line_break, logits, start, out, rule, seed, position, tasks):  # type: ignore[no-untyped-def]
+    def generate(  # type: ignore[no-untyped-def]
+        weights, layers, states, given, line_break, logits, start, out, draws, rule, seed, tasks
+    ):
         batch = out.shape[1]
         mode = flush_subnormals()
         for t in range(out.shape[0]):
             row = t * batch
             for b in range(batch):
-                symbol = out[t - 1, b] if t else start[b]
+                symbol = max(0, out[t - 1, b] if t else start[b])
                 _input_row(weights.table, weights.biases[0], symbol, layers[0].gates, row + b)
                 if symbol == line_break:
                     for index in range(len(states)):
@@ -153,7 +126,7 @@ def _generator(plan: Plan) -> Any:
                     _affine(below, below_row, batch, w_x, bias, arrays.gates, row, tasks)
                     if weights.skips.shape[0] > 0:
                         for b in range(batch):
-                            symbol = out[t - 1, b] if t else start[b]
+                            symbol = max(0, out[t - 1, b] if t else start[b])
                             _add_input_row(weights.skips[index - 1], symbol, arrays.gates, row + b)
                 if tasks > 1:
                     forward_by_panels(arrays, t, 1, batch, tasks)
@@ -171,11 +144,10 @@ def _generator(plan: Plan) -> Any:
                         affine(below, below_row, batch, w_y, weights.b_y, 0, w_y.shape[0], logits, 0)
                     else:
                         add_products(below, below_row, batch, w_y, 0, 1, w_y.shape[0], logits, 0)
-            share = min(tasks, batch)
-            if share > 1:
-                _draw_shared(below, below_row, weights, logits, out, t, rule, seed, position, share)
-            else:
-                _draw_some(below, below_row, weights, logits, out, t, rule, seed, position, 0, batch)
+            begun = weights.lower_w_y.shape[0] > 0
+            next_symbols(
+                below, below_row, weights.w_y, weights.b_y, begun, logits, out, t, draws, rule, seed, min(tasks, batch)
+            )
         restore_mode(mode)
 
     return generate

@@ -1,6 +1,8 @@
-"""Drawing text from a network: a prompt goes in, symbols come out a piece at a time."""
+"""Drawing symbols from a network: streams begin after prompts, and symbols come out a piece at a time."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,15 +11,40 @@ from charrnn.engine.panels import activations
 from charrnn.engine.recurrence import threads_for_panels
 from charrnn.engine.tile import W
 from charrnn.model.inputs import flat_symbols
-from charrnn.model.network import Network
+from charrnn.model.network import Network, State
+from charrnn.model.reader import Reader
 from charrnn.model.unrolled import Unrolled
+from charrnn.sampling.draws import draws_for
 from charrnn.sampling.generate import Weights, generator_for
 from charrnn.sampling.rule import Rule
 
-PIECE = 32  # symbols of each stream in one call: what a reader sees appear at a time
-
-
+PIECE = 64  # symbols of each stream in one call, at most: what a reader sees appear at a time
 PLAIN = Rule()
+FREE = np.zeros((0, 0), np.int32)  # no constraint
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a text begins.
+
+    Args:
+        symbols: (n,) that stand before it, n >= 1.
+        state: of the network before the last of them: for each of the cell's an array (L, 1, H).
+    """
+
+    symbols: NDArray[np.int32]
+    state: State
+
+
+def beginnings(network: Network, prompts: list[NDArray[np.integer]]) -> list[Beginning]:
+    """Read prompts of one symbol or more, side by side.
+
+    Raises:
+        ValueError: one is empty, or holds numbers that are no symbols.
+    """
+    checked = [flat_symbols(np.asarray(p)[:, None], 1, len(p), network.config.symbols) for p in prompts]
+    states = Reader(network, len(checked)).states_after([p[:-1] for p in checked])
+    return [Beginning(symbols, state) for symbols, state in zip(checked, states, strict=True)]
 
 
 def weights_of(network: Network) -> Weights:
@@ -43,34 +70,73 @@ class Sampler:
         network: packed and ready.
         count: B, how many streams.
         rule: how symbols are drawn.
-        seed: of the random numbers. Stream b is the same whatever the count and the threads.
+        seed: of the random numbers. A text is the same whatever the count, its stream and the threads.
+        window: how many symbols back a repetition penalty looks.
+        follows: (S, V) int32, the automaton of a constraint, whose first state is 0; empty for none.
+        wants_chances: whether the log-probabilities of symbols are computed.
+
+    Attributes:
+        chances: (length, B) after `take`, the log-probability of each symbol in nats, without the rule; or (0, B).
     """
 
-    def __init__(self, network: Network, count: int = 1, rule: Rule = PLAIN, seed: int = 0) -> None:
-        self.network, self.count = network, count
-        self.rule, self.seed = rule, np.uint64(seed)
+    def __init__(
+        self,
+        network: Network,
+        count: int = 1,
+        rule: Rule = PLAIN,
+        seed: int = 0,
+        window: int = 64,
+        follows: NDArray[np.int32] = FREE,
+        wants_chances: bool = False,
+    ) -> None:
+        self.network, self.count, self.rule, self.seed = network, count, rule, np.uint64(seed)
         self.unrolled = Unrolled(network, count, PIECE)
         self.last = np.zeros(count, np.int32)
-        self.position = 0
-        self._given = activations(network.config.hidden if network.config.residual else 0, count, network.dtype)
-        self._logits = activations(network.config.symbols, count, network.dtype)
+        config, dtype = network.config, network.dtype
+        window = window if rule.repetition_penalty != 1.0 else 0
+        self._draws = draws_for(count, config.symbols, dtype, window, follows, PIECE if wants_chances else 0)
+        self._logits = activations(config.symbols, count, dtype)
         self._generate = generator_for(network.layers[0].plan)
-        self._weights = weights_of(network)
+        layers = self.unrolled.layers
+        self._network = (  # what a call of the kernel takes of it
+            weights_of(network),
+            tuple(layer.arrays for layer in layers),
+            tuple(buffer for layer in layers for buffer in layer.states.values()),
+            activations(config.hidden if config.residual else 0, count, dtype),
+            network.line_break,
+        )
+        self._threads = threads_for_panels(layers[0].arrays, count)
+
+    def begin(self, stream: int, number: int, beginning: Beginning) -> None:
+        """Begin a text in a stream.
+
+        Args:
+            stream: which.
+            number: of the text; with the seed it fixes the random numbers.
+            beginning: where it begins.
+        """
+        self.unrolled.set_stream(stream, beginning.state)
+        self.last[stream] = beginning.symbols[-1]
+        draws = self._draws
+        draws.marks[stream] = number, 0, 0
+        if window := draws.recent.shape[1]:
+            recent = beginning.symbols[-window:]
+            draws.recent[stream] = -1
+            draws.recent[stream, window - len(recent) :] = recent  # the first to be replaced come first
+            draws.counts[stream] = np.bincount(recent, minlength=draws.counts.shape[1])
 
     def feed(self, symbols: NDArray[np.integer]) -> None:
-        """Read a text, (n,) symbols with n >= 1, into every stream; sampling goes on after it.
+        """Begin text b in every stream b after a prompt, (n,) symbols with n >= 1.
 
         Raises:
             ValueError: there is none, or numbers are no symbols.
         """
-        symbols = flat_symbols(symbols[:, None], 1, len(symbols), self.network.config.symbols)
-        for start in range(0, len(symbols) - 1, PIECE):
-            part = symbols[start : min(start + PIECE, len(symbols) - 1)]
-            self.unrolled.forward(np.repeat(part[:, None], self.count, axis=1))
-        self.last[:] = symbols[-1]
+        (beginning,) = beginnings(self.network, [symbols])
+        for stream in range(self.count):
+            self.begin(stream, stream, beginning)
 
     def take(self, length: int) -> NDArray[np.int32]:
-        """The next `length` symbols of every stream: (length, B) int32.
+        """The next `length` symbols of every stream: (length, B) int32; -1 where a constraint leaves nothing.
 
         Raises:
             ValueError: the length is not from 1 to PIECE.
@@ -80,21 +146,10 @@ class Sampler:
         out = np.zeros((length, self.count), np.int32)
         self.unrolled.make_room()
         for layer in self.unrolled.layers:
-            layer.masks.no_lines()  # of a text that was fed; the kernel sees to those that are drawn
-        self._generate(
-            self._weights,
-            tuple(layer.arrays for layer in self.unrolled.layers),
-            tuple(buffer for layer in self.unrolled.layers for buffer in layer.states.values()),
-            self._given,
-            self.network.line_break,
-            self._logits,
-            self.last.copy(),
-            out,
-            self.rule,
-            self.seed,
-            self.position,
-            threads_for_panels(self.unrolled.layers[0].arrays, self.count),
-        )
+            layer.masks.no_lines()  # the kernel begins lines itself
+        draws, rule = self._draws, self.rule
+        self._generate(*self._network, self._logits, self.last, out, draws, rule, self.seed, self._threads)
         self.unrolled.advance = length
-        self.last, self.position = out[-1].copy(), self.position + length
+        self.last = out[-1].copy()
+        self.chances = draws.log_chances[:length]
         return out

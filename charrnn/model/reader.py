@@ -1,0 +1,98 @@
+"""Texts read by a network side by side, each from its beginning: how well each character was foretold, and what the
+state is in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.model.network import Network, State
+from charrnn.model.unrolled import Unrolled
+
+STREAMS, STEPS = 64, 64  # texts read side by side, and characters of each in one pass
+SINGLE_STEPS = 256  # of a text that is read alone
+SORTED = 64  # batches of texts that are brought into the order of their lengths
+
+Text = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A text that was read.
+
+    Args:
+        number: its place among the texts.
+        nats: (n - 1,) -ln of the probability of each of its symbols but the first.
+    """
+
+    number: int
+    nats: NDArray[np.floating]
+
+
+class Reader:
+    """Reads texts with a network.
+
+    Args:
+        network: packed.
+        streams: B, texts side by side.
+    """
+
+    def __init__(self, network: Network, streams: int = STREAMS) -> None:
+        self.network = network
+        self.unrolled = Unrolled(network, streams, STEPS if streams > 1 else SINGLE_STEPS)
+
+    def read(self, texts: Iterable[Text]) -> Iterator[list[Read]]:
+        """Read texts of two symbols or more; they come in groups, each in the order of the texts.
+
+        To leave few streams idle, texts of about the same length are read together.
+        """
+        numbered, batch = enumerate(texts), self.unrolled.batch
+        while group := list(islice(numbered, SORTED * batch)):
+            group.sort(key=lambda item: len(item[1]))
+            found = [read for at in range(0, len(group), batch) for read in self._read(group[at : at + batch])]
+            yield sorted(found, key=lambda read: read.number)
+
+    def _read(self, texts: Sequence[tuple[int, Text]]) -> list[Read]:
+        """Texts that are read together."""
+        unrolled = self.unrolled
+        unrolled.reset_state()
+        parts: list[list[NDArray[np.floating]]] = [[] for _ in texts]
+        symbols = _side_by_side([text for _, text in texts], unrolled.batch)
+        for at in range(0, len(symbols) - 1, unrolled.most_steps):
+            chunk = symbols[at : at + unrolled.most_steps + 1]
+            unrolled.forward(chunk[:-1])
+            unrolled.loss(chunk[1:])
+            losses = unrolled.losses[: chunk[1:].size].reshape(-1, unrolled.batch)
+            for stream, (_, text) in enumerate(texts):
+                if (left := len(text) - 1 - at) > 0:
+                    parts[stream].append(losses[:left, stream].copy())
+        return [Read(number, np.concatenate(part)) for (number, _), part in zip(texts, parts, strict=True)]
+
+    def states_after(self, texts: Sequence[Text]) -> list[State]:
+        """The state after each of as many texts as there are streams, at most: for each of the cell's (L, 1, H).
+
+        A text may be empty; its state is zeros.
+        """
+        unrolled = self.unrolled
+        unrolled.reset_state()
+        states = [unrolled.state_after(0, stream) for stream in range(len(texts))]
+        symbols = _side_by_side(texts, unrolled.batch)
+        for at in range(0, len(symbols), unrolled.most_steps):
+            chunk = symbols[at : at + unrolled.most_steps]
+            unrolled.forward(chunk)
+            for stream, text in enumerate(texts):
+                if at < len(text) <= at + len(chunk):
+                    states[stream] = unrolled.state_after(len(text) - at, stream)
+        return states
+
+
+def _side_by_side(texts: Sequence[Text], streams: int) -> NDArray[np.int32]:
+    """(n, B): the texts in columns, filled up with symbol 0."""
+    symbols = np.zeros((max(map(len, texts)), streams), np.int32)
+    for stream, text in enumerate(texts):
+        symbols[: len(text), stream] = text
+    return symbols

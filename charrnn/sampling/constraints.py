@@ -1,0 +1,65 @@
+"""What may follow what: constraints on sampled text as automata over symbols.
+
+An automaton is a table (S, V) int32: in state s, symbol v leads to state table[s, v], or is forbidden where that is
+negative. The text begins in state 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Table = NDArray[np.int32]
+FORBIDDEN = -1
+MOST_STATES = 1 << 20
+
+
+def forbidding(banned: NDArray[np.bool_]) -> Table:
+    """Some symbols never come: banned (V,)."""
+    return np.where(banned, FORBIDDEN, 0).astype(np.int32)[None, :]
+
+
+def only_words(words: Iterable[Sequence[int]], symbols: int) -> Table:
+    """Letters, the symbols that occur in the words, form these words only; other symbols separate words.
+
+    The states are the nodes of a tree of the words' beginnings; the root is the place between words.
+
+    Args:
+        words: each as symbols, at least one word.
+        symbols: V.
+    Raises:
+        ValueError: the words have more beginnings than MOST_STATES.
+    """
+    nodes: list[dict[int, int]] = [{}]
+    whole, letters = {0}, np.zeros(symbols, np.bool_)
+    for word in words:
+        node = 0
+        for symbol in word:
+            if symbol not in nodes[node]:
+                nodes[node][symbol] = len(nodes)
+                nodes.append({})
+            node = nodes[node][symbol]
+            letters[symbol] = True
+        whole.add(node)
+        if len(nodes) > MOST_STATES:
+            raise ValueError(f"more than {MOST_STATES:,} beginnings of words")
+    table = np.full((len(nodes), symbols), FORBIDDEN, np.int32)
+    for node, children in enumerate(nodes):
+        table[node, list(children)] = list(children.values())
+        if node in whole:
+            table[node, ~letters] = 0
+    return table
+
+
+def together(tables: Sequence[Table], symbols: int) -> Table:
+    """What all of these allow; at most one of them may have more than one state."""
+    several = [table for table in tables if len(table) > 1]
+    if len(several) > 1:
+        raise ValueError("more than one automaton with states")
+    result = (several or [np.zeros((1, symbols), np.int32)])[0].copy()
+    for table in tables:
+        if len(table) == 1:
+            result[:, table[0] < 0] = FORBIDDEN
+    return result

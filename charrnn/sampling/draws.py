@@ -1,0 +1,150 @@
+"""The next symbols of all streams, from the state of the top layer: the same kernel for every model."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import DTypeLike
+
+from charrnn.engine.kernel import kernel
+from charrnn.engine.panels import Array, panels_for
+from charrnn.engine.product import add_products, affine
+from charrnn.engine.random import PURPOSES, uniform
+from charrnn.engine.subnormals import flush_subnormals, restore_mode
+from charrnn.engine.tile import W
+from charrnn.sampling.rule import draw, forbid, log_chance, penalise
+
+SAMPLE = PURPOSES["sample"]
+NUMBER, POSITION, STATE = range(3)  # columns of `marks`
+PLAIN, SPARE, CHANCES, ONES = range(4)  # parts of `scratch`
+
+
+class Draws(NamedTuple):
+    """What is known of each stream beside the network's state."""
+
+    scratch: Array  # [4, B, n], n = V rounded up to panels
+    bits: Array  # the same memory as whole numbers
+    marks: (
+        Array  # (B, 3) int64: number of the text, symbols drawn of it, state of the constraint (-1: nothing may follow)
+    )
+    recent: Array  # (B, N) int32, the last N symbols, or -1; N is 0 without a repetition penalty
+    counts: Array  # (B, V) int32, how often each symbol stands in `recent`; (B, 0) without
+    follows: Array  # (S, V) int32, the automaton of a constraint: the next state, or -1; (0, 0) without
+    log_chances: Array  # (T, B) float64, written: ln of each symbol's probability without rules; or (0, B)
+
+
+def draws_for(streams: int, symbols: int, dtype: DTypeLike, window: int, follows: Array, steps: int) -> Draws:
+    """Buffers for B streams of V symbols.
+
+    Args:
+        streams, symbols, dtype: B, V and the type of the logits.
+        window: N, how many symbols back a repetition penalty looks; 0 without one.
+        follows: the automaton of a constraint.
+        steps: for how many symbols in one call log-probabilities are kept; 0 for none.
+    """
+    scratch = np.zeros((4, streams, panels_for(symbols) * W), dtype)
+    marks = np.zeros((streams, 3), np.int64)
+    marks[:, NUMBER] = np.arange(streams)
+    return Draws(
+        scratch=scratch,
+        bits=scratch.view(np.int32 if scratch.dtype == np.float32 else np.int64),
+        marks=marks,
+        recent=np.full((streams, window), -1, np.int32),
+        counts=np.zeros((streams, symbols if window else 0), np.int32),
+        follows=follows,
+        log_chances=np.zeros((steps, streams)),
+    )
+
+
+@njit
+def _prepare(z, b, rule, draws):  # type: ignore[no-untyped-def]
+    """Penalise what stream b has drawn recently, and forbid what its constraint forbids."""
+    if draws.counts.shape[1] > 0:
+        penalise(z, draws.counts[b], rule.repetition_penalty)
+    if draws.follows.shape[0] > 0:
+        state = draws.marks[b, STATE]
+        if state >= 0:
+            forbid(z, draws.follows[state])
+        else:
+            z[:] = -np.inf
+
+
+@njit
+def _remember(b, symbol, draws):  # type: ignore[no-untyped-def]
+    """Stream b has drawn a symbol."""
+    marks, recent, counts = draws.marks, draws.recent, draws.counts
+    if draws.follows.shape[0] > 0:
+        marks[b, STATE] = draws.follows[marks[b, STATE], symbol]
+    if counts.shape[1] > 0:
+        place = marks[b, POSITION] % recent.shape[1]
+        oldest = recent[b, place]
+        if oldest >= 0:
+            counts[b, oldest] -= 1
+        recent[b, place] = symbol
+        counts[b, symbol] += 1
+    marks[b, POSITION] += 1
+
+
+@njit
+def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
+    """The next symbol of stream b from logits[:, b]."""
+    p, spare, plain = draws.scratch[CHANCES, b], draws.scratch[SPARE, b], draws.scratch[PLAIN, b]
+    for panel in range(logits.shape[0]):
+        for c in range(W):
+            p[panel * W + c] = logits[panel, b, c]
+    wants_chance = draws.log_chances.shape[0] > 0
+    if wants_chance:
+        plain[:] = p
+    _prepare(p, b, rule, draws)
+    u = uniform(seed, SAMPLE, np.uint64(draws.marks[b, POSITION]), np.uint64(draws.marks[b, NUMBER]))
+    symbol = draw(p, draws.bits[CHANCES, b], spare, draws.bits[SPARE, b], draws.scratch[ONES, b], rule, u)
+    if symbol >= 0:
+        _remember(b, symbol, draws)
+        if wants_chance:
+            draws.log_chances[t, b] = log_chance(plain, spare, symbol)
+    return symbol
+
+
+@njit
+def _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, high):  # type: ignore[no-untyped-def]
+    """`next_symbols` for the streams low <= b < high."""
+    if begun:
+        add_products(h, row + low, high - low, w_y, 0, 1, w_y.shape[0], logits, low)
+    else:
+        affine(h, row + low, high - low, w_y, b_y, 0, w_y.shape[0], logits, low)
+    for b in range(low, high):
+        out[t, b] = _draw(logits, b, t, draws, rule, seed)
+
+
+@njit(parallel=True)
+def _draw_shared(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tasks):  # type: ignore[no-untyped-def]
+    """`_draw_some` for all streams, shared by threads."""
+    for task in prange(tasks):
+        mode = flush_subnormals()
+        low, high = task * out.shape[1] // tasks, (task + 1) * out.shape[1] // tasks
+        _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, high)
+        restore_mode(mode)
+
+
+@kernel()
+def next_symbols(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tasks):  # type: ignore[no-untyped-def]
+    """out[t, b] for all streams b, from the state h[:, row + b] of the top layer; -1 where a constraint leaves nothing.
+
+    Args:
+        h, row: [K, rows, W], and the row of stream 0.
+        w_y, b_y: the output's weights and bias, packed.
+        begun: whether the logits hold already what comes from the layers below, and the bias.
+        logits: [panels, B, W], scratch.
+        out: (T, B) int32, written.
+        t: which row of it.
+        draws: `Draws`.
+        rule: `Rule`.
+        seed: of the random numbers.
+        tasks: how many threads share the streams.
+    """
+    if tasks > 1:
+        _draw_shared(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tasks)
+    else:
+        _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, 0, out.shape[1])

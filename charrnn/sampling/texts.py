@@ -1,0 +1,202 @@
+"""Whole texts: where each ends and why, many at once, the likeliest of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.model.network import Network
+from charrnn.sampling.sampler import PIECE, Beginning, Sampler, beginnings
+
+LEAST_PIECE = 4  # symbols of each stream in one call, where there are many
+
+Symbols = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Where a text ends: at the first of these.
+
+    Args:
+        length: after this many symbols.
+        stops: before any of these texts, each of one symbol or more.
+        keep_stop: after them instead.
+        lines: after this many line breaks; 0 for never.
+        line_break: the symbol of a line break.
+    """
+
+    length: int
+    stops: tuple[Symbols, ...] = ()
+    keep_stop: bool = False
+    lines: int = 0
+    line_break: int = -1
+
+
+@dataclass
+class Text:
+    """A text that is being drawn.
+
+    Args:
+        index: which of all texts.
+        prompt: the symbols that it begins with.
+        ending: where it ends.
+
+    Attributes:
+        stopped: why it ended: "length", "stop", "lines" or "constraint"; empty before it has.
+        nats: the log-probability of what was drawn, in nats; only if the sampler computes it.
+    """
+
+    index: int
+    prompt: Symbols
+    ending: Ending
+    stopped: str = ""
+    nats: float = 0.0
+    _symbols: list[int] = field(default_factory=list)
+    _chances: list[float] = field(default_factory=list)
+    _handed_over: int = 0
+    _lines: int = 0
+
+    @property
+    def drawn(self) -> NDArray[np.int64]:
+        """The symbols after the prompt, but those that were handed over."""
+        return np.array(self._symbols, np.int64)
+
+    def hand_over(self) -> NDArray[np.int64]:
+        """The symbols after the prompt that are certain to belong to the text. They are no longer kept."""
+        certain = len(self._symbols) - (0 if self.stopped else self._held_back())
+        symbols = self.drawn[:certain]
+        del self._symbols[:certain]
+        self._handed_over += certain
+        return symbols
+
+    def _held_back(self) -> int:
+        """How many of the last symbols may be the beginning of a stop."""
+        held = 0
+        for stop in self.ending.stops:
+            for count in range(min(len(stop) - 1, len(self._symbols)), held, -1):
+                if self._symbols[-count:] == stop[:count].tolist():
+                    held = count
+                    break
+        return held
+
+    @property
+    def left(self) -> int:
+        """How many symbols it can still have."""
+        return 0 if self.stopped else self.ending.length - self._handed_over - len(self._symbols)
+
+    def add(self, symbols: Symbols, chances: NDArray[np.floating]) -> None:
+        """Take over what was drawn, up to the end of the text; the log-probabilities may be missing."""
+        if not (self.ending.stops or self.ending.lines) and symbols.min() >= 0:
+            symbols, chances = symbols[: self.left], chances[: self.left]
+            self._symbols += symbols.tolist()
+            self.nats += float(chances.sum())
+            self.stopped = "" if self.left else "length"
+            return
+        for k, symbol in enumerate(symbols.tolist()):
+            if self.stopped:
+                break
+            if symbol < 0:
+                self.stopped = "constraint"
+                break
+            self._symbols.append(symbol)
+            if len(chances):
+                self._chances.append(float(chances[k]))
+            self._look_for_the_end(symbol)
+        if self.stopped:
+            self.nats += float(sum(self._chances[: len(self._symbols)]))
+
+    def _look_for_the_end(self, symbol: int) -> None:
+        ending = self.ending
+        for stop in ending.stops:
+            if symbol == stop[-1] and self._symbols[-len(stop) :] == stop.tolist():
+                self.stopped = "stop"
+                if not ending.keep_stop:
+                    del self._symbols[-len(stop) :]
+                return
+        self._lines += symbol == ending.line_break
+        if ending.lines and self._lines == ending.lines:
+            self.stopped = "lines"
+        elif self.left == 0:
+            self.stopped = "length"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A text to be drawn: its number among all, the symbols it is shown to begin with, and where it begins."""
+
+    index: int
+    prompt: Symbols
+    beginning: Beginning
+
+
+def wanted_texts(
+    network: Network, prompts: Sequence[tuple[Symbols, Symbols]], count: int, batch: int
+) -> Iterator[Wanted]:
+    """`count` texts after each prompt, one prompt after the other.
+
+    Args:
+        network: packed.
+        prompts: for each what is shown, and what is read before the text, which is one symbol at least.
+        count: texts after each.
+        batch: prompts that are read side by side.
+    """
+    rest, index = iter(prompts), 0
+    while group := list(islice(rest, batch)):
+        begun = beginnings(network, [read for _, read in group])
+        for (shown, _), beginning in zip(group, begun, strict=True):
+            for _ in range(count):
+                yield Wanted(index, shown, beginning)
+                index += 1
+
+
+def piece_of(streams: int) -> int:
+    """How many symbols to draw in one call: with many streams few, since what follows a text's end is in vain."""
+    return max(LEAST_PIECE, PIECE // streams)
+
+
+def draw_texts(
+    sampler: Sampler, wanted: Iterable[Wanted], ending: Ending, going_on: Callable[[Text], None] = lambda _: None
+) -> Iterator[Text]:
+    """Draw texts, as many at once as the sampler has streams; each is returned as soon as it has ended.
+
+    Args:
+        sampler: whose streams to use.
+        wanted: the texts.
+        ending: where each ends.
+        going_on: told of each text after each piece of it.
+    """
+    waiting = iter(wanted)
+    running: list[Text | None] = [None] * sampler.count
+    while True:
+        for stream, text in enumerate(running):
+            if text is None and (more := next(waiting, None)) is not None:
+                sampler.begin(stream, more.index, more.beginning)
+                running[stream] = Text(more.index, more.prompt, ending)
+        longest = max((text.left for text in running if text is not None), default=0)
+        if longest == 0:
+            return
+        piece = sampler.take(min(piece_of(sampler.count), longest))
+        for stream, text in enumerate(running):
+            if text is None:
+                continue
+            text.add(piece[:, stream], sampler.chances[:, stream])
+            going_on(text)
+            if text.stopped:
+                running[stream] = None
+                yield text
+
+
+def likeliest_of(texts: Iterable[Text], group: int) -> Iterator[Text]:
+    """Of each `group` texts with neighbouring numbers the one with the highest log-probability."""
+    groups: dict[int, list[Text]] = {}
+    for text in texts:
+        found = groups.setdefault(text.index // group, [])
+        found.append(text)
+        if len(found) == group:
+            best = max(groups.pop(text.index // group), key=lambda t: (t.nats, -t.index))
+            best.index //= group
+            yield best

@@ -1,0 +1,149 @@
+"""Whole texts: where they end, many at once, their log-probabilities, constraints."""
+
+import re
+
+import numpy as np
+import pytest
+from networks import make
+
+from charrnn.engine.panels import rows_of
+from charrnn.sampling.constraints import FORBIDDEN, forbidding, only_words, together
+from charrnn.sampling.rule import Rule
+from charrnn.sampling.sampler import Sampler, beginnings
+from charrnn.sampling.texts import Ending, Text, draw_texts, likeliest_of, wanted_texts
+
+LINE_BREAK = 0
+
+
+@pytest.fixture(scope="module")
+def m():
+    return make("lstm", np.float32, hidden=20, symbols=9)
+
+
+def texts_of(m, count, ending, batch, prompts=((1,),), rule=Rule(), seed=5, **more):
+    given = [(np.array(prompt), np.array(prompt)) for prompt in prompts]
+    streams = min(batch, count * len(given))
+    sampler = Sampler(m.network, streams, rule, seed, wants_chances=True, **more)
+    drawn = draw_texts(sampler, wanted_texts(m.network, given, count, streams), ending)
+    return sorted(drawn, key=lambda text: text.index)
+
+
+def symbols_of(texts):
+    return [text.drawn.tolist() for text in texts]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 64])
+def test_texts_are_the_same_in_any_batch(m, batch):
+    """They end at other places, so that streams take over texts at other times."""
+    ending = Ending(90, (np.array([3, 4]),))
+    alone = [texts_of(m, 1, ending, 1)[0]]
+    many = texts_of(m, 20, ending, batch)
+    assert symbols_of(many)[:1] == symbols_of(alone)
+    assert symbols_of(many) == symbols_of(texts_of(m, 20, ending, 5))
+    assert len({len(text) for text in symbols_of(many)}) > 5
+    assert [text.nats for text in many] == [text.nats for text in texts_of(m, 20, ending, 5)]
+
+
+def test_each_prompt_is_continued_as_if_it_were_alone(m):
+    prompts = [(1,), (2, 3, 4, 5, 6, 7, 8) * 30, (5, 5), (8, 1, 2)]
+    together_ = texts_of(m, 2, Ending(30), 3, prompts, Rule(repetition_penalty=1.5), window=5)
+    for index, prompt in enumerate(prompts):
+        sampler = Sampler(m.network, 1, Rule(repetition_penalty=1.5), 5, window=5)
+        (beginning,) = beginnings(m.network, [np.array(prompt)])
+        for k in range(2):
+            sampler.begin(0, 2 * index + k, beginning)
+            assert sampler.take(30)[:, 0].tolist() == together_[2 * index + k].drawn.tolist()
+
+
+def test_log_probabilities_are_those_of_the_forward_pass(m):
+    (text,) = texts_of(m, 1, Ending(40), 1, prompts=((1, 2, 3),), rule=Rule(0.7, top_k=5))
+    whole = np.concatenate([[1, 2, 3], text.drawn])
+    other = make("lstm", np.float32, hidden=20, symbols=9, batch=1, steps=len(whole))
+    other.unrolled.reset_state()
+    other.unrolled.forward(whole[:-1, None])
+    z = rows_of(other.unrolled.logits, 9)[2 : len(whole) - 1].astype(float)
+    logs = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    assert text.nats == pytest.approx(logs[np.arange(40), whole[3:]].sum(), rel=1e-5)
+
+
+def pieces(text, symbols, size):
+    """Give a text symbols piece by piece; what it hands over."""
+    shown = []
+    for at in range(0, len(symbols), size):
+        text.add(np.array(symbols[at : at + size]), np.zeros(0))
+        shown.append(text.hand_over())
+        if text.stopped:
+            break
+    return np.concatenate(shown).tolist()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_text_ends_before_the_first_stop_however_it_comes(size, keep):
+    """Against the search of Python's own strings."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        symbols = rng.integers(1, 3, 30).tolist()
+        stops = [tuple(rng.integers(1, 3, rng.integers(1, 6)).tolist()) for _ in range(2)]
+        string, ends = "".join(map(str, symbols)), []
+        for stop in stops:
+            if found := re.search("".join(map(str, stop)), string):
+                ends.append((found.end(), found.end() if keep else found.start()))
+        text = Text(0, np.array([]), Ending(30, tuple(map(np.array, stops)), keep))
+        got = pieces(text, symbols, size)
+        first = min(end for end, _ in ends) if ends else 0
+        assert text.stopped == ("stop" if ends else "length")
+        assert got in ([symbols[:cut] for end, cut in ends if end == first] if ends else [symbols])
+
+
+def test_lines_are_counted_and_the_length_holds_too():
+    text = Text(0, np.array([]), Ending(100, lines=2, line_break=LINE_BREAK))
+    assert pieces(text, [3, 0, 4, 5, 0, 6, 7], 3) == [3, 0, 4, 5, 0]
+    assert text.stopped == "lines"
+    text = Text(0, np.array([]), Ending(4, lines=2, line_break=LINE_BREAK))
+    assert (pieces(text, [3, 0, 4, 5, 0, 6, 7], 3), text.stopped) == ([3, 0, 4, 5], "length")
+
+
+def test_what_may_belong_to_a_stop_is_held_back():
+    text = Text(0, np.array([]), Ending(100, (np.array([1, 2, 1, 3]),)))
+    text.add(np.array([5, 1, 2, 1]), np.zeros(0))
+    assert text.hand_over().tolist() == [5]
+    text.add(np.array([2]), np.zeros(0))
+    assert text.hand_over().tolist() == [1, 2]
+    text.add(np.array([1, 3, 4]), np.zeros(0))
+    assert (text.hand_over().tolist(), text.stopped) == ([], "stop")
+
+
+def test_the_likeliest_of_each_group_is_taken(m):
+    every = texts_of(m, 12, Ending(20), 4)
+    best = sorted(likeliest_of(texts_of(m, 12, Ending(20), 4), 3), key=lambda text: text.index)
+    for group, text in enumerate(best):
+        assert text.nats == max(other.nats for other in every[3 * group : 3 * group + 3])
+        assert text.index == group
+
+
+def test_a_ban_is_kept_and_an_automaton_too(m):
+    table = forbidding(np.isin(np.arange(9), [2, 5, 7]))
+    (text,) = texts_of(m, 1, Ending(300), 1, follows=table)
+    assert set(text.drawn.tolist()) == {0, 1, 3, 4, 6, 8}
+    words = [(1, 2), (1, 2, 3), (4,), (3, 3, 1)]
+    texts = texts_of(m, 4, Ending(200), 3, follows=only_words(words, 9))
+    for text in texts:
+        runs = re.split("[05678]", "".join(map(str, text.drawn)))[:-1]
+        assert set(runs) <= {"", "12", "123", "4", "331"}
+    assert len({len(text.drawn) for text in texts}) == 1
+
+
+def test_a_text_ends_where_a_constraint_leaves_nothing(m):
+    table = np.full((3, 9), FORBIDDEN, np.int32)
+    table[0, 4], table[1, 6] = 1, 2  # 4, then 6, then nothing
+    texts = texts_of(m, 3, Ending(50), 2, follows=table)
+    assert [(text.drawn.tolist(), text.stopped) for text in texts] == [([4, 6], "constraint")] * 3
+
+
+def test_constraints_hold_together():
+    words, ban = only_words([(1, 2), (3,)], 5), forbidding(np.array([True, False, False, True, False]))
+    both = together([words, ban], 5)
+    assert (both[:, [0, 3]] == FORBIDDEN).all()
+    assert np.array_equal(both[:, [1, 2, 4]], words[:, [1, 2, 4]])
+    assert np.array_equal(together([ban], 5), ban)
