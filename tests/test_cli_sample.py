@@ -3,12 +3,13 @@
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 import time
 
 import pytest
-from helpers_cli import TIMEOUT, begin, charrnn, interrupt_when
+from helpers_cli import TIMEOUT, begin, charrnn, check_failure, interrupt_when, prepare_and_train
 from shop import BYTES, TEXT
 
 
@@ -137,3 +138,45 @@ def test_rules_change_the_text_and_the_likeliest_is_taken(shop):
     every, best = (sampled(shop, "-n", "20", "--json", *more) for more in (("--count", "9"), ("--best-of", "9")))
     likeliest = max((json.loads(line) for line in every.splitlines()), key=lambda line: line["log_probability"])
     assert json.loads(best)["text"] == likeliest["text"]
+
+
+def test_the_examples_of_the_help_work(tmp_path):
+    prepare_and_train(tmp_path, "Once there was a cat.\nIt sat.\n" * 60, "data")
+    (tmp_path / "data-run").rename(tmp_path / "run")
+    shown = charrnn("sample", "--help", cwd=tmp_path).stdout
+    examples = [line.strip() for line in shown.splitlines() if line.strip().startswith("charrnn sample run")]
+    assert len(examples) == 3
+    for example in examples:
+        done = charrnn(*shlex.split(example)[1:], cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--top-k", "-1"], ["--top-k of 0 or more, got -1"]),
+        (["--top-p", "0"], ["--top-p above 0 and up to 1, got 0"]),
+        (["--min-p", "1.5"], ["--min-p from 0 to 1, got 1.5"]),
+        (["--typical", "nan"], ["--typical above 0 and up to 1, got nan"]),
+        (["--repetition-penalty", "0"], ["--repetition-penalty above 0", "got 0"]),
+        (["--batch", "0"], ["--batch of at least 1, got 0"]),
+        (["--best-of", "-2"], ["--best-of of at least 1, got -2"]),
+        (["--lines", "0"], ["--lines of at least 1, got 0"]),
+        (["--stop", ""], ["--stop TEXT of one character or more"]),
+        (["--stop", "ж"], ["'ж' (U+0436) at position 0 of --stop 'ж'"]),
+        (["--ban", "ж"], ["'ж' (U+0436) at position 0 of --ban"]),
+        (["--ban", "".join(sorted(set(TEXT)))], ["--ban to leave some character"]),
+        (["--ban", "a", "--allow", "b"], ["one of --ban and --allow, got both"]),
+        (["--prompt", "a", "--prompts", "-"], ["one of --prompt and --prompts, got both"]),
+        (["--words", "none"], ["a file with text, got none"]),
+        (["--words", "empty.txt"], ["words in empty.txt", "got none"]),
+        (["--prompts", "empty.txt"], ["prompts in empty.txt", "got none"]),
+        (["--prompt-file", "bad.txt"], ["text in UTF-8, got byte 0xFF at byte 3 of the prompt in bad.txt"]),
+        (["--prompts", "unknown.txt"], ["'ж' (U+0436) at position 0 of line 81 of unknown.txt"]),
+        (["--escapes", "--prompt", r"\q"], [r"--escapes such as \n", r"got '\\q'"]),
+        (["--count", "0"], ["--count of at least 1, got 0"]),
+    ],
+)
+def test_what_makes_no_sense_is_answered_in_one_line(shop, args, parts):
+    check_failure(charrnn("sample", "data-run", *args, cwd=shop.folder), *parts)
