@@ -86,6 +86,11 @@ def vector_bits() -> int | None:
     return int(text)
 
 
+def colours_wanted() -> bool:
+    """Whether the user has not set NO_COLOR (no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
 def debugging() -> bool:
     """Whether errors should show their traceback (CHARRNN_DEBUG=1)."""
     return os.environ.get("CHARRNN_DEBUG", "") not in ("", "0")

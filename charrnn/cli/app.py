@@ -17,6 +17,7 @@ from charrnn.cli.info import info
 from charrnn.cli.log import log
 from charrnn.cli.prepare import prepare
 from charrnn.cli.sample import sample
+from charrnn.cli.score import score
 from charrnn.cli.terminal import readable, unbreakable, wrapped
 from charrnn.cli.train import train
 from charrnn.errors import CharRNNError, InterruptError
@@ -40,6 +41,7 @@ COMMANDS = (
     (info, "info", "Show what is in a DATA folder, or what a model is."),
     (train, "train", "Train a model on a DATA folder."),
     (sample, "sample", "Write text as a trained model does."),
+    (score, "score", "Say how well a model foretells each line of a text."),
     (evaluate, "eval", "Measure the loss of a model on a text."),
     (log, "log", "Show how a run went."),
     (bench, "bench", "Measure speed on this machine."),

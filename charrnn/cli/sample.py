@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,8 +26,8 @@ from charrnn.cli.options import (
     trained_model,
     unknown_policy,
 )
-from charrnn.cli.terminal import Writer
-from charrnn.errors import ConfigError, DataError, InterruptError
+from charrnn.cli.terminal import Writer, interruptible
+from charrnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from charrnn.model.config import ModelConfig
@@ -338,20 +336,6 @@ def _refuse_too_large(model: ModelConfig, streams: int, length: int) -> None:
             f"expected texts that fit into {there / 2**30:.1f} GB of free memory, got some of about "
             f"{needed / 2**30:.1f} GB; try a smaller --batch, or --count 1 without --json, of which nothing is kept"
         )
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
-    """Inside the block, the function that it gives raises InterruptError after Ctrl-C."""
-    from charrnn.interrupt import Interrupt
-
-    with Interrupt() as interrupt:
-
-        def look() -> None:
-            if interrupt.asked:
-                raise InterruptError(interrupt.asked)
-
-        yield look
 
 
 class Shown:

@@ -7,7 +7,11 @@ import os
 import re
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
+
+from charrnn.errors import InterruptError
 
 USUAL_COLUMNS = 80
 # Control characters but tab and line feed, and what changes the direction of all that follows (Unicode Annex #9).
@@ -73,6 +77,20 @@ def unbreakable(stream: TextIO) -> TextIO:
     """A stream for messages alone, in place of standard error; a command goes on when nobody can read it."""
     raw: Any = _Unbreakable(stream.fileno())
     return io.TextIOWrapper(raw, stream.encoding, "backslashreplace", line_buffering=True, write_through=True)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Inside the block, the function that it gives raises InterruptError after Ctrl-C."""
+    from charrnn.interrupt import Interrupt
+
+    with Interrupt() as interrupt:
+
+        def look() -> None:
+            if interrupt.asked:
+                raise InterruptError(interrupt.asked)
+
+        yield look
 
 
 class Writer:

@@ -1,0 +1,306 @@
+"""`charrnn score`: how well a model foretells each line of a text."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn import runtime
+from charrnn.cli.options import (
+    CheckpointOrRun,
+    Encoding,
+    Errors,
+    OwnCell,
+    Threads,
+    Unknown,
+    cell_of_model,
+    say,
+    say_if_waiting,
+    show,
+    start_engine,
+    trained_model,
+    unknown_policy,
+)
+from charrnn.cli.terminal import interruptible
+from charrnn.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from charrnn.text.vocabulary import Codes
+    from charrnn.training.checkpoint import Checkpoint
+
+STANDARD_INPUT = Path("-")
+LINE_FEED = 10
+LONGEST_LINE = 1 << 24  # characters
+SHADES = ((1, ""), (3, "\x1b[33m"), (6, "\x1b[31m"), (math.inf, "\x1b[1;97;41m"))  # below so many bits, this colour
+PLAIN = "\x1b[0m"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What gets a score: a line of a file, counted from 1, or with line 0 all of the file."""
+
+    file: str
+    line: int
+    codes: Codes
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score.
+
+    Args:
+        unit: of what.
+        text: as the model read it.
+        nats: (chars,) of each character that is foretold; the first one of a text without context is not.
+        other: what the other model of --compare needs, in nats; None without one.
+    """
+
+    unit: Unit
+    text: str
+    nats: NDArray[np.floating]
+    other: float | None = None
+
+    @property
+    def bpc(self) -> float | None:
+        """Bits for each character; None where none was foretold."""
+        return float(self.nats.sum(dtype=float)) / math.log(2) / len(self.nats) if len(self.nats) else None
+
+    @property
+    def advantage(self) -> float | None:
+        """How many bits the other model needs more for all characters."""
+        return None if self.other is None else (self.other - float(self.nats.sum(dtype=float))) / math.log(2)
+
+    def values(self, chars: bool) -> dict[str, Any]:
+        """The score as JSON values."""
+        nats = float(self.nats.sum(dtype=float))
+        values = {"file": self.unit.file, "line": self.unit.line, "text": self.text, "chars": len(self.nats)}
+        values |= {"nats": nats, "bpc": self.bpc}
+        if self.other is not None:
+            values |= {"other_nats": self.other, "advantage": self.advantage}
+        if chars:
+            values["surprisal"] = [round(float(bits), 4) for bits in self.nats / math.log(2)]
+        return values
+
+
+def score(
+    source: CheckpointOrRun,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE...]", help="Texts; - for standard input.", show_default="-")
+    ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="A score for each file, not for each line.")] = False,
+    chars: Annotated[bool, typer.Option("--chars", help="Each character's surprisal too, in bits.")] = False,
+    sort: Annotated[bool, typer.Option("--sort", help="The most surprising first.")] = False,
+    context: Annotated[
+        str, typer.Option(metavar="TEXT", help="What stands before each line or file.", show_default=False)
+    ] = "",
+    compare: Annotated[
+        Path | None,
+        typer.Option(metavar="CKPT|RUN", help="How many bits this other model needs more.", show_default=False),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with each character.", show_default=False)
+    ] = None,
+    encoding: Encoding = "utf-8",
+    errors: Errors = "error",
+    unknown: Unknown = "error",
+    threads: Threads = None,
+    cell: OwnCell = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each score, in a line.")] = False,
+) -> None:
+    """Say how well a model foretells each line: in bits for each character, fewer for what it expects.
+
+    \b
+    charrnn score run names.txt --sort
+    charrnn score run --whole poem.txt novel.txt
+    charrnn score english lines.txt --compare german --json
+    """
+    unknown_policy(unknown)
+    inputs = files or [STANDARD_INPUT]
+    start_engine(threads)
+    cell_of_model(cell)
+    from charrnn.text.reading import Reading
+
+    checkpoint = trained_model(source)
+    reading = Reading(checkpoint.vocabulary.level, encoding, errors, form=checkpoint.form)
+    say_if_waiting(inputs)
+    units = _units(inputs, reading, whole)
+    scorer = Scorer(checkpoint, context, unknown)
+    rival = None if compare is None else Scorer(_rival(compare, checkpoint), context, unknown)
+    with interruptible() as look:
+        scores = _scores(scorer, rival, units)
+        if sort:
+            scores = iter(sorted(scores, key=lambda s: -math.inf if s.bpc is None else s.bpc, reverse=True))
+        if html is not None:
+            _write_page(html, scores)
+            return
+        coloured = chars and not as_json and sys.stdout.isatty() and runtime.colours_wanted()
+        count = 0
+        for found in scores:
+            look()
+            count += 1
+            if as_json or (chars and not coloured):
+                print(json.dumps(found.values(chars)), flush=True)
+            else:
+                _show(found, coloured)
+    if not count:
+        raise DataError("expected lines to score, got none; try a file with text")
+    if scorer.skipped:
+        say(f"left out {scorer.skipped:,} unknown characters")
+
+
+def _rival(path: Path, checkpoint: Checkpoint) -> Checkpoint:
+    """The other model, which reads the same kind of symbols."""
+    other = trained_model(path)
+    if other.vocabulary.level != checkpoint.vocabulary.level:
+        raise ConfigError(
+            f"expected two models of level {checkpoint.vocabulary.level} to --compare, got {path} of level "
+            f"{other.vocabulary.level}; try another one"
+        )
+    return other
+
+
+def _units(inputs: list[Path], reading: Any, whole: bool) -> Iterator[Unit]:
+    """The lines of files, or the files whole."""
+    import numpy as np
+
+    from charrnn.text.sources import read_file
+
+    for path in inputs:
+        name = "standard input" if path == STANDARD_INPUT else str(path)
+        blocks = read_file(path, reading)
+        if whole:
+            yield Unit(name, 0, np.concatenate([np.zeros(0, np.uint8), *blocks]))
+        else:
+            for number, codes in enumerate(_lines(blocks, name), start=1):
+                yield Unit(name, number, codes)
+
+
+def _lines(blocks: Iterable[Codes], name: str) -> Iterator[Codes]:
+    """The lines of a text that comes in blocks, without what ends them."""
+    import numpy as np
+
+    begun: list[Codes] = []
+    number = 1
+    for block in blocks:
+        at = 0
+        for end in np.flatnonzero(block == LINE_FEED).tolist():
+            line = np.concatenate([*begun, block[at:end]]) if begun else block[at:end]
+            yield line[:-1] if len(line) and line[-1] == ord("\r") else line
+            begun, at, number = [], end + 1, number + 1
+        if at < len(block):
+            begun.append(block[at:])
+        if sum(map(len, begun)) > LONGEST_LINE:
+            raise DataError(
+                f"expected lines of at most {LONGEST_LINE:,} characters, got line {number} of {name}, a longer one; "
+                "try --whole"
+            )
+    if begun:
+        yield np.concatenate(begun)
+
+
+class Scorer:
+    """Scores units with one model.
+
+    Args:
+        checkpoint: of the model.
+        context: what stands before each.
+        unknown: what becomes of characters that it does not know.
+
+    Attributes:
+        skipped: characters left out so far.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, context: str, unknown: str) -> None:
+        from charrnn.model.reader import Reader
+
+        self.vocabulary, self.unknown, self.skipped = checkpoint.vocabulary, unknown, 0
+        codes = self.vocabulary.codes_of(checkpoint.form.apply(context))
+        before: NDArray[np.integer] = self.vocabulary.encode(codes, "--context", unknown)
+        lines_begin = checkpoint.model.stateless and not len(before)
+        self.context = self.vocabulary.beginning if lines_begin else before
+        self.network = checkpoint.network()
+        self._readers: dict[int, Reader] = {}
+
+    def nats(self, units: list[Unit]) -> list[NDArray[np.floating]]:
+        """What each character of each unit needs, in nats."""
+        import numpy as np
+
+        texts = []
+        for unit in units:
+            where = f"line {unit.line} of {unit.file}" if unit.line else unit.file
+            symbols = self.vocabulary.encode(unit.codes, where, self.unknown)
+            self.skipped += len(unit.codes) - len(symbols)
+            texts.append(np.concatenate([self.context, symbols]).astype(np.int32))
+        found: list[NDArray[np.floating]] = [np.zeros(0)] * len(units)
+        foretold = [k for k, text in enumerate(texts) if len(text) > 1]
+        for group in self._reader(len(foretold)).read(texts[k] for k in foretold):
+            for read in group:
+                found[foretold[read.number]] = read.nats[max(0, len(self.context) - 1) :]
+        return found
+
+    def _reader(self, texts: int) -> Any:
+        from charrnn.model.reader import STREAMS, Reader
+
+        streams = min(STREAMS, max(1, texts))
+        if streams not in self._readers:
+            self._readers[streams] = Reader(self.network, streams)
+        return self._readers[streams]
+
+
+def _scores(scorer: Scorer, rival: Scorer | None, units: Iterator[Unit]) -> Iterator[Score]:
+    """Scores, in the order of the units, some thousand at a time."""
+    from itertools import islice
+
+    from charrnn.model.reader import SORTED, STREAMS
+
+    while group := list(islice(units, SORTED * STREAMS)):
+        others = rival.nats(group) if rival is not None else [None] * len(group)
+        for unit, nats, other in zip(group, scorer.nats(group), others, strict=True):
+            text = _text(unit, scorer)
+            yield Score(unit, text, nats, None if other is None else float(other.sum(dtype=float)))
+
+
+def _text(unit: Unit, scorer: Scorer) -> str:
+    if scorer.vocabulary.level == "byte":
+        return unit.codes.astype("uint8").tobytes().decode("utf-8", "replace")
+    return "".join(map(chr, unit.codes.tolist()))
+
+
+def _show(found: Score, coloured: bool) -> None:
+    """A line for a person: bits for each character, with --compare the advantage, and the text."""
+    figures = f"{found.bpc:7.3f}" if found.bpc is not None else "      -"
+    if found.advantage is not None:
+        figures += f"  {found.advantage:+9.2f}"
+    what = found.text if found.unit.line else f"{found.unit.file}, {len(found.nats):,} characters"
+    if not coloured:
+        show(f"{figures}  {what}")
+        return
+    from charrnn.cli.terminal import readable
+
+    start = len(found.text) - len(found.nats)
+    shown = [readable(found.text[:start])]
+    for character, bits in zip(found.text[start:], (found.nats / math.log(2)).tolist(), strict=True):
+        shade = next(colour for most, colour in SHADES if bits < most)
+        shown.append(f"{shade}{readable(character)}{PLAIN}" if shade else readable(character))
+    print(f"{figures}  {''.join(shown)}")
+
+
+def _write_page(path: Path, scores: Iterator[Score]) -> None:
+    """Write the page of --html beside its place, then rename it."""
+    from charrnn.cli.page import page
+    from charrnn.files import replacing
+
+    with replacing(path) as file:
+        for part in page(scores):
+            file.write(part.encode("utf-8", "replace"))
+    say(f"wrote {path}")

@@ -1,0 +1,214 @@
+"""`charrnn score`: scores against one forward pass for each text, languages told apart, bad input, the page."""
+
+import json
+import math
+import os
+import random
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from helpers_cli import TIMEOUT, begin, charrnn, check_failure, open_terminal, prepare_and_train, read_to_end
+from networks import make
+
+from charrnn.cli.page import page
+from charrnn.cli.score import Score, Unit
+from charrnn.model.reader import Reader
+from charrnn.model.unrolled import Unrolled
+
+LENGTHS = (2, 3, 64, 65, 66, 130, 200, 7)
+
+
+def alone(network, text):
+    """What each symbol but the first needs, in nats, by a forward pass over this text alone."""
+    unrolled = Unrolled(network, 1, len(text) - 1)
+    unrolled.forward(text[:-1, None])
+    unrolled.loss(text[1:, None])
+    return unrolled.losses[: len(text) - 1].copy()
+
+
+@pytest.mark.parametrize("streams", [1, 5, 64])
+def test_texts_read_together_are_read_as_if_alone(streams):
+    network = make("gru", np.float32, hidden=20, symbols=9).network
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(0, 9, length) for length in LENGTHS * 3]
+    found = [read for group in Reader(network, streams).read(texts) for read in group]
+    assert [read.number for read in found] == list(range(len(texts)))
+    for text, read in zip(texts, found, strict=True):
+        assert np.array_equal(read.nats, alone(network, text))
+
+
+def test_states_after_texts_are_those_of_each_alone():
+    network = make("lstm", np.float32, hidden=20, symbols=9).network
+    texts = [np.random.default_rng(length).integers(0, 9, length) for length in (*LENGTHS, 0)]
+    for text, state in zip(texts, Reader(network, len(texts)).states_after(texts), strict=True):
+        unrolled = Unrolled(network, 1, max(1, len(text)))
+        if len(text):
+            unrolled.forward(text[:, None])
+        for name, value in unrolled.state().items():
+            assert np.array_equal(state[name], value)
+
+
+def lines_of(shop, *args, run="data-run"):
+    result = charrnn("score", run, *args, "--json", cwd=shop.folder)
+    assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def text(shop, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("the cat sat\r\n\nnoir\nt\n" + "that rat saw " * 20)
+    return path
+
+
+def test_each_line_has_its_score(shop, text):
+    lines = lines_of(shop, str(text), "--chars")
+    assert [line["text"] for line in lines] == ["the cat sat", "", "noir", "t", "that rat saw " * 20]
+    assert [line["line"] for line in lines] == [1, 2, 3, 4, 5]
+    for line in lines:
+        assert line["file"] == str(text)
+        assert line["chars"] == len(line["surprisal"]) == max(0, len(line["text"]) - 1)
+        assert sum(line["surprisal"]) == pytest.approx(line["nats"] / math.log(2), abs=1e-2)
+    assert [line["bpc"] is None for line in lines] == [False, True, False, True, False]
+
+
+def test_a_context_makes_the_first_character_count(shop, text):
+    whole = lines_of(shop, str(text), "--context", "the ")
+    assert [line["chars"] for line in whole] == [11, 0, 4, 1, 260]
+    (text.parent / "joined").write_text("the noir\n")
+    (joined,) = lines_of(shop, str(text.parent / "joined"), "--chars")
+    with_context = lines_of(shop, str(text), "--chars", "--context", "the ")[2]
+    assert with_context["surprisal"] == joined["surprisal"][-4:]
+
+
+def test_a_whole_file_is_scored_as_eval_reads_it(shop):
+    (whole,) = lines_of(shop, "--whole", "data.txt")
+    evaluated = json.loads(charrnn("eval", "data-run", "data.txt", "--json", cwd=shop.folder).stdout)
+    assert whole["chars"] == evaluated["chars"]
+    assert whole["bpc"] == pytest.approx(evaluated["bpc"], rel=1e-6)
+
+
+def test_the_most_surprising_come_first(shop, text):
+    shown = charrnn("score", "data-run", "--sort", str(text), cwd=shop.folder).stdout.splitlines()
+    figures = [line.split()[0] for line in shown]
+    assert [float(figure) for figure in figures[:3]] == sorted(map(float, figures[:3]), reverse=True)
+    assert figures[3:] == ["-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["none.txt"], ["got none.txt"]),
+        (["bad.txt"], ["bytes ff at offset 3 of bad.txt"]),
+        (["empty.txt"], ["got the empty file empty.txt"]),
+        (["unknown.txt"], ["'ж' (U+0436) at position 0 of line 81 of unknown.txt", "--unknown skip"]),
+        (["data.txt", "--context", "ж"], ["'ж' (U+0436) at position 0 of --context"]),
+        (["data.txt", "--compare", "none"], ["got none"]),
+        (["data.txt", "--html", "files"], ["files"]),
+    ],
+)
+def test_what_makes_no_sense_is_answered_in_one_line(shop, args, parts):
+    result = charrnn("score", "data-run", *args, cwd=shop.folder)
+    result.stdout = "" if args[0] == "unknown.txt" else result.stdout
+    check_failure(result, *parts)
+
+
+def test_unknown_characters_are_left_out_and_counted(shop):
+    result = charrnn("score", "data-run", "unknown.txt", "--unknown", "skip", cwd=shop.folder)
+    assert result.returncode == 0
+    assert "left out 1 unknown characters" in result.stderr
+
+
+WORDS = {
+    "english": "the of and to in is that for was on are with they have this from had not but what were when your said",
+    "german": "der die und zu in ist dass auf war mit sie haben dies von nicht aber was waren wann dein sagte ein für",
+}
+
+
+def lines_in(words, count, seed):
+    rng = random.Random(seed)
+    return [" ".join(rng.choice(words) for _ in range(6)) for _ in range(count)]
+
+
+def test_two_small_models_tell_two_languages_apart(tmp_path):
+    letters = " ".join(sorted({*"".join(WORDS.values())}))
+    for name, words in WORDS.items():
+        text = "\n".join([*lines_in(words.split(), 400, 1), letters])
+        assert [done.returncode for done in prepare_and_train(tmp_path, text, name, "--steps", "150")] == [0, 0]
+    mixed = [(line, name) for name, words in WORDS.items() for line in lines_in(words.split(), 500, 2)]
+    (tmp_path / "lines").write_text("\n".join(line for line, _ in mixed) + "\n")
+    result = charrnn("score", "english-run", "lines", "--compare", "german-run", "--json", cwd=tmp_path)
+    scores = [json.loads(line) for line in result.stdout.splitlines()]
+    right = [(score["advantage"] > 0) == (name == "english") for score, (_, name) in zip(scores, mixed, strict=True)]
+    assert len(right) == 1000
+    assert sum(right) >= 990
+
+
+class Seen(HTMLParser):
+    """The text of a page's lines, without the figures, and all its tags."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text, self.inside = set(), "", []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.inside and self.inside[-1] == tag:
+            self.inside.pop()
+
+    def handle_data(self, data):
+        if "span" in self.inside and "rt" not in self.inside:
+            self.text += data
+
+
+def test_the_page_escapes_whatever_stands_in_a_text():
+    text = "<script>alert('x')</script> & \x1b[31m\u202e é"
+    nats = np.linspace(0, 9, len(text) - 1)
+    seen = Seen()
+    seen.feed("".join(page([Score(Unit("a", 1, np.zeros(0, np.uint8)), text, nats)])).split("<body>")[1])
+    assert "script" not in seen.tags
+    assert seen.text == text.replace("\x1b", "\u241b").replace("\u202e", "\ufffd")
+
+
+def test_the_command_writes_the_page_whole(shop, text):
+    out = text.parent / "page.html"
+    result = charrnn("score", "data-run", str(text), "--html", str(out), cwd=shop.folder)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    content = out.read_text()
+    assert content.startswith("<!DOCTYPE html>")
+    assert content.endswith("</html>\n")
+    assert "http" not in content
+
+
+def test_colours_are_for_terminals_and_nothing_in_a_text_commands_them(bytes_shop, tmp_path):
+    (tmp_path / "text").write_bytes(b"\x1b[31mred\x07\n")
+    reader, terminal = open_terminal()
+    process = begin("score", "data-run", str(tmp_path / "text"), "--chars", cwd=bytes_shop.folder, stdout=terminal)
+    os.close(terminal)
+    shown = read_to_end(reader)
+    assert process.wait(TIMEOUT) == 0
+    assert b"\\x1b" in shown
+    assert b"\x07" not in shown
+    assert b"\x1b[31mred" not in shown
+    assert b"\x1b[" in shown
+
+
+def test_the_examples_of_the_help_work(tmp_path):
+    for name in ("run", "english", "german"):
+        prepare_and_train(tmp_path, "Ann went home.\nBob did not.\n" * 60, "data")
+        (tmp_path / "data-run").rename(tmp_path / name)
+        for path in tmp_path.glob("data*"):
+            path.rename(tmp_path / f"{name}-{path.name}")
+    for name in ("names.txt", "poem.txt", "novel.txt", "lines.txt"):
+        (tmp_path / name).write_text("Ann went home.\nBob did.\n")
+    examples = [line.strip() for line in charrnn("score", "--help", cwd=tmp_path).stdout.splitlines()]
+    examples = [line for line in examples if line.startswith("charrnn score ")]
+    assert len(examples) == 3
+    for example in examples:
+        done = charrnn(*example.split()[1:], cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout
