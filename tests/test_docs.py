@@ -49,7 +49,8 @@ def run(command, folder):
     words, before = shortened(command)
     if not before:
         return charrnn(*words[1:], cwd=folder)
-    line = f"{before} | {shlex.join([sys.executable, '-m', *words])}"
+    ours = shlex.join([sys.executable, "-m", "charrnn"])
+    line = f"{before.replace('charrnn', ours)} | {shlex.join([sys.executable, '-m', *words])}"
     return subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, check=False)
 
 

@@ -15,6 +15,7 @@ from charrnn.cli.gradcheck import gradcheck
 from charrnn.cli.help import GroupedCommand, help_of
 from charrnn.cli.info import info
 from charrnn.cli.log import log
+from charrnn.cli.novelty import novelty
 from charrnn.cli.prepare import prepare
 from charrnn.cli.sample import sample
 from charrnn.cli.score import score
@@ -42,6 +43,7 @@ COMMANDS = (
     (train, "train", "Train a model on a DATA folder."),
     (sample, "sample", "Write text as a trained model does."),
     (score, "score", "Say how well a model foretells each line of a text."),
+    (novelty, "novelty", "Say how much of a sampled text is new."),
     (evaluate, "eval", "Measure the loss of a model on a text."),
     (log, "log", "Show how a run went."),
     (bench, "bench", "Measure speed on this machine."),

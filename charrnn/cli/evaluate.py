@@ -91,7 +91,7 @@ def evaluate(
             say_skipped(known.skipped, what)
         else:
             _refuse_missing(text, own)
-            data = _open(text, checkpoint, source if own else None)
+            data = open_data_of(text, checkpoint, source if own else None)
             symbols, what = data.split(split)[: chars + 1 if chars else None], f"{split} of {text}"
             count = len(symbols)
             _refuse_too_short(count, what)
@@ -129,7 +129,7 @@ def _refuse_missing(text: Path, own: bool) -> None:
         raise DataError(f"expected a text file or a DATA folder, got {what_is(text)}; {hint}")
 
 
-def _open(path: Path, checkpoint: Checkpoint, run: Path | None) -> Data:
+def open_data_of(path: Path, checkpoint: Checkpoint, run: Path | None) -> Data:
     """A DATA folder with the model's vocabulary; with `run`, whose own data it is, the very data of that run."""
     from charrnn.text.data import open_data
 

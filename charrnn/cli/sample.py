@@ -30,6 +30,9 @@ from charrnn.cli.terminal import Writer, interruptible
 from charrnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from charrnn.model.config import ModelConfig
     from charrnn.sampling.constraints import Table
     from charrnn.sampling.rule import Rule
@@ -148,6 +151,18 @@ def sample(
         for text in likeliest_of(drawn, best_of) if best_of > 1 else drawn:
             shown.text(text)
     shown.finish()
+
+
+def draw_one(checkpoint: Checkpoint, rule: Rule, length: int, seed: int) -> NDArray[np.integer]:
+    """The symbols of one text without a prompt."""
+    from charrnn.sampling.sampler import Sampler
+    from charrnn.sampling.texts import Ending, draw_texts, wanted_texts
+
+    network, beginning = checkpoint.network(), checkpoint.vocabulary.beginning
+    wanted = wanted_texts(network, [(beginning[:0], beginning)], 1, 1)
+    with interruptible() as look:
+        (text,) = draw_texts(Sampler(network, 1, rule, seed), wanted, Ending(length), lambda _: look())
+    return text.drawn
 
 
 def _rule(

@@ -1,0 +1,187 @@
+"""What in a text stands elsewhere too: for each of its places the longest passage that another text holds verbatim.
+
+The text goes into a suffix automaton (Blumer et al. 1985, "The smallest automaton recognizing the subwords of a text";
+its construction symbol by symbol). The other text, which may be much longer, then runs through it once. Each state
+stands for some substrings that end at the same places; `length` is that of the longest, `link` the state of its longest
+suffix that ends at more places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from charrnn.engine.kernel import kernel
+
+MOST_SYMBOLS = 1 << 29  # of the text: its states and edges are counted in int32
+
+
+# The automaton of a text of n symbols, at most 2n states and 4n edges; all int32 but `where`:
+#
+#     length, link     (states,)
+#     first            (states,) the first edge of each state, or -1; the edges of a state form a list
+#     symbol, target   (edges,) of each edge, and the state that it leads to
+#     next_            (edges,) the next edge of the same state, or -1
+#     prefixes         (n,) the state of each beginning of the text
+#     matched          (states,) the longest of each state's substrings that the other text holds, or 0
+#     where            (states,) int64, where in the other text that ended
+
+
+@njit
+def _edge(first, symbol, next_, state, v):  # type: ignore[no-untyped-def]
+    """The edge of a state with symbol v, or -1."""
+    edge = first[state]
+    while edge >= 0 and symbol[edge] != v:
+        edge = next_[edge]
+    return edge
+
+
+@kernel()
+def _build(text, length, link, first, symbol, target, next_, prefixes):  # type: ignore[no-untyped-def]
+    """Put a text's automaton into the arrays; returns how many states and edges it has."""
+    states, edges, last = 1, 0, 0
+    length[0], link[0], first[0] = 0, -1, -1
+    for i in range(text.size):
+        v = text[i]
+        new = states
+        states += 1
+        length[new], first[new], link[new] = length[last] + 1, -1, 0
+        p = last
+        while p >= 0 and _edge(first, symbol, next_, p, v) < 0:
+            symbol[edges], target[edges], next_[edges] = v, new, first[p]
+            first[p] = edges
+            edges += 1
+            p = link[p]
+        if p >= 0:
+            q = target[_edge(first, symbol, next_, p, v)]
+            if length[q] == length[p] + 1:
+                link[new] = q
+            else:
+                clone = states
+                states += 1
+                length[clone], link[clone], first[clone] = length[p] + 1, link[q], -1
+                edge = first[q]
+                while edge >= 0:
+                    symbol[edges], target[edges], next_[edges] = symbol[edge], target[edge], first[clone]
+                    first[clone] = edges
+                    edges += 1
+                    edge = next_[edge]
+                while p >= 0:
+                    edge = _edge(first, symbol, next_, p, v)
+                    if edge < 0 or target[edge] != q:
+                        break
+                    target[edge] = clone
+                    p = link[p]
+                link[q] = link[new] = clone
+        last = new
+        prefixes[i] = new
+    return states, edges
+
+
+@kernel()
+def _run(text, start, state, found, length, link, first, symbol, target, next_, matched, where):  # type: ignore[no-untyped-def]
+    """Run a part of the other text, from its place `start` on, through the automaton, and note what is found.
+
+    Takes and returns the state, and how many of the last symbols stand in the automaton's text.
+    """
+    for j in range(text.size):
+        v = text[j]
+        edge = _edge(first, symbol, next_, state, v)
+        while edge < 0 and state > 0:
+            state = link[state]
+            found = length[state]
+            edge = _edge(first, symbol, next_, state, v)
+        if edge >= 0:
+            state = target[edge]
+            found += 1
+            if found > matched[state]:
+                matched[state], where[state] = found, start + j
+    return state, found
+
+
+@kernel()
+def _spread(length, link, matched, where):  # type: ignore[no-untyped-def]
+    """What was found of a state's longest substring was found of all its suffixes."""
+    for state in np.argsort(-length):
+        above = link[state]
+        if above >= 0 and matched[state] > 0 and matched[above] < length[above]:
+            matched[above], where[above] = length[above], where[state]
+
+
+@kernel()
+def _longest(prefixes, link, matched, where, found, place):  # type: ignore[no-untyped-def]
+    """For each place of the text the longest suffix of what ends there that was found."""
+    for i in range(prefixes.size):
+        state = prefixes[i]
+        while state > 0 and matched[state] == 0:
+            state = link[state]
+        found[i], place[i] = matched[state], where[state]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A passage that stands verbatim in both texts: where it begins in each, and how long it is."""
+
+    start: int
+    there: int
+    length: int
+
+
+class Overlap:
+    """How a text overlaps with another.
+
+    Args:
+        text: (n,) whole numbers, n >= 1.
+        other: (m,) in parts, as whole numbers.
+    Raises:
+        ValueError: the text is empty or too long.
+
+    Attributes:
+        found: (n,) for each place of the text, how many symbols up to there stand verbatim in the other text.
+        ends: (n,) where in the other text these end.
+    """
+
+    def __init__(self, text: NDArray[np.integer], other: Iterable[NDArray[np.integer]]) -> None:
+        n = len(text)
+        if not 1 <= n <= MOST_SYMBOLS:
+            raise ValueError(f"expected a text of 1 to {MOST_SYMBOLS:,} symbols, got {n:,}")
+        length, link, first = (np.empty(2 * n + 1, np.int32) for _ in range(3))
+        symbol, target, next_ = (np.empty(4 * n + 1, np.int32) for _ in range(3))
+        prefixes = np.empty(n, np.int32)
+        states, _ = _build(text.astype(np.int32), length, link, first, symbol, target, next_, prefixes)
+        length, link = length[:states], link[:states]
+        matched, where = np.zeros(states, np.int32), np.full(states, -1, np.int64)
+        state = found = start = 0
+        for part in other:
+            symbols = np.ascontiguousarray(part, np.int32)
+            state, found = _run(
+                symbols, start, state, found, length, link, first, symbol, target, next_, matched, where
+            )
+            start += len(part)
+        _spread(length, link, matched, where)
+        self.found, self.ends = np.zeros(n, np.int32), np.zeros(n, np.int64)
+        _longest(prefixes, link, matched, where, self.found, self.ends)
+
+    def new_share(self, length: int) -> float | None:
+        """The share of the text's n-grams of this length that the other text does not hold; None if there are none."""
+        ends = self.found[length - 1 :]
+        return float((ends < length).mean()) if len(ends) else None
+
+    def passages(self, most: int, least: int = 1) -> list[Passage]:
+        """The longest passages that stand in both texts, none inside another, at most so many.
+
+        Args:
+            most: how many.
+            least: symbols that one has at least.
+        """
+        grows = np.append(self.found[1:] == self.found[:-1] + 1, False)
+        ends = np.flatnonzero(~grows & (self.found >= least))
+        longest = ends[np.argsort(-self.found[ends], kind="stable")][:most]
+        return [
+            Passage(int(i - self.found[i] + 1), int(self.ends[i] - self.found[i] + 1), int(self.found[i]))
+            for i in longest
+        ]
