@@ -175,8 +175,16 @@ def test_the_examples_of_the_help_work(tmp_path):
         (["--prompt-file", "bad.txt"], ["text in UTF-8, got byte 0xFF at byte 3 of the prompt in bad.txt"]),
         (["--prompts", "unknown.txt"], ["'ж' (U+0436) at position 0 of line 81 of unknown.txt"]),
         (["--escapes", "--prompt", r"\q"], [r"--escapes such as \n", r"got '\\q'"]),
+        (["--beam", "3", "--top-k", "2"], ["one of --beam and --top-k, got both"]),
+        (["--beam", "-3"], ["--beam of at least 1, got -3"]),
         (["--count", "0"], ["--count of at least 1, got 0"]),
     ],
 )
 def test_what_makes_no_sense_is_answered_in_one_line(shop, args, parts):
     check_failure(charrnn("sample", "data-run", *args, cwd=shop.folder), *parts)
+
+
+def test_a_beam_finds_a_likelier_text_than_the_greedy_one(shop):
+    one, many = (json.loads(sampled(shop, "-n", "40", "--json", "--beam", width)) for width in ("1", "12"))
+    assert one["text"] == sampled(shop, "-n", "40", "--temperature", "0").removesuffix("\n")
+    assert many["log_probability"] > one["log_probability"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,6 +96,9 @@ def sample(
     seed: Seed = 0,
     count: Annotated[int, typer.Option(help="How many texts, after each prompt.")] = 1,
     best_of: Annotated[int, typer.Option(help="Draw so many for each text, and take the likeliest.")] = 1,
+    beam: Annotated[
+        int, typer.Option(help="Search for the likeliest text with so many beginnings at a time.", show_default="none")
+    ] = 0,
     batch: Annotated[int, typer.Option(help="Texts that are drawn side by side.")] = USUAL_BATCH,
     separator: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Between texts, instead of headings.", show_default=False)
@@ -116,13 +120,17 @@ def sample(
     """
     rule = _rule(temperature, top_k, top_p, min_p, typical, repetition_penalty)
     _at_least_one(count=count, best_of=best_of, batch=batch, repetition_window=repetition_window)
+    _at_least_one(beam=beam or 1)
     if not 0 <= seed < 2**63:
         raise ConfigError(f"expected --seed from 0 to 2^63 - 1, got {seed}; try --seed 0")
     _refuse_together(context, "prompt", "prompt_file", "prompts")
     _refuse_together(context, "ban", "allow")
+    for name in ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty", "count", "best_of"):
+        _refuse_together(context, "beam", name)
     unknown_policy(unknown)
     start_engine(threads)
     cell_of_model(cell)
+    from charrnn.sampling.beam import Beam
     from charrnn.sampling.sampler import Sampler
     from charrnn.sampling.texts import draw_texts, likeliest_of, wanted_texts
 
@@ -131,15 +139,14 @@ def sample(
     ending = _ending(checkpoint, length, lines, [unescape(text) for text in stop], keep_stop)
     given = _prompts(checkpoint, unescape(prompt), prompt_file, prompts, unknown)
     texts = len(given) * count
-    streams = min(batch, texts * best_of)
+    streams = beam or min(batch, texts * best_of)
     _refuse_too_large(checkpoint.model, streams, ending.length)
     network = checkpoint.network()
     wants_chances = as_json or best_of > 1
     follows = _constraint(checkpoint, ban, allow, words)
-    sampler = Sampler(network, streams, rule, seed, repetition_window, follows, wants_chances)
     wanted = wanted_texts(network, given, count * best_of, streams)
     shown = Shown(checkpoint, texts, None if separator is None else unescape(separator), raw, as_json, seed)
-    live = texts == 1 and best_of == 1 and not as_json
+    live = texts == 1 and best_of == 1 and not beam and not as_json
     with interruptible() as look:
 
         def going_on(text: Text) -> None:
@@ -147,8 +154,13 @@ def sample(
             if live:
                 shown.piece(text)
 
-        drawn = draw_texts(sampler, wanted, ending, going_on)
-        for text in likeliest_of(drawn, best_of) if best_of > 1 else drawn:
+        found: Iterator[Text]
+        if beam:
+            found = (Beam(network, beam, ending, follows).search(one, look) for one in wanted)
+        else:
+            sampler = Sampler(network, streams, rule, seed, repetition_window, follows, wants_chances)
+            found = draw_texts(sampler, wanted, ending, going_on)
+        for text in likeliest_of(found, best_of) if best_of > 1 else found:
             shown.text(text)
     shown.finish()
 

@@ -1,0 +1,114 @@
+"""Beam search: the likeliest text, as far as it can be found by keeping a few beginnings at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.engine.panels import rows_of
+from charrnn.model.network import Network
+from charrnn.model.unrolled import Unrolled
+from charrnn.sampling.sampler import FREE
+from charrnn.sampling.texts import Ending, Text, Wanted
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A beginning of the text.
+
+    Args:
+        symbols: all that was chosen.
+        nats: ln of their probability.
+        state: of the constraint.
+        stream: in which stream the network's state before the last symbol is.
+    """
+
+    symbols: tuple[int, ...]
+    nats: float
+    state: int
+    stream: int
+
+    @property
+    def mean(self) -> float:
+        """The log-probability for each symbol, by which texts of unlike length are compared."""
+        return self.nats / max(1, len(self.symbols))
+
+
+class Beam:
+    """Searches for likely texts.
+
+    Args:
+        network: packed.
+        width: how many beginnings are kept at a time.
+        ending: where a text ends.
+        follows: the automaton of a constraint, see `constraints`.
+    """
+
+    def __init__(self, network: Network, width: int, ending: Ending, follows: NDArray[np.int32] = FREE) -> None:
+        self.network, self.width, self.ending, self.follows = network, width, ending, follows
+        self.unrolled = Unrolled(network, width, 1)
+
+    def search(self, wanted: Wanted, look: Callable[[], None] = lambda: None) -> Text:
+        """The text with the highest log-probability for each symbol of all that were found.
+
+        Args:
+            wanted: where it begins.
+            look: called before each symbol; may raise an error to end the search.
+        """
+        last = int(wanted.beginning.symbols[-1])
+        for stream in range(self.width):
+            self.unrolled.set_stream(stream, wanted.beginning.state)
+        live, ended = [Hypothesis((), 0.0, 0, 0)], list[tuple[Hypothesis, Text]]()
+        while live and len(ended) < self.width:
+            look()
+            live = self._step(live, last, wanted, ended)
+        best, text = max(ended, key=lambda found: found[0].mean)
+        text.nats = best.nats
+        return text
+
+    def _step(
+        self, live: list[Hypothesis], start: int, wanted: Wanted, ended: list[tuple[Hypothesis, Text]]
+    ) -> list[Hypothesis]:
+        """The likeliest continuations by one symbol; those that end a text go to `ended`."""
+        logs = self._log_probabilities(live, start)
+        totals = np.array([[h.nats] for h in live]) + logs
+        kept: list[Hypothesis] = []
+        for place in np.argsort(-totals, axis=None, kind="stable")[: 2 * self.width + len(ended)]:
+            parent, symbol = divmod(int(place), logs.shape[1])
+            if totals[parent, symbol] == -np.inf or len(kept) == self.width:
+                break
+            state = int(self.follows[live[parent].state, symbol]) if len(self.follows) else 0
+            longer = Hypothesis((*live[parent].symbols, symbol), float(totals[parent, symbol]), state, parent)
+            text = self._text(longer, wanted)
+            if text.stopped:
+                ended.append((longer, text))
+            else:
+                kept.append(longer)
+        if not kept and not ended:  # the constraint leaves nothing
+            ended += [(h, self._text(h, wanted, left=False)) for h in live]
+        return kept
+
+    def _log_probabilities(self, live: list[Hypothesis], start: int) -> NDArray[np.float64]:
+        """(n, V): of each next symbol; -inf where a constraint forbids it."""
+        if live[0].symbols:
+            before = self.unrolled.state()
+            parents = [h.stream for h in live] + [0] * (self.width - len(live))
+            self.unrolled.set_state({name: values[:, parents] for name, values in before.items()})
+        symbols = [h.symbols[-1] if h.symbols else start for h in live]
+        self.unrolled.forward(np.array([symbols + [0] * (self.width - len(live))], np.int32))
+        z = rows_of(self.unrolled.logits, self.network.config.symbols)[: len(live)].astype(np.float64)
+        z -= z.max(axis=1, keepdims=True)
+        logs: NDArray[np.float64] = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+        for row, h in enumerate(live):
+            if len(self.follows):
+                logs[row, self.follows[h.state] < 0] = -np.inf
+        return logs
+
+    def _text(self, hypothesis: Hypothesis, wanted: Wanted, left: bool = True) -> Text:
+        """The hypothesis as a text; `left` tells whether a constraint leaves something after it."""
+        text = Text(wanted.index, wanted.prompt, self.ending)
+        text.add(np.array(hypothesis.symbols + (() if left else (-1,))), np.zeros(0))
+        return text
