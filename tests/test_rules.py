@@ -117,7 +117,7 @@ def test_a_million_symbols_of_a_rule_beside_a_ban():
     assert fits(counts, distribution(LOGITS, RULES["all"], RECENT, forbidden=(3, 7)))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("symbols", [1, 2, 33, 65, 700])
 def test_the_same_symbols_are_possible_as_by_sorting(symbols, seed):
     rng = np.random.default_rng(seed)

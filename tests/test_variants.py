@@ -95,7 +95,7 @@ def test_gradients_with_every_noise_and_penalty_agree_with_finite_differences(ce
     assert len(losses) == 5  # each of them counts
 
 
-@pytest.mark.parametrize("kind", first_of_all(TWO_KINDS, "gru-before"))
+@pytest.mark.parametrize("kind", first_of_all(TWO_KINDS, "lstm"))
 def test_any_number_of_threads_and_any_sharing_give_the_same_bits(kind, threads, monkeypatch):
     batch = 20
     noise = Noise(between=0.2, weights=0.3, seed=5)

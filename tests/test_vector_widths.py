@@ -9,8 +9,13 @@ import pytest
 from thorough import first_of_all
 
 TESTS = Path(__file__).parent
-SUITES = [("128", "test_simd.py"), ("128", "test_product.py"), ("256", "test_product.py")]
-FURTHER = [("256", "test_simd.py"), ("128", "test_optimisers.py"), ("256", "test_optimisers.py")]
+SUITES = [("128", "test_simd.py"), ("128", "test_product.py")]
+FURTHER = [
+    ("256", "test_product.py"),
+    ("256", "test_simd.py"),
+    ("128", "test_optimisers.py"),
+    ("256", "test_optimisers.py"),
+]
 FURTHER += [("128", "test_torch_reference.py")]
 
 

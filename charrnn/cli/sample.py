@@ -118,7 +118,6 @@ def sample(
     charrnn sample run --count 100 --lines 1 --top-p 0.9 --separator ""
     charrnn sample run --stop "." --keep-stop --json
     """
-    rule = _rule(temperature, top_k, top_p, min_p, typical, repetition_penalty)
     _at_least_one(count=count, best_of=best_of, batch=batch, repetition_window=repetition_window)
     _at_least_one(beam=beam or 1)
     if not 0 <= seed < 2**63:
@@ -129,6 +128,7 @@ def sample(
         _refuse_together(context, "beam", name)
     unknown_policy(unknown)
     start_engine(threads)
+    rule = _rule(temperature, top_k, top_p, min_p, typical, repetition_penalty)
     cell_of_model(cell)
     from charrnn.sampling.beam import Beam
     from charrnn.sampling.sampler import Sampler
