@@ -123,7 +123,7 @@ class Bench:
         return chars / statistics.median(times)
 
     def run(self, seconds: float) -> dict[str, Any]:
-        """Measure peak, training and sampling in turn for about so many seconds; medians of the rounds."""
+        """Measure peak, training and sampling in turn for about `seconds`; medians of the rounds."""
         self.step()
         self.sampler.take(PIECE)
         peak_flops(PEAK_SECONDS)

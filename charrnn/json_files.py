@@ -6,7 +6,7 @@ A form says what a value must be:
     Number(low, high)       a number in this range; `WHOLE` is a whole one from 0 to 2^63 - 1
     Maybe(form)             this form, or null
     [form]                  a list of values of this form
-    (form, form)            a list of so many values
+    (form, form)            a list with a value of each form
     {"name": form}          an object with at least these names
     Each(form)              an object with any names
 """

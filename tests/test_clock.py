@@ -58,7 +58,7 @@ def test_evaluations_stay_below_a_tenth_of_the_time():
 
 
 def timed(tmp_path, data, monkeypatch, pace, **config):
-    """A run with --minutes on a machine where evaluation takes so many seconds a character, as far as it is told."""
+    """A run with --minutes on a machine where evaluation is told to take some seconds a character."""
     monkeypatch.setattr(Evaluator, "seconds_per_char", lambda self: pace)
     checkpoint = start(tmp_path, data, {"hidden": 9}, {"batch": 5, "seq_len": 20, "steps": 40} | config)
     trainer = trainer_of(tmp_path / "run", data, checkpoint, Silent())

@@ -101,7 +101,7 @@ def test_the_command_fails_when_a_gradient_is_wrong(anew, monkeypatch, capsys):
 
 @pytest.mark.parametrize("seed", first_of_all(range(4), 0))
 def test_corners_of_rectified_units_are_no_errors(seed):
-    """With so many units, some corner lies within the first step of some entry; with seed 0 and 3 it did fail."""
+    """With this many units, some corner lies within the first step of some entry; with seed 0 and 3 it did fail."""
     model = ModelConfig(11, "rnn", 2, 32, nonlinearity="relu")
     network = random_network(model, seed)
     symbols = np.random.default_rng(seed).integers(0, 11, (6, 3))

@@ -25,6 +25,7 @@ from charrnn.errors import CharRNNError, InterruptError
 from charrnn.files import reason
 from charrnn.interrupt import end_on_signals
 
+CLOSED_PIPE = 128 + 13  # what a shell shows for a command that was ended by SIGPIPE
 EPILOG = "Start with: charrnn prepare TEXT --out DATA, charrnn train DATA --out RUN, charrnn sample RUN"
 
 app = typer.Typer(
@@ -89,7 +90,7 @@ def main() -> None:
         _fail("interrupted", 128 + error.signal)
     except BrokenPipeError:
         _discard_output()
-        sys.exit(1)
+        sys.exit(CLOSED_PIPE)
     except OSError as error:
         _discard_output()
         where = f" {error.filename}" if error.filename else " the output"

@@ -19,7 +19,7 @@ def clock(seconds: float) -> str:
 
 
 def fitting(figures: dict[str, int], room: int) -> str:
-    """The figures that fit into so many characters, in their order.
+    """The figures that fit into a line, in their order.
 
     Args:
         figures: each with its rank; the figures of the highest ranks go first where there is no room.

@@ -95,9 +95,9 @@ def sample(
     ] = None,
     seed: Seed = 0,
     count: Annotated[int, typer.Option(help="How many texts, after each prompt.")] = 1,
-    best_of: Annotated[int, typer.Option(help="Draw so many for each text, and take the likeliest.")] = 1,
+    best_of: Annotated[int, typer.Option(help="Texts that are drawn for each one shown, the likeliest.")] = 1,
     beam: Annotated[
-        int, typer.Option(help="Search for the likeliest text with so many beginnings at a time.", show_default="none")
+        int, typer.Option(help="Beginnings that a search for the likeliest text keeps at a time.", show_default="none")
     ] = 0,
     batch: Annotated[int, typer.Option(help="Texts that are drawn side by side.")] = USUAL_BATCH,
     separator: Annotated[

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 STANDARD_INPUT = Path("-")
 LINE_FEED = 10
 LONGEST_LINE = 1 << 24  # characters
-SHADES = ((1, ""), (3, "\x1b[33m"), (6, "\x1b[31m"), (math.inf, "\x1b[1;97;41m"))  # below so many bits, this colour
+SHADES = ((1, ""), (3, "\x1b[33m"), (6, "\x1b[31m"), (math.inf, "\x1b[1;97;41m"))  # bits, and the colour below them
 PLAIN = "\x1b[0m"
 
 

@@ -130,7 +130,9 @@ def train(
             trainer.run(interrupt)
     if not ended_before:
         if trainer.out_of_patience():
-            say(f"stopped by --patience {state.config.patience}: so many evaluations brought no lower loss")
+            say(
+                f"stopped by --patience {state.config.patience}: the evaluations since the lowest loss brought none lower"
+            )
         summary(out, state.progress, of_own_cell)
     if as_json:
         print_json(_result(out, state.progress, bool(interrupt.asked)))

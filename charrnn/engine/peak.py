@@ -39,7 +39,7 @@ def _chains(typing, count, factor):  # type: ignore[no-untyped-def]
 
 
 def peak_flops(seconds: float) -> float:
-    """Floating-point operations a second of all threads, measured for at least so many seconds."""
+    """Floating-point operations a second of all threads, measured for at least `seconds`."""
     sums = np.zeros(numba.get_num_threads(), np.float32)
     multiply_adds(1, np.float32(0.5), sums)  # compiles
     count, taken = 100_000, 0.0

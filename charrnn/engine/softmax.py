@@ -38,7 +38,7 @@ def exponentiate_row(logits, r, peak):  # type: ignore[no-untyped-def]
 
 @kernel(parallel=True)
 def cross_entropy(logits, targets, losses, first, scale, smoothing, symbols, tasks):  # type: ignore[no-untyped-def]
-    """Losses of all rows, -ln softmax(logits)[target] in nats; the logits give way to their gradient.
+    """Losses of all rows, -ln softmax(logits)[target] in nats; their gradient replaces the logits.
 
     With smoothing e the gradient is that of the cross-entropy with 1 - e of the target and e of the uniform
     distribution (Szegedy et al. 2016, section 7); the losses are those without.

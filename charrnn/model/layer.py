@@ -122,7 +122,7 @@ class Layer:
         return panels.zeros((self.panels, slots * self.panels * W, W), self.dtype)
 
     def rows(self, count: int, slots: int = 1) -> Array:
-        """Room for `count` rows of H numbers in so many slots: [slots * P, count, W]."""
+        """Room for `count` rows of H numbers in each of the slots: [slots * P, count, W]."""
         return panels.zeros((slots * self.panels, count, W), self.dtype)
 
     def pack(self, W_h: Array) -> None:

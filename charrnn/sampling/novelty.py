@@ -172,7 +172,7 @@ class Overlap:
         return float((ends < length).mean()) if len(ends) else None
 
     def passages(self, most: int, least: int = 1) -> list[Passage]:
-        """The longest passages that stand in both texts, none inside another, at most so many.
+        """The longest passages that stand in both texts, none inside another.
 
         Args:
             most: how many.

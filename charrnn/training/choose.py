@@ -2,7 +2,7 @@
 
 The rule is explained, and its figures are measured, in docs/defaults.md:
 
-1. A run reads so many characters as --steps or --epochs say, or as this CPU can read in --minutes.
+1. --steps or --epochs say how many characters a run reads, or it is what this CPU can read in --minutes.
 2. The model is the largest of SIZES that reads CHARS_PER_WEIGHT characters for each weight between its hidden units.
 3. Beyond PASSES_WITHOUT_DROPOUT of the text, each doubling of the passes adds DROPOUT_PER_DOUBLING between the layers,
    less for a model of fewer parameters than the text has characters. Weights decay so that in the whole run one that

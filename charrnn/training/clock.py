@@ -44,7 +44,7 @@ class Clock:
         return (progress.elapsed - progress.overhead) / available
 
     def affords(self, progress: Progress, evaluation: float) -> bool:
-        """Whether there is time for one more evaluation, of so many seconds, before the last."""
+        """Whether there is time for one more evaluation, which takes `evaluation` seconds, before the last."""
         return progress.evaluation_seconds + evaluation <= EVALUATION_SHARE * progress.elapsed
 
     def chars_to_evaluate(self, characters: int, seconds_per_char: float) -> int:

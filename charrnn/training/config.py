@@ -107,12 +107,12 @@ class TrainConfig:
     ema: float = setting(0.0, "Memory of the averaged parameters that are evaluated, such as 0.999; 0 for none.", SHARE)
     seed: int = setting(0, "Seed of all random numbers.", NOT_NEGATIVE, LARGE)
     epochs: float = setting(
-        0.0, "Stop after so many passes over the text.", NOT_NEGATIVE, usual="10 if no other stop is given"
+        0.0, "Passes over the text after which to stop.", NOT_NEGATIVE, usual="10 if no other stop is given"
     )
-    steps: int = setting(0, "Stop after so many updates.", NOT_NEGATIVE, LARGE, usual="no limit")
-    minutes: float = setting(0.0, "Stop after so many minutes.", NOT_NEGATIVE, usual="no limit")
+    steps: int = setting(0, "Updates after which to stop.", NOT_NEGATIVE, LARGE, usual="no limit")
+    minutes: float = setting(0.0, "Minutes after which to stop.", NOT_NEGATIVE, usual="no limit")
     patience: int = setting(
-        0, "Stop after so many evaluations without a lower loss.", NOT_NEGATIVE, LARGE, usual="never"
+        0, "Evaluations without a lower loss after which to stop.", NOT_NEGATIVE, LARGE, usual="never"
     )
     eval_every: int = setting(0, "Steps between evaluations.", NOT_NEGATIVE, LARGE, usual="as often as costs little")
     log_every: int = setting(0, "Steps between lines of the journal.", NOT_NEGATIVE, usual="a line every half second")

@@ -15,7 +15,7 @@ TIMES_MEAN, DEVIATIONS = 3.0, 8.0  # a loss is far above its mean when it is abo
 FIRST_STEPS = 50  # during which the mean means little
 NOISE = 0.02  # by how much the loss on a text of noise may be above that of guessing
 FAR_ABOVE = 0.15  # share of the loss of guessing by which a validation loss is suspiciously far above the training loss
-RISE = 1.25  # a loss has risen far when it is above so many times its best ...
+RISE = 1.25  # a loss has risen far when it is above this multiple of its best ...
 RISE_OF_GUESSING = 0.1  # ... and by so much of ln V
 
 

@@ -45,7 +45,7 @@ class Trainer:
         path: the RUN folder, which has a checkpoint of the state.
         state: where to begin.
         watcher: who is told.
-        preview: makes a sample of text, of so many characters, to show at each evaluation.
+        preview: makes a sample of text, of a given length, to show at each evaluation.
         settle: called when the run has its first checkpoint; returns where the RUN folder is from then on.
         began: when the command began, in seconds by `time.perf_counter`; None for now.
     """
@@ -187,7 +187,7 @@ class Trainer:
             self._interval.seconds += seconds
 
     def _update(self, steps: int, norm: float) -> None:
-        """Move the parameters against the gradient, which has this global norm, and so many steps along the text."""
+        """Move the parameters against the gradient, which has this global norm, and move along the text by `steps`."""
         state, p = self.state, self.state.progress
         before = self.done()
         state.learner.accept()

@@ -110,7 +110,7 @@ class TrainingState:
         return self.progress.epoch + self.progress.position / self.learner.streams.steps
 
     def move_on(self, steps: int) -> None:
-        """Move along the text by so many time steps; a new epoch begins from a state of zeros."""
+        """Move along the text by some time steps; a new epoch begins from a state of zeros."""
         p = self.progress
         p.position += steps
         if p.position >= self.learner.streams.steps:

@@ -30,7 +30,7 @@ class Validation:
         clock: of the run.
         kept: where best.npz and older checkpoints are saved.
         watcher: who is told.
-        preview: makes a sample of text, of so many characters, to show at each evaluation.
+        preview: makes a sample of text, of a given length, to show at each evaluation.
 
     Attributes:
         estimate: seconds that the next evaluation is going to take; 0 without a validation split.

@@ -23,7 +23,7 @@ class Watcher(Protocol):
         """The validation loss was measured (nats); whether it is the lowest so far; a sample, if wanted."""
 
     def shortened(self, chars: int, total: int) -> None:
-        """Evaluations read only so many characters of the validation text."""
+        """Evaluations read only the first `chars` of all `total` characters of the validation text."""
 
     def warned(self, what: str) -> None:
         """Something went wrong, and was mended."""
