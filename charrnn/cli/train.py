@@ -130,9 +130,7 @@ def train(
             trainer.run(interrupt)
     if not ended_before:
         if trainer.out_of_patience():
-            say(
-                f"stopped by --patience {state.config.patience}: the evaluations since the lowest loss brought none lower"
-            )
+            say(f"stopped by --patience {state.config.patience}: no lower loss in as many evaluations")
         summary(out, state.progress, of_own_cell)
     if as_json:
         print_json(_result(out, state.progress, bool(interrupt.asked)))

@@ -153,9 +153,10 @@ def wanted_texts(
                 index += 1
 
 
-def piece_of(streams: int) -> int:
-    """How many symbols to draw in one call: with many streams few, since what follows a text's end is in vain."""
-    return max(LEAST_PIECE, PIECE // streams)
+def piece_of(streams: int, ending: Ending) -> int:
+    """How many symbols to draw in one call: few where texts may end inside it, since what follows is in vain."""
+    ends_anywhere = streams > 1 and (ending.stops or ending.lines)
+    return max(LEAST_PIECE, PIECE // streams) if ends_anywhere else PIECE
 
 
 def draw_texts(
@@ -179,7 +180,7 @@ def draw_texts(
         longest = max((text.left for text in running if text is not None), default=0)
         if longest == 0:
             return
-        piece = sampler.take(min(piece_of(sampler.count), longest))
+        piece = sampler.take(min(piece_of(sampler.count, ending), longest))
         for stream, text in enumerate(running):
             if text is None:
                 continue
