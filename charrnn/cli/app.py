@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -51,8 +53,21 @@ COMMANDS = (
     (gradcheck, "gradcheck", "Check every gradient."),
     (help_of, "help", "Show what a command does, and all its options."),
 )
+
+
+@contextmanager
+def _quiet_at_a_closed_pipe() -> Iterator[None]:
+    """Whoever reads standard output and goes away ends the command without a word; typer would exit with 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        _discard_output()
+        sys.exit(CLOSED_PIPE)
+
+
 for function, name, summary in COMMANDS:
-    app.command(name, short_help=summary, cls=GroupedCommand if function is train else None)(function)
+    kind = GroupedCommand if function is train else None
+    app.command(name, short_help=summary, cls=kind)(_quiet_at_a_closed_pipe()(function))
 
 
 def _print_version(wanted: bool) -> None:
