@@ -160,6 +160,7 @@ def test_the_examples_of_the_help_work(tmp_path):
         (["--min-p", "1.5"], ["--min-p from 0 to 1, got 1.5"]),
         (["--typical", "nan"], ["--typical above 0 and up to 1, got nan"]),
         (["--repetition-penalty", "0"], ["--repetition-penalty above 0", "got 0"]),
+        (["--repetition-window", "1000001"], ["--repetition-window of at most 1,000,000, got 1,000,001"]),
         (["--batch", "0"], ["--batch of at least 1, got 0"]),
         (["--best-of", "-2"], ["--best-of of at least 1, got -2"]),
         (["--lines", "0"], ["--lines of at least 1, got 0"]),

@@ -141,6 +141,13 @@ def test_a_text_ends_where_a_constraint_leaves_nothing(m):
     assert [(text.drawn.tolist(), text.stopped) for text in texts] == [([4, 6], "constraint")] * 3
 
 
+def test_too_many_words_are_refused(monkeypatch):
+    monkeypatch.setattr("charrnn.sampling.constraints.MOST_ENTRIES", 30)
+    assert only_words([(1, 2), (3,)], 7).shape == (4, 7)
+    with pytest.raises(ValueError, match="more than 4 beginnings of words"):
+        only_words([(1, 2), (3, 4)], 7)
+
+
 def test_constraints_hold_together():
     words, ban = only_words([(1, 2), (3,)], 5), forbidding(np.array([True, False, False, True, False]))
     both = together([words, ban], 5)

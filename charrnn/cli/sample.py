@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from charrnn.training.checkpoint import Checkpoint
 
 USUAL_LENGTH, USUAL_LINES, USUAL_BATCH = 1000, 20, 64
+LONGEST_WINDOW = 1_000_000
 LONGEST_LINE = 1000  # characters of a line that does not end, where only --lines is given
 
 
@@ -118,6 +119,10 @@ def sample(
     charrnn sample run --count 100 --lines 1 --top-p 0.9 --separator ""
     charrnn sample run --stop "." --keep-stop --json
     """
+    if repetition_window > LONGEST_WINDOW:
+        raise ConfigError(
+            f"expected --repetition-window of at most {LONGEST_WINDOW:,}, got {repetition_window:,}; try 1000"
+        )
     _at_least_one(count=count, best_of=best_of, batch=batch, repetition_window=repetition_window)
     _at_least_one(beam=beam or 1)
     if not 0 <= seed < 2**63:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Table = NDArray[np.int32]
 FORBIDDEN = -1
-MOST_STATES = 1 << 20
+MOST_ENTRIES = 1 << 27  # of a table: half a gigabyte
 
 
 def forbidding(banned: NDArray[np.bool_]) -> Table:
@@ -30,7 +30,7 @@ def only_words(words: Iterable[Sequence[int]], symbols: int) -> Table:
         words: each as symbols, at least one word.
         symbols: V.
     Raises:
-        ValueError: the words have more beginnings than MOST_STATES.
+        ValueError: the table would have more than MOST_ENTRIES entries.
     """
     nodes: list[dict[int, int]] = [{}]
     whole, letters = {0}, np.zeros(symbols, np.bool_)
@@ -43,8 +43,8 @@ def only_words(words: Iterable[Sequence[int]], symbols: int) -> Table:
             node = nodes[node][symbol]
             letters[symbol] = True
         whole.add(node)
-        if len(nodes) > MOST_STATES:
-            raise ValueError(f"more than {MOST_STATES:,} beginnings of words")
+        if len(nodes) * symbols > MOST_ENTRIES:
+            raise ValueError(f"more than {MOST_ENTRIES // symbols:,} beginnings of words")
     table = np.full((len(nodes), symbols), FORBIDDEN, np.int32)
     for node, children in enumerate(nodes):
         table[node, list(children)] = list(children.values())
