@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,14 +17,13 @@ from charrnn.cli.options import (
     Unknown,
     cell_of_model,
     explicit,
-    say,
-    say_if_waiting,
-    say_skipped,
     start_engine,
     trained_model,
     unknown_policy,
 )
-from charrnn.cli.terminal import Writer, interruptible
+from charrnn.cli.prompts import formed, prompts_of, read_bytes, unescaped
+from charrnn.cli.shown import Shown
+from charrnn.cli.terminal import interruptible
 from charrnn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -139,10 +135,10 @@ def sample(
     from charrnn.sampling.sampler import Sampler
     from charrnn.sampling.texts import draw_texts, likeliest_of, wanted_texts
 
-    unescape = _unescaped if escapes else str
+    unescape = unescaped if escapes else str
     checkpoint = trained_model(source)
     ending = _ending(checkpoint, length, lines, [unescape(text) for text in stop], keep_stop)
-    given = _prompts(checkpoint, unescape(prompt), prompt_file, prompts, unknown)
+    given = prompts_of(checkpoint, unescape(prompt), prompt_file, prompts, unknown)
     texts = len(given) * count
     streams = beam or min(batch, texts * best_of)
     _refuse_too_large(checkpoint.model, streams, ending.length)
@@ -222,25 +218,6 @@ def _refuse_together(context: typer.Context, *names: str) -> None:
         raise ConfigError(f"expected one of {' and '.join(given)}, got both; try one of them")
 
 
-def _unescaped(text: str) -> str:
-    r"""A text in which \n, \t, \r, \0, \\, \xhh, \uhhhh and \Uhhhhhhhh stand for characters."""
-    import re
-
-    known = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\"}
-
-    def character(found: re.Match[str]) -> str:
-        if found[1] in known:
-            return known[found[1]]
-        code = int(found[1][1:], 16) if len(found[1]) > 1 else 0x110000
-        if code >= 0x110000:
-            raise ConfigError(
-                f"expected --escapes such as \\n, \\t, \\u0061, got {found[0]!r}; try \\\\ for a backslash"
-            )
-        return chr(code)
-
-    return re.sub(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.|$)", character, text, flags=re.S)
-
-
 def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops: list[str], keep_stop: bool) -> Ending:
     """Where texts end.
 
@@ -266,60 +243,6 @@ def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops
     return Ending(length, tuple(encoded), keep_stop, lines or 0, vocabulary.line_break)
 
 
-def _prompts(
-    checkpoint: Checkpoint, prompt: str, prompt_file: Path | None, prompts: Path | None, unknown: str
-) -> list[tuple[Any, Any]]:
-    """For each prompt its symbols, and what is read before the text: one symbol at least."""
-    import numpy as np
-
-    texts: list[str | bytes] = [prompt]
-    where = "the prompt"
-    if prompt_file is not None:
-        texts, where = [_read(prompt_file)], f"the prompt in {prompt_file}"
-    elif prompts is not None:
-        texts = list(_read(prompts).splitlines())
-        if not texts:
-            raise DataError(f"expected prompts in {prompts}, one to a line, got none; try --prompt TEXT")
-    vocabulary, found = checkpoint.vocabulary, []
-    for number, text in enumerate(texts, start=1):
-        place = where if prompts is None else f"line {number} of {prompts}"
-        codes = vocabulary.codes_of(_formed(checkpoint, text, place))
-        symbols = vocabulary.encode(codes, place, unknown)
-        say_skipped(len(codes) - len(symbols), place)
-        # Lines that are independent begin after a line break, so a prompt does too.
-        begins = checkpoint.model.stateless or not len(symbols)
-        found.append((symbols, np.concatenate([vocabulary.beginning if begins else symbols[:0], symbols])))
-    return found
-
-
-def _formed(checkpoint: Checkpoint, text: str | bytes, place: str) -> str | bytes:
-    """A prompt as the model reads text: characters in their form, or bytes."""
-    if isinstance(text, bytes) and checkpoint.vocabulary.level == "byte":
-        return text
-    try:
-        return checkpoint.form.apply(text.decode("utf-8") if isinstance(text, bytes) else text)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"expected text in UTF-8, got byte 0x{error.object[error.start]:02X} at byte {error.start} of {place}; "
-            "try iconv -t utf-8"
-        ) from None
-
-
-def _read(path: Path) -> bytes:
-    """All of a file, or of standard input for -."""
-    from charrnn.files import open_regular, reason
-    from charrnn.text.sources import STANDARD_INPUT
-
-    say_if_waiting([path])
-    try:
-        if path == STANDARD_INPUT:
-            return sys.stdin.buffer.read()
-        with open_regular(path) as file:
-            return file.read()
-    except OSError as error:
-        raise DataError(f"expected a file with text, got {path}: {reason(error)}; try another one") from None
-
-
 def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None) -> Table:
     """The automaton of --ban, --allow and --words.
 
@@ -343,8 +266,8 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
         tables.append(forbidding(banned))
     if words is not None:
         found = [
-            vocabulary.encode(vocabulary.codes_of(_formed(checkpoint, word, place)), place).tolist()
-            for number, line in enumerate(_read(words).splitlines(), start=1)
+            vocabulary.encode(vocabulary.codes_of(formed(checkpoint, word, place)), place).tolist()
+            for number, line in enumerate(read_bytes(words).splitlines(), start=1)
             if (word := line.strip()) and (place := f"line {number} of {words}")
         ]
         if not found:
@@ -368,84 +291,3 @@ def _refuse_too_large(model: ModelConfig, streams: int, length: int) -> None:
             f"expected texts that fit into {there / 2**30:.1f} GB of free memory, got some of about "
             f"{needed / 2**30:.1f} GB; try a smaller --batch, or --count 1 without --json, of which nothing is kept"
         )
-
-
-class Shown:
-    """Writes texts to standard output: as they are, below headings or with separators, or as JSON.
-
-    Args:
-        checkpoint: of the model.
-        count: how many texts there are going to be.
-        separator: between texts; None for headings.
-        raw: whether a terminal gets control characters as they are.
-        as_json: one object to a line.
-        seed: shown with JSON.
-    """
-
-    def __init__(
-        self, checkpoint: Checkpoint, count: int, separator: str | None, raw: bool, as_json: bool, seed: int
-    ) -> None:
-        from charrnn.cli.bar import Bar
-
-        self.vocabulary, self.count, self.as_json, self.seed = checkpoint.vocabulary, count, as_json, seed
-        self.separator = None if separator is None else separator.encode("utf-8", "surrogateescape")
-        self.writer = Writer(raw)
-        self.early: dict[int, Text] = {}  # texts that ended before those in front of them
-        self.begun, self.done, self.left_nothing = False, 0, 0
-        many = count > 1 and sys.stderr.isatty() and not sys.stdout.isatty()
-        self.bar = Bar() if many else None
-
-    def piece(self, text: Text) -> None:
-        """Show what has come of the only text."""
-        if not self.begun:
-            self.writer.write(self.vocabulary.decode(text.prompt))
-            self.begun = True
-        self.writer.write(self.vocabulary.decode(text.hand_over()))
-
-    def text(self, text: Text) -> None:
-        """Show a text that has ended, in its turn."""
-        self.done += 1
-        self.left_nothing += text.stopped == "constraint"
-        if self.bar is not None:
-            self.bar.show(self.done / self.count, {f"{self.done:,} of {self.count:,} texts": 0})
-        if self.as_json:
-            self._json(text)
-        elif self.begun:
-            self.writer.write(self.vocabulary.decode(text.hand_over()))
-            self.writer.finish()
-        else:
-            self.early[text.index] = text
-            while (ready := self.early.pop(self.writer.texts, None)) is not None:
-                self._plain(ready)
-
-    def _plain(self, text: Text) -> None:
-        if self.separator is None:
-            if self.count > 1:
-                self.writer.write(f"--- {text.index + 1} of {self.count} ---\n".encode())
-        elif text.index:
-            self.writer.write(self.separator)
-        self.writer.write(self.vocabulary.decode(text.prompt))
-        self.writer.write(self.vocabulary.decode(text.drawn))
-        self.writer.finish(line_break=self.separator is None or text.index + 1 == self.count)
-
-    def _json(self, text: Text) -> None:
-        import numpy as np
-
-        drawn = text.drawn
-        whole = self.vocabulary.decode(np.concatenate([text.prompt, drawn]))
-        values = {
-            "text": whole.decode("utf-8", "replace"),
-            "log_probability": text.nats,
-            "bpc": -text.nats / math.log(2) / len(drawn) if len(drawn) else None,
-            "stopped": text.stopped,
-            "seed": self.seed,
-            "index": text.index,
-        }
-        print(json.dumps(values), flush=True)
-
-    def finish(self) -> None:
-        """Say what is not seen in the texts."""
-        if self.bar is not None:
-            self.bar.close()
-        if self.left_nothing:
-            say(f"{self.left_nothing:,} of {self.count:,} texts ended where the constraint left no character")

@@ -1,0 +1,96 @@
+"""Sampled texts on standard output: as they are, below headings or with separators, or as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import TYPE_CHECKING
+
+from charrnn.cli.options import say
+from charrnn.cli.terminal import Writer
+
+if TYPE_CHECKING:
+    from charrnn.sampling.texts import Text
+    from charrnn.training.checkpoint import Checkpoint
+
+
+class Shown:
+    """Writes texts to standard output: as they are, below headings or with separators, or as JSON.
+
+    Args:
+        checkpoint: of the model.
+        count: how many texts there are going to be.
+        separator: between texts; None for headings.
+        raw: whether a terminal gets control characters as they are.
+        as_json: one object to a line.
+        seed: shown with JSON.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, count: int, separator: str | None, raw: bool, as_json: bool, seed: int
+    ) -> None:
+        from charrnn.cli.bar import Bar
+
+        self.vocabulary, self.count, self.as_json, self.seed = checkpoint.vocabulary, count, as_json, seed
+        self.separator = None if separator is None else separator.encode("utf-8", "surrogateescape")
+        self.writer = Writer(raw)
+        self.early: dict[int, Text] = {}  # texts that ended before those in front of them
+        self.begun, self.done, self.left_nothing = False, 0, 0
+        many = count > 1 and sys.stderr.isatty() and not sys.stdout.isatty()
+        self.bar = Bar() if many else None
+
+    def piece(self, text: Text) -> None:
+        """Show what has come of the only text."""
+        if not self.begun:
+            self.writer.write(self.vocabulary.decode(text.prompt))
+            self.begun = True
+        self.writer.write(self.vocabulary.decode(text.hand_over()))
+
+    def text(self, text: Text) -> None:
+        """Show a text that has ended, in its turn."""
+        self.done += 1
+        self.left_nothing += text.stopped == "constraint"
+        if self.bar is not None:
+            self.bar.show(self.done / self.count, {f"{self.done:,} of {self.count:,} texts": 0})
+        if self.as_json:
+            self._json(text)
+        elif self.begun:
+            self.writer.write(self.vocabulary.decode(text.hand_over()))
+            self.writer.finish()
+        else:
+            self.early[text.index] = text
+            while (ready := self.early.pop(self.writer.texts, None)) is not None:
+                self._plain(ready)
+
+    def _plain(self, text: Text) -> None:
+        if self.separator is None:
+            if self.count > 1:
+                self.writer.write(f"--- {text.index + 1} of {self.count} ---\n".encode())
+        elif text.index:
+            self.writer.write(self.separator)
+        self.writer.write(self.vocabulary.decode(text.prompt))
+        self.writer.write(self.vocabulary.decode(text.drawn))
+        self.writer.finish(line_break=self.separator is None or text.index + 1 == self.count)
+
+    def _json(self, text: Text) -> None:
+        import numpy as np
+
+        drawn = text.drawn
+        whole = self.vocabulary.decode(np.concatenate([text.prompt, drawn]))
+        values = {
+            "text": whole.decode("utf-8", "replace"),
+            "log_probability": text.nats,
+            "bpc": -text.nats / math.log(2) / len(drawn) if len(drawn) else None,
+            "stopped": text.stopped,
+            "seed": self.seed,
+            "index": text.index,
+        }
+        print(json.dumps(values), flush=True)
+
+    def finish(self) -> None:
+        """Say what is not seen in the texts."""
+        if self.bar is not None:
+            self.bar.close()
+        if self.left_nothing:
+            say(f"{self.left_nothing:,} of {self.count:,} texts ended where the constraint left no character")
