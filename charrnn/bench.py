@@ -91,7 +91,7 @@ class Bench:
 
     def __init__(self, config: ModelConfig, training: TrainConfig, streams: int) -> None:
         self.config, self.training, self.streams = config, training, streams
-        self.network = Network(config)
+        self.network = Network(config, rounded=training.precision == "bfloat16")
         Initialiser(config, training.seed).fill(self.network.parameters)
         self.network.pack()
         self.unrolled = TimedUnrolled(self.network, training.batch, training.seq_len)

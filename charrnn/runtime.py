@@ -86,6 +86,18 @@ def vector_bits() -> int | None:
     return int(text)
 
 
+BFLOAT16_WAYS = ("amx", "avx512", "emulated", "amx-emulated")
+
+
+def bfloat16_way() -> str | None:
+    """The way of computing bfloat16 products that CHARRNN_BFLOAT16 forces, or None."""
+    way = os.environ.get("CHARRNN_BFLOAT16")
+    if way is not None and way not in BFLOAT16_WAYS:
+        known = ", ".join(BFLOAT16_WAYS)
+        raise ConfigError(f"expected CHARRNN_BFLOAT16 to be one of {known}, got {way!r}; try unset it")
+    return way
+
+
 def colours_wanted() -> bool:
     """Whether the user has not set NO_COLOR (no-color.org)."""
     return not os.environ.get("NO_COLOR")

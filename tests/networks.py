@@ -29,11 +29,24 @@ FURTHER = {  # cells for which there is no oracle with gradients written by hand
 }
 
 
-def make(kind, dtype, layers=2, hidden=33, embed=0, symbols=40, batch=3, steps=4, seed=0, line_break=-1, **further):
+def make(
+    kind,
+    dtype,
+    layers=2,
+    hidden=33,
+    embed=0,
+    symbols=40,
+    batch=3,
+    steps=4,
+    seed=0,
+    line_break=-1,
+    rounded=False,
+    **further,
+):
     """A network with random parameters, one chunk's buffers, symbols, and a random state; `further` of its settings."""
     rng = np.random.default_rng(seed)
     config = ModelConfig(symbols, layers=layers, hidden=hidden, embed=embed, **(KINDS | FURTHER)[kind], **further)
-    network = Network(config, dtype, line_break)
+    network = Network(config, dtype, line_break, rounded)
     for _, view in network.parameters.items():
         view[:] = rng.uniform(-0.3, 0.3, view.shape)
     network.pack()

@@ -11,11 +11,19 @@ def sigmoid(a):
     return 1.0 / (1.0 + np.exp(-a))
 
 
-class Cell:
-    """One layer for one stream. `p` holds W_x (D, G*H), W_h (H, G*H), b (G*H), and b_hn (H) for a GRU."""
+def exact(x):
+    return x
 
-    def __init__(self, p, hidden):
+
+class Cell:
+    """One layer for one stream. `p` holds W_x (D, G*H), W_h (H, G*H), b (G*H), and b_hn (H) for a GRU.
+
+    `rounded` makes of a number the one that a product takes in its place; for those with W_x, `rounded_x` does.
+    """
+
+    def __init__(self, p, hidden, rounded=exact, rounded_x=exact):
         self.p, self.H = p, hidden
+        self.rounded = {"W_h": rounded, "W_x": rounded_x}
         self.grads = {name: np.zeros_like(value) for name, value in p.items()}
 
     def part(self, name, gate):
@@ -27,15 +35,24 @@ class Cell:
         columns = slice(gate * self.H, (gate + 1) * self.H)
         self.grads[name][..., columns] += value
 
+    def times(self, x, name, gate):
+        """x @ W."""
+        r = self.rounded[name]
+        return r(x) @ r(self.part(name, gate))
+
+    def times_back(self, d, x, name, gate):
+        """Add to the gradient of W; return that of x."""
+        r = self.rounded[name]
+        self.add(name, gate, np.outer(r(x), r(d)))
+        return r(self.part(name, gate)) @ r(d)
+
     def affine(self, gate, x, h):
-        return x @ self.part("W_x", gate) + h @ self.part("W_h", gate) + self.part("b", gate)
+        return self.times(x, "W_x", gate) + self.times(h, "W_h", gate) + self.part("b", gate)
 
     def affine_back(self, gate, da, x, h):
         """Add to the gradients; return those of x and h."""
-        self.add("W_x", gate, np.outer(x, da))
-        self.add("W_h", gate, np.outer(h, da))
         self.add("b", gate, da)
-        return self.part("W_x", gate) @ da, self.part("W_h", gate) @ da
+        return self.times_back(da, x, "W_x", gate), self.times_back(da, h, "W_h", gate)
 
 
 class TanhRNN(Cell):
@@ -89,8 +106,8 @@ class GRU(Cell):
     def step(self, x, state):
         h_prev = state["h"]
         r, z = sigmoid(self.affine(0, x, h_prev)), sigmoid(self.affine(1, x, h_prev))
-        m = h_prev @ self.part("W_h", 2) + self.p["b_hn"]
-        n = np.tanh(x @ self.part("W_x", 2) + self.part("b", 2) + r * m)
+        m = self.times(h_prev, "W_h", 2) + self.p["b_hn"]
+        n = np.tanh(self.times(x, "W_x", 2) + self.part("b", 2) + r * m)
         return {"h": (1 - z) * n + z * h_prev}, (x, h_prev, r, z, m, n)
 
     def back(self, saved, d):
@@ -99,13 +116,11 @@ class GRU(Cell):
         da_n = dh * (1 - z) * (1 - n**2)
         dm = da_n * r
         self.grads["b_hn"] += dm
-        self.add("W_x", 2, np.outer(x, da_n))
         self.add("b", 2, da_n)
-        self.add("W_h", 2, np.outer(h_prev, dm))
+        dx_n, dh_n = self.times_back(da_n, x, "W_x", 2), self.times_back(dm, h_prev, "W_h", 2)
         dx_r, dh_r = self.affine_back(0, da_n * m * r * (1 - r), x, h_prev)
         dx_z, dh_z = self.affine_back(1, dh * (h_prev - n) * z * (1 - z), x, h_prev)
-        dx = self.part("W_x", 2) @ da_n + dx_r + dx_z
-        return dx, {"h": dh * z + self.part("W_h", 2) @ dm + dh_r + dh_z}
+        return dx_n + dx_r + dx_z, {"h": dh * z + dh_n + dh_r + dh_z}
 
 
 class ResetBeforeGRU(Cell):
@@ -127,7 +142,7 @@ class ResetBeforeGRU(Cell):
 CELLS = {"rnn_tanh": TanhRNN, "rnn_relu": ReluRNN, "lstm": LSTM, "gru_after": GRU, "gru_before": ResetBeforeGRU}
 
 
-def run(kind, parameters, layers, hidden, inputs, targets, state):
+def run(kind, parameters, layers, hidden, inputs, targets, state, rounded=exact):
     """Mean loss, all gradients, state gradients and final state of one chunk.
 
     Args:
@@ -135,6 +150,7 @@ def run(kind, parameters, layers, hidden, inputs, targets, state):
         parameters: name -> float64 array, under the project's names.
         inputs, targets: (T, B) symbols.
         state: {"h": (L, B, H), "c": ...}.
+        rounded: what products do to their operands; the first layer's input is looked up.
     Returns:
         loss, {name: gradient}, {"h": (L, B, H) gradient, ...}, {"h": (L, B, H) final state, ...}
     """
@@ -146,7 +162,12 @@ def run(kind, parameters, layers, hidden, inputs, targets, state):
     total = 0.0
     for b in range(B):
         cells = [
-            CELLS[kind]({k.split(".")[1]: v for k, v in parameters.items() if k.startswith(f"layer{layer}.")}, hidden)
+            CELLS[kind](
+                {k.split(".")[1]: v for k, v in parameters.items() if k.startswith(f"layer{layer}.")},
+                hidden,
+                rounded,
+                rounded if layer else exact,
+            )
             for layer in range(layers)
         ]
         now = [{name: state[name][layer, b] for name in state} for layer in range(layers)]
@@ -158,7 +179,7 @@ def run(kind, parameters, layers, hidden, inputs, targets, state):
                 now[layer], keep = cells[layer].step(x, now[layer])
                 saved.append(keep)
                 x = now[layer]["h"]
-            logits = x @ W_y + b_y
+            logits = rounded(x) @ rounded(W_y) + b_y
             p = np.exp(logits - logits.max())
             p /= p.sum()
             total -= np.log(p[targets[t, b]])
@@ -171,9 +192,9 @@ def run(kind, parameters, layers, hidden, inputs, targets, state):
         d_now = [{name: np.zeros(hidden) for name in state} for _ in range(layers)]
         for t in reversed(range(T)):
             saved, top = tape[t]
-            grads["W_y"] += np.outer(top, d_logits[t])
+            grads["W_y"] += np.outer(rounded(top), rounded(d_logits[t]))
             grads["b_y"] += d_logits[t]
-            dx = W_y @ d_logits[t]
+            dx = rounded(W_y) @ rounded(d_logits[t])
             for layer in reversed(range(layers)):
                 d_now[layer]["h"] = d_now[layer]["h"] + dx
                 dx, d_now[layer] = cells[layer].back(saved[layer], d_now[layer])

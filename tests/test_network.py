@@ -115,7 +115,7 @@ def test_padding_stays_zero(kind):
         for name in ("state0", "dh"):
             assert not getattr(layer.arrays, name)[-1, :, 33 % W :].any(), name
     for layer in m.network.layers:
-        for weights in (*layer.weights, *layer.d_weights):
+        for weights in [packed for dense in layer.recurrent for packed in (dense.forwards, dense.d)]:
             assert not weights[:, 33:].any()
 
 

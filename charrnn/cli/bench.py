@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from charrnn.cli.options import (
     Json,
     Threads,
+    is_rounded,
     name_of,
     own_cell,
     print_json,
@@ -25,7 +27,7 @@ from charrnn.training.config import TrainConfig
 MOST_SECONDS = 3600
 
 
-@setting_options(before="symbols", training=("batch", "seq_len"))
+@setting_options(before="symbols", training=("batch", "seq_len", "precision"))
 def bench(
     context: typer.Context,
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.")] = 65,
@@ -44,11 +46,13 @@ def bench(
         raise ConfigError(f"expected --seconds above 0 and up to {MOST_SECONDS}, got {seconds:g}; try --seconds 5")
     model = ModelConfig(**settings_of(context, ModelConfig))
     training = TrainConfig(**settings_of(context, TrainConfig))
+    training = replace(training, precision="bfloat16" if is_rounded(training.precision) else "float32")
     from charrnn.bench import Bench
 
     result = Bench(model, training, streams).run(seconds)
+    sizes = {name: getattr(training, name) for name in ("batch", "seq_len", "precision")}
     if as_json:
-        print_json({"model": model.as_dict(), "batch": training.batch, "seq_len": training.seq_len} | result)
+        print_json({"model": model.as_dict(), **sizes} | result)
     else:
         _show(model, training, result)
 
@@ -61,7 +65,7 @@ def _show(model: ModelConfig, training: TrainConfig, result: dict[str, Any]) -> 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     console.print(
         f"{name_of(model)} {model.layers} x {model.hidden}, {model.symbols} symbols, batch {training.batch}, "
-        f"{training.seq_len} time steps; {result['threads']} threads, {result['rounds']} rounds"
+        f"{training.seq_len} time steps, {training.precision}; {result['threads']} threads, {result['rounds']} rounds"
     )
     table = Table("", "characters a second", "GFLOP/s", "of peak", box=box.SIMPLE)
     table.add_row("peak of the machine", "", f"{result['peak_gflops']:.0f}", "")

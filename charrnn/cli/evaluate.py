@@ -16,9 +16,11 @@ from charrnn.cli.options import (
     Errors,
     Json,
     OwnCell,
+    Precision,
     Threads,
     Unknown,
     cell_of_model,
+    is_rounded,
     print_json,
     say_if_waiting,
     say_skipped,
@@ -57,6 +59,7 @@ def evaluate(
     ] = False,
     dynamic_lr: Annotated[float, typer.Option(help="Learning rate of --dynamic.")] = 0.1,
     threads: Threads = None,
+    precision: Precision = "float32",
     cell: OwnCell = "",
     as_json: Json = False,
 ) -> None:
@@ -79,7 +82,7 @@ def evaluate(
     own, text = text is None, data_of_run(source) if text is None else text
     rate = dynamic_lr if dynamic else 0.0
     say_if_waiting([text])
-    network = checkpoint.network()
+    network = checkpoint.network(rounded=is_rounded(precision))
     PieceReader(network, rate).warm_up()
     start = time.perf_counter()
     with Interrupt() as interrupt:

@@ -42,6 +42,10 @@ Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Threads = Annotated[
     int | None, typer.Option(help="Threads; the results are the same for any number.", show_default="all CPUs")
 ]
+Precision = Annotated[
+    str,
+    typer.Option(callback=in_lower_case, help=settings_in(TrainConfig)["precision"].help),
+]
 Unknown = Annotated[
     str, typer.Option(callback=in_lower_case, help="Characters the model does not know: error, skip or replace.")
 ]
@@ -62,6 +66,18 @@ def start_engine(threads: int | None) -> None:
         raise ConfigError(f"expected --threads from 1 to 1024, got {threads}; try --threads {runtime.available_cpus()}")
     runtime.prepare(threads)
     compilation.tell = say
+
+
+def is_rounded(precision: str) -> bool:
+    """Whether --precision means products in bfloat16 here; `auto` says what it chose. Call it after `start_engine`."""
+    TrainConfig(precision=precision)  # checks it
+    if precision != "auto":
+        return precision == "bfloat16"
+    from charrnn.engine import bfloat16
+
+    chosen = bfloat16.gains()
+    say(f"--precision auto: {'bfloat16' if chosen else 'float32'} is the faster one on this CPU")
+    return chosen
 
 
 def own_cell(name: str) -> dict[str, str]:

@@ -12,11 +12,13 @@ from charrnn import runtime
 from charrnn.cli.options import (
     CheckpointOrRun,
     OwnCell,
+    Precision,
     Seed,
     Threads,
     Unknown,
     cell_of_model,
     explicit,
+    is_rounded,
     start_engine,
     trained_model,
     unknown_policy,
@@ -103,6 +105,7 @@ def sample(
     unknown: Unknown = "error",
     raw: Annotated[bool, typer.Option("--raw", help="Write control characters to a terminal as they are.")] = False,
     threads: Threads = None,
+    precision: Precision = "float32",
     cell: OwnCell = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each text, in a line.")] = False,
 ) -> None:
@@ -142,7 +145,7 @@ def sample(
     texts = len(given) * count
     streams = beam or min(batch, texts * best_of)
     _refuse_too_large(checkpoint.model, streams, ending.length)
-    network = checkpoint.network()
+    network = checkpoint.network(rounded=is_rounded(precision))
     wants_chances = as_json or best_of > 1
     follows = _constraint(checkpoint, ban, allow, words)
     wanted = wanted_texts(network, given, count * best_of, streams)

@@ -19,6 +19,7 @@ from charrnn.cli.options import (
     Threads,
     explicit,
     in_lower_case,
+    is_rounded,
     own_cell,
     print_json,
     refuse_both_lengths,
@@ -103,6 +104,8 @@ def train(
             if out.is_dir():
                 stack.enter_context(locked(out))
             asked, remarks = explicit(context, SETTINGS), explicit(context, ["name", "note"])
+            if asked.get("precision") == "auto":
+                del asked["precision"]  # a run keeps what was chosen when it began
             checkpoint = resume_run(out, text, asked, remarks, partial(refuse_too_large, resumed=True))
             say_other_source(checkpoint.model)
             say(f"resuming {out} at step {checkpoint.progress.step:,}")
@@ -186,6 +189,7 @@ def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
     settings = {name: context.params[name] for name in SETTINGS if context.params.get(name) is not None}
     settings |= PRESETS[preset] if preset is not None else {}
     settings |= explicit(context, SETTINGS)
+    settings["precision"] = "bfloat16" if is_rounded(settings["precision"]) else "float32"
     refuse_inert(context, settings)
     if settings["bptt"]:
         settings["seq_len"] = parse_bptt(settings["bptt"])[0]

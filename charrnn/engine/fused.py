@@ -74,7 +74,7 @@ def fuse(program: Program) -> Any:
             place: panel.address(place, _array(context, builder, kinds, arrays, place))
             for place in [*leaves, *(place for place, _ in program)]
         }
-        lanes = lanes_of(addresses[program[0][0]].pointer.type.pointee)
+        lanes = lanes_of(_array(context, builder, kinds, arrays, Place("dh")).data.type.pointee)
         with cgutils.for_range(builder, builder.sdiv(builder.mul(rows, I64(W)), I64(lanes))) as loop:
             at = builder.mul(loop.index, I64(lanes))
 

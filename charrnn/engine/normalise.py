@@ -14,6 +14,7 @@ from typing import Any
 from charrnn.engine.kernel import inlined
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.reduce import row_dot, row_sum
+from charrnn.engine.rounded import round_numbers
 from charrnn.engine.simd import Vector
 from charrnn.engine.tile import W
 
@@ -106,9 +107,23 @@ def normalised_forward(name: str, completed: tuple[int, ...], products: Any, equ
     return forward_phase
 
 
-def normalised_backward(name: str, finished: tuple[int, ...], stages: int, products: Any, equations: Any) -> Any:
+@inlined()
+def round_gradient(arrays, slot, row, rows, j):  # type: ignore[no-untyped-def]
+    """Copy the gradient of a slot's pre-activation in bfloat16."""
+    at = ((slot * arrays.dh.shape[0] + j) * arrays.gates.shape[1] + row) * W
+    round_numbers((arrays.gates, arrays.rounded_gates), (at, at), (), rows * W)
+
+
+@inlined()
+def leave_gradient(arrays, slot, row, rows, j):  # type: ignore[no-untyped-def]
+    """What stands in the place of `round_gradient` in float32."""
+
+
+def normalised_backward(
+    name: str, finished: tuple[int, ...], stages: int, products: Any, equations: Any, rounded: bool
+) -> Any:
     """A backward phase; see `recurrence.Plan` for its arguments."""
-    slots = len(finished)
+    slots, further = len(finished), round_gradient if rounded else leave_gradient
 
     @inlined(name)
     def backward_phase(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
@@ -126,5 +141,6 @@ def normalised_backward(name: str, finished: tuple[int, ...], stages: int, produ
                 else:
                     for j in range(first, last):
                         gradient(arrays, slot, row, rows, j)
+                        further(arrays, slot, row, rows, j)
 
     return backward_phase

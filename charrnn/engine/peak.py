@@ -12,8 +12,9 @@ from numba import prange, types
 from numba.extending import intrinsic
 
 from charrnn.engine.kernel import kernel
+from charrnn.engine.loops import counted_loop
 from charrnn.engine.simd import FLOAT, I64, lanes_of, splat
-from charrnn.engine.tile import TILE_ROWS, counted_loop, multiply_add
+from charrnn.engine.tile import TILE_ROWS, multiply_add
 
 CHAINS = 2 * TILE_ROWS  # independent sums, as many as the tile has
 FLOPS = 2 * CHAINS * lanes_of(FLOAT)  # of one iteration

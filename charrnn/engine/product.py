@@ -2,24 +2,65 @@
 
 A weight matrix (K, N) is packed as `[N / W, K, W]`, an activation matrix (R, K) as `[K / W, R, W]`.
 
+Both may be bfloat16, see rounded.py; their product is float32.
+
 Sums over k run in one fixed order, one multiply-add after the other, through memory as well as in
 registers; so neither the blocking nor the number of threads changes a single bit.
 """
 
 from __future__ import annotations
 
-from numba import njit, prange
+from typing import Any
 
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.extending import intrinsic
+
+from charrnn.engine import amx, bfloat16
 from charrnn.engine.kernel import kernel
+from charrnn.engine.simd import I64
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
-from charrnn.engine.tile import TILE_ROWS, VECTOR_PANELS, W, column_tile, row_tile, vector_tile
+from charrnn.engine.tile import BFLOAT16_TILE_ROWS, TILE_ROWS, VECTOR_PANELS, W, column_tile, row_tile, vector_tile
 
 K_BLOCK = 4  # panels of k in one visit: 4 * 32 rows of a float32 weight panel are 16 KB of the L1 cache
-ROW_BLOCK = 4 * TILE_ROWS  # rows that one task takes at a time
+ALL_OF_K = 2**30  # in one visit on tiles, which take what they multiply from the L2 cache
 LARGE_WEIGHTS = 8 * 2**20  # bytes; larger ones come from memory, so each visit to them does more at once
 GRADIENT_VISIT = 4096  # rows that stay in the L3 cache while all panels of the gradient pass by
 GRADIENT_ROWS = 1024  # rows of one panel that stay in the L2 cache, 128 KB, while all panels of a pass by
 COLUMN_TILES = -(-W // TILE_ROWS)  # tiles that cover the W columns of a panel
+SUM_VISIT = 16  # blocks of W rows that a sum over rows takes at a time: with 512 columns, half a megabyte of bfloat16
+
+
+def _constant_of(in_float: int, in_bfloat16: int) -> Any:
+    """A callable for numba kernels: one constant for arrays of float32 and float64, another one for bfloat16."""
+
+    @intrinsic
+    def constant(typing, a):  # type: ignore[no-untyped-def]
+        number = in_bfloat16 if a.dtype == types.uint16 else in_float
+
+        def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+            return I64(number)
+
+        return types.intp(a), codegen
+
+    return constant
+
+
+tile_rows = _constant_of(TILE_ROWS, amx.MOST_ROWS if bfloat16.on_tiles() else BFLOAT16_TILE_ROWS)
+k_block = _constant_of(K_BLOCK, ALL_OF_K if bfloat16.on_tiles() else 2 * K_BLOCK)
+single_rows = _constant_of(1, int(not bfloat16.on_tiles()))  # whether `vector_tile` takes products of one row
+
+
+@intrinsic
+def release_tiles(typing, a):  # type: ignore[no-untyped-def]
+    """What a thread does after its last product with `a`."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        if a.dtype == types.uint16 and bfloat16.on_tiles():
+            amx.emit_release(b)
+        return context.get_dummy_value()
+
+    return types.void(a), codegen
 
 
 @njit
@@ -35,16 +76,22 @@ def panel_product(a, row, rows, w, panel, c, c_panel, c_row, start, start_at, st
         start, start_at, start_stride: an array, and the element offset and row distance of the rows in it
             that the sums begin with: c itself adds to c; a bias row has distance 0.
     """
+    panel_part(a, row, rows, 0, a.shape[0], w, panel, c, c_panel, c_row, start, start_at, start_stride)
+
+
+@njit
+def panel_part(a, row, rows, k_first, k_last, w, panel, c, c_panel, c_row, start, start_at, start_stride):  # type: ignore[no-untyped-def]
+    """The same for the panels k_first <= k < k_last of a."""
     panels, a_rows, c_rows = a.shape[0], a.shape[1], c.shape[1]
-    tiles = (rows + TILE_ROWS - 1) // TILE_ROWS
-    for k in range(0, panels, K_BLOCK):
-        blocks = min(K_BLOCK, panels - k)
+    tiles = (rows + tile_rows(a) - 1) // tile_rows(a)
+    for k in range(k_first, k_last, k_block(a)):
+        blocks = min(k_block(a), k_last - k)
         w_at = (panel * panels + k) * W * W
         for t in range(tiles):
             low, high = t * rows // tiles, (t + 1) * rows // tiles
             a_at = (k * a_rows + row + low) * W
             c_at = (c_panel * c_rows + c_row + low) * W
-            if k == 0:
+            if k == k_first:
                 first = start_at + low * start_stride
                 row_tile(
                     high - low, a, a_at, a_rows * W, w, w_at, W * W, c, c_at, start, first, start_stride, W, blocks
@@ -56,7 +103,7 @@ def panel_product(a, row, rows, w, panel, c, c_panel, c_row, start, start_at, st
 @njit
 def _products(a, row, rows, w, panel, step, count, c, c_row, start, start_at, start_step, start_stride):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = start_pi + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart."""
-    if rows != 1:
+    if rows != 1 or single_rows(a) == 0:
         for k in range(count):
             p = panel + k * step
             panel_product(a, row, rows, w, p, c, p, c_row, start, start_at + k * start_step, start_stride)
@@ -108,7 +155,7 @@ def product(a, row, rows, w, bias, c, tasks):  # type: ignore[no-untyped-def]
         tasks: how many threads share the work.
     """
     groups = (w.shape[0] + VECTOR_PANELS - 1) // VECTOR_PANELS
-    block = ROW_BLOCK if w.nbytes <= LARGE_WEIGHTS else 4 * ROW_BLOCK
+    block = (4 if w.nbytes <= LARGE_WEIGHTS else 16) * tile_rows(a)
     units = (rows + block - 1) // block * groups
     for task in prange(tasks):
         mode = flush_subnormals()
@@ -116,18 +163,21 @@ def product(a, row, rows, w, bias, c, tasks):  # type: ignore[no-untyped-def]
             first, panel = unit // groups * block, unit % groups * VECTOR_PANELS
             count = min(VECTOR_PANELS, w.shape[0] - panel)
             affine(a, row + first, min(block, rows - first), w, bias, panel, count, c, first)
+        release_tiles(a)
         restore_mode(mode)
 
 
 @kernel(parallel=True)
 def add_product(a, row, rows, w, c, tasks):  # type: ignore[no-untyped-def]
     """c[:, :rows] += a[:, row : row + rows] @ w; arguments as for `product`."""
-    units = (rows + ROW_BLOCK - 1) // ROW_BLOCK
+    block = 4 * tile_rows(a)
+    units = (rows + block - 1) // block
     for task in prange(tasks):
         mode = flush_subnormals()
         for unit in range(task * units // tasks, (task + 1) * units // tasks):
-            first = unit * ROW_BLOCK
-            add_products(a, row + first, min(ROW_BLOCK, rows - first), w, 0, 1, w.shape[0], c, first)
+            first = unit * block
+            add_products(a, row + first, min(block, rows - first), w, 0, 1, w.shape[0], c, first)
+        release_tiles(a)
         restore_mode(mode)
 
 
@@ -151,6 +201,37 @@ def gradient_product(a, a_row, d, rows, zero, dw, tasks):  # type: ignore[no-unt
                 for row in range(visit, end, GRADIENT_ROWS):
                     for k in range(a.shape[0]):
                         add_gradient_block(a, a_row, k, d, panel, row, min(GRADIENT_ROWS, end - row), zero, dw)
+        restore_mode(mode)
+
+
+@kernel(parallel=True)
+def sum_over_rows(turned, paired, rows, zero, dw, tasks):  # type: ignore[no-untyped-def]
+    """`gradient_product` for bfloat16.
+
+    Args:
+        turned: [>= R / W, K, W], what the weights were multiplied with, see rounded.py.
+        paired: [N / W, R, W], gradient of their product; R as many rows as it has room for.
+        rows: how many rows count.
+        zero: (W,) zeros.
+        dw: [N / W, K, W] of float32.
+        tasks: how many threads share the work.
+    """
+    used = turned[: paired.shape[1] // W]
+    blocks, size = (rows + W - 1) // W, 4 * tile_rows(turned)
+    groups = (dw.shape[1] + size - 1) // size
+    units = groups * dw.shape[0]
+    for task in prange(tasks):
+        mode = flush_subnormals()
+        for visit in range(0, blocks, SUM_VISIT):
+            end = min(blocks, visit + SUM_VISIT)
+            for unit in range(task * units // tasks, (task + 1) * units // tasks):
+                panel, k = unit // groups, unit % groups * size
+                count, dw_at = min(size, dw.shape[1] - k), (panel * dw.shape[1] + k) * W
+                if visit == 0:
+                    panel_part(used, k, count, visit, end, paired, panel, dw, panel, k, zero, 0, 0)
+                else:
+                    panel_part(used, k, count, visit, end, paired, panel, dw, panel, k, dw, dw_at, W)
+        release_tiles(turned)
         restore_mode(mode)
 
 

@@ -21,7 +21,7 @@ from numba import prange
 from charrnn.engine.fused import Program, fuse
 from charrnn.engine.kernel import inlined, kernel
 from charrnn.engine.normalise import normalised_backward, normalised_forward
-from charrnn.engine.product import LARGE_WEIGHTS, add_products, begin_products
+from charrnn.engine.product import LARGE_WEIGHTS, add_products, begin_products, release_tiles
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import W
 
@@ -56,6 +56,13 @@ NORMALISED_PHASES = 3  # of a stage, see normalise.py
 #     filled       the slots of `gates` that its products fill
 #     weights      [filled slots * P, P * W, W]
 #     weights_t    [P, filled slots * P * W, W]
+#
+# With products in bfloat16, weights and weights_t hold bfloat16, and so do copies of what is multiplied with them:
+#
+#     rounded_gates    of `gates`, when these are gradients
+#     rounded_output   of `output`
+#     rounded_operand  of a stage's `operand`, which only stage 0 has in float32 too
+#     rounded_filled   of `filled`
 LayerArrays = Any  # a NamedTuple of `arrays_type`
 _TYPE_NAME, _SEPARATOR = "LayerArrays", "__"
 
@@ -85,6 +92,7 @@ class Plan:
         products: for each stage, in how many slots a product is added to what is there.
         singles: how many further slots hold a product of the first stage by itself.
         lines: whether the state is set to zeros between lines.
+        rounded: whether products are computed in bfloat16.
         completed: if slots are normalised, for each the stage in which it is complete, else ().
         finished: the same for its gradient.
     """
@@ -96,8 +104,13 @@ class Plan:
     products: tuple[int, ...]
     singles: int
     lines: bool
+    rounded: bool
     completed: tuple[int, ...]
     finished: tuple[int, ...]
+
+    def multiplied(self, name: str) -> str:
+        """The name of the array that products take for this one."""
+        return f"rounded_{name}" if self.rounded else name
 
     @property
     def stages(self) -> int:
@@ -149,7 +162,8 @@ def _by_stage(name: str, functions: list[Any]) -> Any:
 def _forward_products(plan: Plan, stage: int) -> Any:
     """The products of a stage, for panel j of the hidden units and `rows` rows from `row` on."""
     count, singles = plan.products[stage], plan.singles if stage == 0 else 0
-    operand, weights, filled = (plan.fields.index(f"{name}{stage}") for name in ("operand", "weights", "filled"))
+    names = (plan.multiplied(f"operand{stage}"), f"weights{stage}", f"filled{stage}")
+    operand, weights, filled = map(plan.fields.index, names)
 
     @inlined(f"{plan.name}_{stage}")
     def forward_products(arrays, stage, row, batch, rows, j, latest):  # type: ignore[no-untyped-def]
@@ -173,7 +187,7 @@ def _backward_products(plan: Plan, stage: int) -> Any:
     """
     last = stage == plan.stages - 1
     source = 0 if last else stage + 1
-    filled, weights = (plan.fields.index(f"{name}{source}") for name in ("filled", "weights_t"))
+    filled, weights = map(plan.fields.index, (plan.multiplied(f"filled{source}"), f"weights_t{source}"))
     to_rows = last and not plan.lines
     target = plan.fields.index("dh" if to_rows else f"d_operand{source}")
     none = last and plan.products[0] + plan.singles == 0
@@ -219,7 +233,7 @@ def _backward_phase(plan: Plan) -> Any:
     products, equations = _both_by_stage(plan, "backward", _backward_products, plan.backward)
     stages = plan.stages
     if plan.completed:
-        return normalised_backward(plan.name, plan.finished, stages, products, equations)
+        return normalised_backward(plan.name, plan.finished, stages, products, equations, plan.rounded)
 
     @inlined(plan.name)
     def backward_phase(arrays, phase, row, batch, rows, first, last, latest):  # type: ignore[no-untyped-def]
@@ -243,6 +257,7 @@ def _forward_kernels(plan: Plan) -> tuple[Any, Any, Any]:
                     mode = flush_subnormals()
                     low, high = task * panels // tasks, (task + 1) * panels // tasks
                     forward_phase(arrays, phase, t * batch, batch, batch, low, high)
+                    release_tiles(arrays.weights0)
                     restore_mode(mode)
 
     @kernel(plan.name, parallel=True)
@@ -254,6 +269,7 @@ def _forward_kernels(plan: Plan) -> tuple[Any, Any, Any]:
             for t in range(steps):
                 for phase in range(phases):
                     forward_phase(arrays, phase, t * batch + low, batch, high - low, 0, panels)
+            release_tiles(arrays.weights0)
             restore_mode(mode)
 
     return forward_phase, forward_by_panels, forward_by_rows
@@ -272,6 +288,7 @@ def _backward_kernels(plan: Plan) -> tuple[Any, Any]:
                     mode = flush_subnormals()
                     low, high = task * panels // tasks, (task + 1) * panels // tasks
                     backward_phase(arrays, phase, row, batch, batch, low, high, back == 0)
+                    release_tiles(arrays.weights0)
                     restore_mode(mode)
 
     @kernel(plan.name, parallel=True)
@@ -284,6 +301,7 @@ def _backward_kernels(plan: Plan) -> tuple[Any, Any]:
                 row = (steps - 1 - back) * batch + low
                 for phase in range(phases):
                     backward_phase(arrays, phase, row, batch, high - low, 0, panels, back == 0)
+            release_tiles(arrays.weights0)
             restore_mode(mode)
 
     return backward_by_panels, backward_by_rows

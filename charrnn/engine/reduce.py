@@ -9,8 +9,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from charrnn.engine.loops import counted_loop
 from charrnn.engine.simd import I32, I64, Vector, lanes_of, load, maximum
-from charrnn.engine.tile import W, counted_loop
+from charrnn.engine.tile import W
 
 Combine = Callable[[Vector, Vector], Vector]
 

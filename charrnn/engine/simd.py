@@ -15,7 +15,7 @@ from llvmlite import binding, ir
 
 from charrnn import runtime
 
-I32, I64 = ir.IntType(32), ir.IntType(64)
+I16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
 LOG2_E = 1.0 / math.log(2.0)
 LN2_HIGH = 0.693145751953125  # 16 significant bits: n * LN2_HIGH is exact for |n| < 256
@@ -206,15 +206,41 @@ def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
+ALIGNMENT = {FLOAT: 4, DOUBLE: 8, I16: 2, I32: 2}  # of the elements of arrays, in bytes; I32 is a pair of I16
+
+
 def load(builder: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:
     """One vector from memory that is aligned to its element only."""
     scalar = pointer.type.pointee
     value = builder.load(builder.bitcast(pointer, ir.VectorType(scalar, lanes).as_pointer()))
-    value.align = 4 if scalar == FLOAT else 8
+    value.align = ALIGNMENT[scalar]
     return value
 
 
 def store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
-    """One vector to memory that is aligned to its element only."""
+    """One vector to memory that is aligned to its element only; float32 is rounded where that holds bfloat16."""
+    if pointer.type.pointee == I16 and value.type.element == FLOAT:
+        value = round_to_bfloat16(builder, value)
     instruction = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()))
-    instruction.align = 4 if value.type.element == FLOAT else 8
+    instruction.align = ALIGNMENT[value.type.element]
+
+
+def round_to_bfloat16(b: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """The upper half of float32 numbers, rounded to nearest, ties to even; NaN stays NaN, subnormals stay.
+
+    Args:
+        x: vector of float32.
+    Returns:
+        Vector of int16, the bits of bfloat16 numbers.
+    """
+    integers = ir.VectorType(I32, x.type.count)
+
+    def constant(number: int) -> ir.Value:
+        return ir.Constant(integers, [number] * x.type.count)
+
+    bits = b.bitcast(x, integers)
+    upper = b.lshr(bits, constant(16))
+    is_odd = b.and_(upper, constant(1))
+    rounded = b.lshr(b.add(bits, b.add(is_odd, constant(0x7FFF))), constant(16))
+    quiet = b.or_(upper, constant(0x40))
+    return b.trunc(b.select(b.fcmp_unordered("uno", x, x), quiet, rounded), ir.VectorType(I16, x.type.count))

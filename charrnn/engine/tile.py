@@ -3,11 +3,15 @@
 A tile is as many rows of C, two vectors wide, as the register file can accumulate. It is the one piece of
 the engine that is heavy to compile, and numba would compile it anew inside each kernel that calls it;
 so it is a native function of its own, whose object code is kept in the compile cache.
+
+A and B are float32, float64 or bfloat16; then C is float32. B in bfloat16 has two rows of k side by side: the
+numbers of rows 2k and 2k + 1 alternate, so that one load brings pairs for `bfloat16.dot_pairs`.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 from llvmlite import binding, ir
@@ -16,37 +20,17 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from charrnn.cache import cached_bytes
-from charrnn.engine.simd import DOUBLE, FLOAT, I64, REGISTERS, lanes_of, load, splat, store
+from charrnn.engine import bfloat16
+from charrnn.engine.amx import emit_amx_tile
+from charrnn.engine.loops import counted_loop
+from charrnn.engine.simd import DOUBLE, FLOAT, I16, I32, I64, REGISTERS, lanes_of, load, splat, store
 
 W = 32  # columns of a panel
 TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators a row, two weight vectors, one broadcast value
+BFLOAT16_TILE_ROWS = TILE_ROWS if bfloat16.way() == "avx512" else (REGISTERS - 6) // 2  # emulated: halves of all three
 STRIDES = {"row_tile": (W, 1), "column_tile": (1, W)}  # of A, from row to row and along k
 VECTOR_CHAINS = 8  # independent sums that keep two multiply-add units busy through their latency
 VECTOR_PANELS = max(1, VECTOR_CHAINS // (W // lanes_of(FLOAT)))  # panels that `vector_tile` takes at once
-
-
-def counted_loop(b: ir.IRBuilder, count: ir.Value, carried: list[ir.Value]) -> Any:
-    """Open `for k in range(count)`, count >= 1, with SSA values carried round; return (k, values, close)."""
-    entry, body, leave = b.block, b.append_basic_block(), b.append_basic_block()
-    b.branch(body)
-    b.position_at_end(body)
-    k = b.phi(I64)
-    k.add_incoming(I64(0), entry)
-    values = []
-    for value in carried:
-        phi = b.phi(value.type)
-        phi.add_incoming(value, entry)
-        values.append(phi)
-
-    def close(updated: list[ir.Value]) -> None:
-        following, last = b.add(k, I64(1)), b.block
-        k.add_incoming(following, last)
-        for phi, value in zip(values, updated, strict=True):
-            phi.add_incoming(value, last)
-        b.cbranch(b.icmp_signed("<", following, count), body, leave)
-        b.position_at_end(leave)
-
-    return k, values, close
 
 
 def multiply_add(module: ir.Module, scalar: ir.Type) -> ir.Function:
@@ -56,12 +40,59 @@ def multiply_add(module: ir.Module, scalar: ir.Type) -> ir.Function:
     return cgutils.get_or_insert_function(module, ir.FunctionType(vector, [vector] * 3), name)
 
 
+class _Rows:
+    """Loads what a tile multiplies: numbers of float32 or float64, one for each k."""
+
+    def __init__(self, b: ir.IRBuilder, scalar: ir.Type) -> None:
+        self.b, self.lanes = b, lanes_of(scalar)
+        self.fused = multiply_add(b.module, scalar)
+
+    def several(self, w_row: ir.Value, column: int | ir.Value) -> ir.Value:
+        """One vector of columns of a row of B."""
+        return load(self.b, self.b.gep(w_row, [_as_i64(column)]), self.lanes)
+
+    def one(self, a: ir.Value) -> ir.Value:
+        """One number of A in every lane."""
+        return splat(self.b, self.b.load(a), self.lanes)
+
+    def add(self, x: ir.Value, weight: ir.Value, total: ir.Value) -> ir.Value:
+        return self.b.call(self.fused, [x, weight, total])
+
+    per_step = 1  # numbers of k
+
+
+class _Pairs(_Rows):
+    """The same for pairs of bfloat16 numbers."""
+
+    def several(self, w_row: ir.Value, column: int | ir.Value) -> ir.Value:
+        at = self.b.gep(w_row, [self.b.mul(_as_i64(column), I64(2))])
+        return load(self.b, self.b.bitcast(at, I32.as_pointer()), self.lanes)
+
+    def one(self, a: ir.Value) -> ir.Value:
+        pair = self.b.load(self.b.bitcast(a, I32.as_pointer()))
+        pair.align = 2
+        return splat(self.b, pair, self.lanes)
+
+    def add(self, x: ir.Value, weight: ir.Value, total: ir.Value) -> ir.Value:
+        return bfloat16.dot_pairs(self.b, x, weight, total)
+
+    per_step = 2
+
+
+def _as_i64(value: int | ir.Value) -> ir.Value:
+    return I64(value) if isinstance(value, int) else value
+
+
+def _operands_of(b: ir.IRBuilder, a: ir.Value, c: ir.Value) -> _Rows:
+    return (_Pairs if a.type.pointee == I16 else _Rows)(b, c.type.pointee)
+
+
 def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], strides: tuple[int, int]) -> None:
     """C[rows, W] = start + sum over k of A[rows, k] B[k, W], two vectors of columns at a time."""
     a, a_outer, w, w_outer, c, start, start_stride, inner, outer = operands
     row_stride, k_stride = strides
     lanes = lanes_of(c.type.pointee)
-    fused = multiply_add(b.module, c.type.pointee)
+    source = _operands_of(b, a, c)
     for column in range(0, W, 2 * lanes):
         columns = (column, column + lanes)
         accumulators = [
@@ -72,14 +103,14 @@ def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], strides: tu
         block, accumulators, close_outer = counted_loop(b, outer, accumulators)
         a_block = b.gep(a, [b.mul(block, a_outer)])
         w_block = b.gep(w, [b.mul(block, w_outer)])
-        k, accumulators, close_inner = counted_loop(b, inner, accumulators)
-        w_row = b.gep(w_block, [b.mul(k, I64(W))])
-        a_column = b.gep(a_block, [b.mul(k, I64(k_stride))])
-        weights = [load(b, b.gep(w_row, [I64(v)]), lanes) for v in columns]
+        k, accumulators, close_inner = counted_loop(b, b.udiv(inner, I64(source.per_step)), accumulators)
+        w_row = b.gep(w_block, [b.mul(k, I64(source.per_step * W))])
+        a_column = b.gep(a_block, [b.mul(k, I64(source.per_step * k_stride))])
+        weights = [source.several(w_row, v) for v in columns]
         sums = []
         for i in range(rows):
-            x = splat(b, b.load(b.gep(a_column, [I64(i * row_stride)])), lanes)
-            sums += [b.call(fused, [x, weights[v], accumulators[2 * i + v]]) for v in range(2)]
+            x = source.one(b.gep(a_column, [I64(i * row_stride)]))
+            sums += [source.add(x, weights[v], accumulators[2 * i + v]) for v in range(2)]
         close_inner(sums)
         close_outer(sums)
         for i in range(rows):
@@ -94,33 +125,36 @@ def _emit_vector_tile(b: ir.IRBuilder, panels: int, operands: list[ir.Value]) ->
     """
     a, a_outer, w, w_stride, c, c_stride, start, start_stride, outer = operands
     lanes = lanes_of(c.type.pointee)
-    fused = multiply_add(b.module, c.type.pointee)
+    source = _operands_of(b, a, c)
+    step = I64(source.per_step)
     places = [(p, column) for p in range(panels) for column in range(0, W, lanes)]
 
-    def at(base: ir.Value, stride: ir.Value, p: int, column: int) -> ir.Value:
-        return b.gep(base, [b.add(b.mul(stride, I64(p)), I64(column))])
+    def panel(base: ir.Value, stride: ir.Value, p: int) -> ir.Value:
+        return b.gep(base, [b.mul(stride, I64(p))])
 
-    sums = [load(b, at(start, start_stride, p, column), lanes) for p, column in places]
+    sums = [load(b, b.gep(panel(start, start_stride, p), [I64(column)]), lanes) for p, column in places]
     block, sums, close_outer = counted_loop(b, outer, sums)
-    k, sums, close_inner = counted_loop(b, I64(W), sums)
-    x = splat(b, b.load(b.gep(a, [b.add(b.mul(block, a_outer), k)])), lanes)
-    w_row = b.gep(w, [b.mul(b.add(b.mul(block, I64(W)), k), I64(W))])
-    weights = [load(b, at(w_row, w_stride, p, column), lanes) for p, column in places]
-    sums = [b.call(fused, [x, weight, total]) for weight, total in zip(weights, sums, strict=True)]
+    k, sums, close_inner = counted_loop(b, I64(W // source.per_step), sums)
+    x = source.one(b.gep(a, [b.add(b.mul(block, a_outer), b.mul(k, step))]))
+    w_row = b.gep(w, [b.mul(b.add(b.mul(block, I64(W)), b.mul(k, step)), I64(W))])
+    weights = [source.several(panel(w_row, w_stride, p), column) for p, column in places]
+    sums = [source.add(x, weight, total) for weight, total in zip(weights, sums, strict=True)]
     close_inner(sums)
     close_outer(sums)
     for total, (p, column) in zip(sums, places, strict=True):
-        store(b, total, at(c, c_stride, p, column))
+        store(b, total, b.gep(panel(c, c_stride, p), [I64(column)]))
 
 
 def _symbol(name: str, scalar: ir.Type) -> str:
-    return f"charrnn_{name}_{scalar}"
+    return f"charrnn_{name}_{'bfloat16' if scalar == I16 else scalar}"
 
 
 def _signature(name: str, scalar: ir.Type) -> ir.FunctionType:
-    p = scalar.as_pointer()
-    tail = [I64] if name == "vector_tile" else [I64, I64]
-    return ir.FunctionType(ir.VoidType(), [I64, p, I64, p, I64, p, *([I64] if len(tail) == 1 else []), p, I64, *tail])
+    """Of a tile whose A and B are of this type."""
+    p, sums = scalar.as_pointer(), (FLOAT if scalar == I16 else scalar).as_pointer()
+    if name == "vector_tile":
+        return ir.FunctionType(ir.VoidType(), [I64, p, I64, p, I64, sums, I64, sums, I64, I64])
+    return ir.FunctionType(ir.VoidType(), [I64, p, I64, p, I64, sums, sums, I64, I64, I64])
 
 
 def _emit_cases(module: ir.Module, name: str, scalar: ir.Type, most: int, emit: Any) -> None:
@@ -139,7 +173,7 @@ def _emit_cases(module: ir.Module, name: str, scalar: ir.Type, most: int, emit: 
     b.ret_void()
 
 
-def _build_module() -> ir.Module:
+def _build_tiles() -> ir.Module:
     """One function for each kind of tile and float type."""
     module = ir.Module("charrnn_tiles")
     for scalar in (FLOAT, DOUBLE):
@@ -149,8 +183,20 @@ def _build_module() -> ir.Module:
     return module
 
 
-def _load_tiles() -> Any:
-    """Compile the tiles, or fetch them from the cache, and make them known to kernels; return the owner."""
+def _build_bfloat16_tiles() -> ir.Module:
+    """The tiles of bfloat16 numbers."""
+    module = ir.Module("charrnn_bfloat16_tiles")
+    if bfloat16.on_tiles():
+        emit_amx_tile(module, _signature("row_tile", I16), _symbol("row_tile", I16))
+    else:
+        tile = partial(_emit_tile, strides=STRIDES["row_tile"])
+        _emit_cases(module, "row_tile", I16, BFLOAT16_TILE_ROWS, tile)
+        _emit_cases(module, "vector_tile", I16, VECTOR_PANELS, _emit_vector_tile)
+    return module
+
+
+def _load(file: str, build: Callable[[], ir.Module], symbols: list[str]) -> Any:
+    """Compile a module, or fetch its code from the cache, and make its functions known to kernels; return the owner."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     features = binding.get_host_cpu_features().flatten()
@@ -159,22 +205,28 @@ def _load_tiles() -> Any:
     )
 
     def compile_tiles() -> bytes:
-        module = binding.parse_assembly(str(_build_module()))
+        module = binding.parse_assembly(str(build()))
         module.triple = machine.triple
         return bytes(machine.emit_object(module))
 
-    code = cached_bytes("tiles.o", compile_tiles)
+    code = cached_bytes(file, compile_tiles)
     engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
     engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    for name in (*STRIDES, "vector_tile"):
-        for scalar in (FLOAT, DOUBLE):
-            symbol = _symbol(name, scalar)
-            binding.add_symbol(symbol, engine.get_function_address(symbol))
+    for symbol in symbols:
+        binding.add_symbol(symbol, engine.get_function_address(symbol))
     return engine
 
 
-_engine = _load_tiles()
+KINDS = (*STRIDES, "vector_tile")
+_engine = _load("tiles.o", _build_tiles, [_symbol(name, scalar) for name in KINDS for scalar in (FLOAT, DOUBLE)])
+
+
+@cache
+def load_bfloat16_tiles() -> Any:
+    """Have the tiles of bfloat16 numbers ready; call it before kernels with such arrays are compiled or loaded."""
+    kinds = ("row_tile",) if bfloat16.on_tiles() else ("row_tile", "vector_tile")
+    return _load("bfloat16_tiles.o", _build_bfloat16_tiles, [_symbol(name, I16) for name in kinds])
 
 
 def _emit_call(name: str, context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -189,7 +241,7 @@ def _emit_call(name: str, context: Any, b: ir.IRBuilder, signature: Any, argumen
         else:
             values.append(arguments[position])
             position += 1
-    scalar = values[1].type.pointee
+    scalar = next(value.type.pointee for value in values if isinstance(value.type, ir.PointerType))
     function = cgutils.get_or_insert_function(b.module, _signature(name, scalar), _symbol(name, scalar))
     b.call(function, values)
     return context.get_dummy_value()

@@ -10,14 +10,16 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from charrnn.engine import panels, recurrence
-from charrnn.engine.panels import Array, pack, pack_transposed, panels_for, rows_of, unpack
-from charrnn.engine.product import column_sums, gradient_product, product
+from charrnn.engine.panels import Array, pack, panels_for, rows_of, unpack
+from charrnn.engine.product import column_sums, product
 from charrnn.engine.recurrence import LayerArrays, arrays_type
+from charrnn.engine.rounded import round_rows
 from charrnn.engine.tile import W
 from charrnn.errors import ConfigError
 from charrnn.model.cell import Cell
 from charrnn.model.cells import cell_of
 from charrnn.model.config import ModelConfig
+from charrnn.model.dense import BFLOAT16, Dense, RowSums
 from charrnn.model.programs import Programs
 from charrnn.model.state_masks import StateMasks
 from charrnn.model.step import Beside, Step
@@ -31,18 +33,18 @@ def order_of(*gates: int) -> Array:
     return np.array(gates, np.int64)
 
 
-def programs_of(config: ModelConfig) -> Programs:
-    """What a time step of the model's layers does."""
+def programs_of(config: ModelConfig, rounded: bool = False) -> Programs:
+    """What a time step of the model's layers does, with products in bfloat16 or not."""
     beside = Beside(config.layer_norm, config.has_zoneout, config.stateless)
     cell = cell_of(config)
     if config.zoneout_cell and len(cell.states) == 1:
         raise ConfigError(f"expected --zoneout-cell with a cell of two states, got {cell.name}; try --zoneout")
-    return _programs(cell, beside)
+    return _programs(cell, beside, rounded)
 
 
 @cache
-def _programs(cell: Cell, beside: Beside) -> Programs:
-    return Programs(Step(cell, beside))
+def _programs(cell: Cell, beside: Beside, rounded: bool) -> Programs:
+    return Programs(Step(cell, beside), rounded)
 
 
 def layer_shapes(config: ModelConfig, below: int) -> Shapes:
@@ -68,27 +70,26 @@ class Layer:
     Args:
         config: of the model.
         dtype: float32 or float64.
+        rounded: whether products are computed in bfloat16.
 
     Attributes:
         programs, step, plan: what a time step does.
         gates: how many gates.
         input_order: the gate of each slot that the input adds to.
-        weights, d_weights: for each stage the packed recurrent weights [filled slots * P, P * W, W], their gradients.
-        weights_t: for each stage the packed transpose [P, filled slots * P * W, W].
+        recurrent: for each stage its recurrent weights.
     """
 
-    def __init__(self, config: ModelConfig, dtype: DTypeLike) -> None:
+    def __init__(self, config: ModelConfig, dtype: DTypeLike, rounded: bool = False) -> None:
         self.config, self.hidden, self.dtype = config, config.hidden, np.dtype(dtype)
-        self.programs = programs_of(config)
+        self.programs = programs_of(config, rounded)
         self.step, self.plan = self.programs.step, self.programs.plan
         cell, slots = self.step.cell, self.step.slots
         self.panels, self.gates = panels_for(self.hidden), len(cell.gates)
         self.input_order = order_of(*(cell.gates.index(slot.gate) for slot in self.step.inputs))
         filled = [[slots[k].gate for k in self.step.filled(stage)] for stage in range(self.step.stages)]
-        self.orders = [order_of(*map(cell.recurrent.index, gates)) for gates in filled]
-        self.weights = [self.room_for_weights(len(order)) for order in self.orders]
-        self.d_weights = [self.room_for_weights(len(order)) for order in self.orders]
-        self.weights_t = [self.room_for_transposed(len(order)) for order in self.orders]
+        orders = [order_of(*map(cell.recurrent.index, gates)) for gates in filled]
+        sizes = (self.hidden, self.hidden, len(cell.recurrent))
+        self.recurrent = [Dense(*sizes, order, dtype, rounded) for order in orders]
         self.zero = panels.zeros((len(slots) * self.panels * W,), dtype)
         self.bias, self.gain, self.d_vector = (panels.zeros(self.zero.shape, dtype) for _ in range(3))
         self.units, self.d_units = (panels.zeros((len(cell.units) * self.panels * W,), dtype) for _ in range(2))
@@ -113,25 +114,14 @@ class Layer:
         """What products by themselves begin with."""
         return self._start[self._inputs :]
 
-    def room_for_weights(self, slots: int) -> Array:
-        """Room for a packed (H, slots * H) weight matrix: [slots * P, P * W, W]."""
-        return panels.zeros((slots * self.panels, self.panels * W, W), self.dtype)
-
-    def room_for_transposed(self, slots: int) -> Array:
-        """Room for its packed transpose: [P, slots * P * W, W]."""
-        return panels.zeros((self.panels, slots * self.panels * W, W), self.dtype)
-
-    def rows(self, count: int, slots: int = 1) -> Array:
+    def rows(self, count: int, slots: int = 1, dtype: DTypeLike | None = None) -> Array:
         """Room for `count` rows of H numbers in each of the slots: [slots * P, count, W]."""
-        return panels.zeros((slots * self.panels, count, W), self.dtype)
+        return panels.zeros((slots * self.panels, count, W), self.dtype if dtype is None else dtype)
 
     def pack(self, W_h: Array) -> None:
         """Take over the plain recurrent weights (H, recurrent gates * H)."""
-        gates = len(self.step.cell.recurrent)
-        for order, weights, weights_t in zip(self.orders, self.weights, self.weights_t, strict=True):
-            if len(order):
-                pack(W_h, gates, order, weights)
-                pack_transposed(W_h, gates, order, weights_t)
+        for dense in self.recurrent:
+            dense.pack(W_h)
 
     def pack_vectors(self, vectors: dict[str, Array]) -> None:
         """Take over biases, gains and the units' numbers, see `layer_shapes`."""
@@ -168,20 +158,23 @@ class Layer:
         for k, unit in enumerate(self.step.cell.units):
             gradients[f"p_{unit}"][:] = self.d_units[self._place(k)]
 
-    def weight_gradient(self, arrays: LayerArrays, rows: int, dW_h: Array) -> None:
-        """Write the gradient of the plain recurrent weights, after the backward pass."""
-        gates, threads = len(self.step.cell.recurrent), numba.get_num_threads()
-        for stage, order in enumerate(self.orders):
-            if len(order):
-                operand, d = getattr(arrays, f"operand{stage}"), getattr(arrays, f"filled{stage}")
-                gradient_product(operand, 0, d, rows, self.zero, self.d_weights[stage], threads)
-                unpack(self.d_weights[stage], gates, order, dW_h)
+    def weight_gradient(self, arrays: LayerArrays, d: Array, rows: int, sums: RowSums, dW_h: Array) -> None:
+        """Write the gradient of the plain recurrent weights, after the backward pass.
+
+        Args:
+            d: the gradients of all slots, see `RowSums.prepared`.
+        """
+        for stage, dense in enumerate(self.recurrent):
+            filled = self.step.filled(stage)
+            part = d[filled.start * self.panels : filled.stop * self.panels]
+            sums.write(getattr(arrays, self.plan.multiplied(f"operand{stage}")), 0, part, rows, dense, dW_h)
 
     def through_weights(self, arrays: LayerArrays, batch: int) -> Array:
         """The plain (B, H) gradient that reaches h before the first step through products with it."""
-        result = self.rows(batch)
-        if len(self.orders[0]):
-            product(arrays.filled0, 0, batch, self.weights_t[0], self.zero, result, 1)
+        result, dense = self.rows(batch), self.recurrent[0]
+        if len(dense.order):
+            filled = getattr(arrays, self.plan.multiplied("filled0"))
+            product(filled, 0, batch, dense.backwards, self.zero, result, 1)
         return rows_of(result, self.hidden)
 
 
@@ -190,10 +183,12 @@ def layer_arrays(layer: Layer, batch: int, steps: int) -> LayerArrays:
     fields = layer.plan.fields
     arrays = {name: _room(layer, name.rstrip(digits), batch, batch * steps) for name in fields if name not in GIVEN}
     arrays["operand0"] = arrays["state0"]
-    for k in range(layer.step.stages):
+    for k, dense in enumerate(layer.recurrent):
         filled = layer.step.filled(k)
-        arrays[f"filled{k}"] = arrays["gates"][filled.start * layer.panels : filled.stop * layer.panels]
-        arrays[f"weights{k}"], arrays[f"weights_t{k}"] = layer.weights[k], layer.weights_t[k]
+        for name in {"", layer.plan.multiplied("")}:
+            slots = arrays[f"{name}gates"]
+            arrays[f"{name}filled{k}"] = slots[filled.start * layer.panels : filled.stop * layer.panels]
+        arrays[f"weights{k}"], arrays[f"weights_t{k}"] = dense.forwards, dense.backwards
     arrays |= {name: getattr(layer, name) for name in GIVEN if name in fields}
     return arrays_type(fields)(**arrays)
 
@@ -203,11 +198,12 @@ def _room(layer: Layer, kind: str, batch: int, n: int) -> Array:
     slots = len(layer.step.slots)
     if kind in ("alive", "scale", "mean", "slope"):
         return panels.zeros((1 if kind == "alive" else slots, n), layer.dtype)
-    rows = {"state": batch + n} | dict.fromkeys(("carried", "d_operand", "partial"), batch)
-    rows |= dict.fromkeys(("filled", "weights", "weights_t"), 0)
+    rows = dict.fromkeys(("state", "rounded_operand"), batch + n)
+    rows |= dict.fromkeys(("carried", "d_operand", "partial"), batch)
+    rows |= dict.fromkeys(("filled", "rounded_filled", "weights", "weights_t"), 0)
     several = {"d_units": len(layer.step.cell.units), "partial": layer.programs.partial}
-    several |= dict.fromkeys(("gates", "x", "d_scaled"), slots)
-    return layer.rows(rows.get(kind, n), several.get(kind, 1))
+    several |= dict.fromkeys(("gates", "rounded_gates", "x", "d_scaled"), slots)
+    return layer.rows(rows.get(kind, n), several.get(kind, 1), BFLOAT16 if kind.startswith("rounded") else None)
 
 
 class UnrolledLayer:
@@ -249,8 +245,27 @@ class UnrolledLayer:
         """What the layer gives to those above it: a buffer, and the row where it begins."""
         return (self.arrays.output, 0) if self.layer.step.beside.lines else (self.arrays.state0, self.batch)
 
+    @property
+    def multiplied_output(self) -> tuple[Array, int]:
+        """The same as products take it."""
+        lines, plan = self.layer.step.beside.lines, self.layer.plan
+        name, row = ("output", 0) if lines else ("operand0", self.batch)
+        return getattr(self.arrays, plan.multiplied(name)), row
+
+    @property
+    def multiplied_gates(self) -> Array:
+        """The gates' gradients as products take them, after `backward`: [slots * P, N, W]."""
+        found: Array = getattr(self.arrays, self.layer.plan.multiplied("gates"))
+        return found
+
+    def begin(self) -> None:
+        """Have the state before the first step ready, after it was changed from outside."""
+        if self.layer.plan.rounded:
+            round_rows(self.arrays.state0, 0, self.batch, self.arrays.rounded_operand0, 0)
+
     def forward(self, steps: int) -> None:
         """Run through time; the input's share of the gates is in place."""
+        self.begin()
         recurrence.forward(self.layer.plan, self.arrays, steps, self.batch)
 
     def backward(self, steps: int) -> None:
@@ -262,11 +277,11 @@ class UnrolledLayer:
             carried[:] = 0
         recurrence.backward(self.layer.plan, self.arrays, steps, self.batch)
 
-    def gradients(self, rows: int, ones: Array, gradients: dict[str, Array]) -> None:
-        """Write the gradients of W_h and of all vectors, after `backward`."""
+    def gradients(self, d: Array, rows: int, ones: Array, sums: RowSums, gradients: dict[str, Array]) -> None:
+        """Write the gradients of W_h and of all vectors, after `backward`; `d` is that of the gates, prepared."""
         layer, a = self.layer, self.arrays
         if "W_h" in gradients:
-            layer.weight_gradient(a, rows, gradients["W_h"])
+            layer.weight_gradient(a, d, rows, sums, gradients["W_h"])
         if layer.step.cell.units:
             layer.unit_gradients(a.d_units, rows, ones, gradients)
         if not layer.config.layer_norm:

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from charrnn.engine.panels import Array
 from charrnn.engine.tile import W
-from charrnn.model.affine import Output, UpperInput
+from charrnn.model.affine import Output, upper_input
 from charrnn.model.config import ModelConfig
 from charrnn.model.inputs import Embedding, Input, OneHot
 from charrnn.model.layer import Layer, layer_shapes
@@ -61,16 +61,23 @@ class Network:
         config: the shapes.
         dtype: float32 to train, float64 to check gradients.
         line_break: with `config.stateless`, the symbol after which the state begins at zeros.
+        rounded: whether products are computed in bfloat16, with sums in float32; then `dtype` is float32.
     """
 
-    def __init__(self, config: ModelConfig, dtype: DTypeLike = np.float32, line_break: int = NO_SYMBOL) -> None:
-        self.config, self.dtype = config, np.dtype(dtype)
+    def __init__(
+        self,
+        config: ModelConfig,
+        dtype: DTypeLike = np.float32,
+        line_break: int = NO_SYMBOL,
+        rounded: bool = False,
+    ) -> None:
+        self.config, self.dtype, self.rounded = config, np.dtype(dtype), rounded
         self.line_break = line_break if config.stateless else NO_SYMBOL
         self.parameters = Parameters(parameter_shapes(config), dtype)
         self.gradients = self.parameters.like()
         self.layer_parameters = [of_layer(index, self.parameters.items()) for index in range(config.layers)]
         self.layer_gradients = [of_layer(index, self.gradients.items()) for index in range(config.layers)]
-        self.layers = [Layer(config, dtype) for _ in range(config.layers)]
+        self.layers = [Layer(config, dtype, rounded) for _ in range(config.layers)]
         gates, order = self.layers[0].gates, self.layers[0].input_order
         slot_panels = self.layers[0].input_start.size // W
         sizes = (gates, order, slot_panels, dtype)
@@ -83,10 +90,10 @@ class Network:
         self.input = of_characters("layer0.W_x")
         above = range(1, config.layers if config.input_skips else 1)
         self.skips = [of_characters(f"layer{layer}.W_skip") for layer in above]
-        self.upper_inputs = [UpperInput(layer) for layer in self.layers[1:]]
-        self.output = Output(config.hidden, config.symbols, dtype)
+        self.upper_inputs = [upper_input(layer) for layer in self.layers[1:]]
+        self.output = Output(config.hidden, config.symbols, dtype, rounded)
         below = range(config.layers - 1 if config.output_skips else 0)
-        self.lower_outputs = [Output(config.hidden, config.symbols, dtype) for _ in below]
+        self.lower_outputs = [Output(config.hidden, config.symbols, dtype, rounded) for _ in below]
         self.d_output_weights: Array = (  # (H, V); with a tied embedding its transpose is added to that of the input
             np.empty((config.hidden, config.symbols), dtype) if config.tied else self.gradients["W_y"]
         )
@@ -105,8 +112,10 @@ class Network:
             if "W_h" in parameters:
                 layer.pack(parameters["W_h"])
             layer.pack_vectors(parameters)
-        self.output.pack(self.output_weights(), self.parameters["b_y"])
+        self.output.pack(self.output_weights())
+        self.output.pack_bias(self.parameters["b_y"])
         for skip in self.skips:
             skip.pack(self.parameters)
         for parameters, output in zip(self.layer_parameters, self.lower_outputs, strict=False):
-            output.pack(parameters["W_y"], self.parameters["b_y"])
+            output.pack(parameters["W_y"])
+            output.pack_bias(self.parameters["b_y"])

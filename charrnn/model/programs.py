@@ -30,6 +30,7 @@ class Programs:
 
     Args:
         step: the parts of the equations.
+        rounded: whether products are computed in bfloat16; what they multiply is then written in bfloat16 too.
 
     Attributes:
         forward: what follows a stage's products.
@@ -40,8 +41,8 @@ class Programs:
         EquationError: a derivative reads a slot that is overwritten by then.
     """
 
-    def __init__(self, step: Step) -> None:
-        self.step, self.normalised = step, step.beside.layer_norm
+    def __init__(self, step: Step, rounded: bool = False) -> None:
+        self.step, self.rounded, self.normalised = step, rounded, step.beside.layer_norm
         flows = [self._flow(operand, k + 1) for k, operand in enumerate(step.operands[1:])]
         self._flows = [*flows, self._flow_of_state()]
         self._partial = [index for index in range(len(step.slots)) if len(self._stages_of(self._meaning(index))) > 1]
@@ -60,7 +61,7 @@ class Programs:
     def fingerprint(self) -> str:
         """A name for all that the kernels do."""
         step = self.step
-        parts = [repr((step.beside, [(slot.stage, slot.has_input) for slot in step.slots]))]
+        parts = [repr((step.beside, self.rounded, [(slot.stage, slot.has_input) for slot in step.slots]))]
         for program in (*self.forward, *self.backward):
             parts += [repr([place for place, _ in program]), spelled(value for _, value in program)]
         return sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -80,6 +81,7 @@ class Programs:
             products=tuple(products),
             singles=len(step.singles),
             lines=step.beside.lines,
+            rounded=self.rounded,
             completed=tuple(complete for complete, _ in ends),
             finished=tuple(finished for _, finished in ends),
         )
@@ -88,7 +90,11 @@ class Programs:
         """The arrays that the layer needs, in alphabetical order."""
         step = self.step
         fields = {"gates", "dh", *(f"state{k}" for k in range(len(step.cell.states)))}
-        fields |= {f"{name}{k}" for name in ("operand", "filled", "weights", "weights_t") for k in range(step.stages)}
+        fields |= {f"{name}{k}" for name in ("filled", "weights", "weights_t") for k in range(step.stages)}
+        fields |= {f"operand{k}" for k in range(1 if self.rounded else step.stages)}
+        if self.rounded:
+            fields |= {f"rounded_{name}{k}" for name in ("operand", "filled") for k in range(step.stages)}
+            fields |= {"rounded_gates"}
         fields |= {f"d_operand{k}" for k in range(int(not step.beside.lines), step.stages)}
         for program in (*self.forward, *self.backward):
             fields |= {place.array for place, _ in program}
@@ -145,7 +151,8 @@ class Programs:
             if kept is not slot.leaf and written == stage:
                 program.append((place, kept))
         if stage + 1 < step.stages:
-            program.append((Place(f"operand{stage + 1}"), step.operands[stage + 1]))
+            name = f"operand{stage + 1}"
+            program.append((Place(f"rounded_{name}" if self.rounded else name), step.operands[stage + 1]))
         else:
             program += self._end()
         return self._read(program, known)
@@ -153,10 +160,15 @@ class Programs:
     def _end(self) -> Assignments:
         """Where the new state goes, and what the layer gives to those above it where that is something else."""
         new = self.step.new
-        if not self.step.beside.lines:
-            return [(self._state(name, LATER_ROWS), value) for name, value in new.items()]
-        after = [(self._state(name, LATER_ROWS), ALIVE * value) for name, value in new.items()]
-        return [(Place("output"), new["h"]), *after]
+        after = {name: ALIVE * value for name, value in new.items()} if self.step.beside.lines else new
+        program = [(self._state(name, LATER_ROWS), value) for name, value in after.items()]
+        if self.step.beside.lines:
+            program.append((Place("output"), new["h"]))
+        if self.rounded:
+            program.append((Place("rounded_operand0", LATER_ROWS), after["h"]))
+        if self.rounded and self.step.beside.lines:
+            program.append((Place("rounded_output"), new["h"]))
+        return program
 
     # Backwards.
 
@@ -215,7 +227,7 @@ class Programs:
                 return [(part, d)]
         place = Place("gates", slot=index)
         if not self.normalised:
-            return [(place, d)]
+            return [(place, d), (Place("rounded_gates", slot=index), d)] if self.rounded else [(place, d)]
         return [(Place("d_scaled", slot=index), d), (place, d * leaf(Place("gain", UNITS, index)))]
 
     def _further_targets(self) -> list[tuple[Place, Place]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from charrnn.engine.panels import Array, activations, rows_of, set_rows, unpack, zeros
-from charrnn.engine.product import add_product, column_sums, gradient_product, product
+from charrnn.engine.panels import Array, activations, rows_of, set_rows, zeros
+from charrnn.engine.product import add_product, column_sums, product
+from charrnn.engine.rounded import round_rows
 from charrnn.engine.rows import add_differences, add_rows
 from charrnn.engine.softmax import cross_entropy
 from charrnn.engine.table import add_looked_up, lookup
-from charrnn.model.affine import ONE_GATE
+from charrnn.model.dense import BFLOAT16, RowSums
 from charrnn.model.inputs import flat_symbols
 from charrnn.model.layer import UnrolledLayer
 from charrnn.model.network import Network, State
@@ -52,6 +53,12 @@ class Unrolled:
         self.ones = zeros((rows,), dtype) + 1
         self.input_weights = self.ones.copy()
         self.given = [layer.rows(rows if self._is_changed(k) else 0) for k, layer in enumerate(network.layers)]
+        # What products take: in bfloat16 copies of the same.
+        self.multiplied_given, self.multiplied_logits = self.given, self.logits
+        if network.rounded:
+            self.multiplied_given = [zeros(given.shape, BFLOAT16) for given in self.given]
+            self.multiplied_logits = zeros(self.logits.shape, BFLOAT16)
+        self.sums = RowSums(network.rounded)
         self.d_above = network.layers[0].rows(rows if config.residual else 0)
         self.symbols = np.zeros(rows, np.int32)
         self.steps = self.advance = self.past = 0
@@ -200,6 +207,10 @@ class Unrolled:
         """What a layer gives to what is above it: a buffer, and the row where it begins."""
         return (self.given[index], 0) if self._is_changed(index) else self.layers[index].output
 
+    def _multiplied(self, index: int) -> tuple[Array, int]:
+        """The same as products take it."""
+        return (self.multiplied_given[index], 0) if self._is_changed(index) else self.layers[index].multiplied_output
+
     def _give(self, index: int, rows: int) -> None:
         """Make what `_given` returns of a layer's output."""
         if not self._is_changed(index):
@@ -212,6 +223,8 @@ class Unrolled:
             given[:, :rows] = output[:, row : row + rows]
         if self._has_residual(index):
             add_rows(*self._given(index - 1), given, 0, rows, 1.0)
+        if self.network.rounded:
+            round_rows(given, 0, rows, self.multiplied_given[index], 0)
 
     def _take(self, index: int, rows: int) -> None:
         """The way back: dh holds the gradient of what the layer gives, and becomes that of its output."""
@@ -266,8 +279,8 @@ class Unrolled:
                 self.noise.input_weights(self.draw, self.input_weights, rows, self.batch)
             lookup(network.input.table, bias, self.symbols, self._weights_of_input(), slots)
         else:
-            below, row = self._given(index - 1)
-            product(below, row, rows, network.upper_inputs[index - 1].w_x, bias, slots, threads)
+            below, row = self._multiplied(index - 1)
+            product(below, row, rows, network.upper_inputs[index - 1].forwards, bias, slots, threads)
             if network.skips:
                 add_looked_up(network.skips[index - 1].table, self.symbols, self._weights_of_input(), slots)
 
@@ -281,22 +294,23 @@ class Unrolled:
     def output_forward(self, rows: int) -> None:
         """The logits."""
         output = self.network.output
-        top, row = self.given_by_top()
-        product(top, row, rows, output.w_y, output.b_y, self.logits, numba.get_num_threads())
+        top, row = self._multiplied(len(self.layers) - 1)
+        product(top, row, rows, output.forwards, output.b_y, self.logits, numba.get_num_threads())
         for index, lower in enumerate(self.network.lower_outputs):
-            add_product(*self._given(index), rows, lower.w_y, self.logits, numba.get_num_threads())
+            add_product(*self._multiplied(index), rows, lower.forwards, self.logits, numba.get_num_threads())
 
     def output_gradient(self, rows: int) -> None:
         """Gradients of W_y and b_y from those of the logits."""
         network, output, threads = self.network, self.network.output, numba.get_num_threads()
         zero = network.layers[-1].zero
-        top, row = self.given_by_top()
-        gradient_product(top, row, self.logits, rows, zero, output.d_w_y, threads)
-        unpack(output.d_w_y, 1, ONE_GATE, network.d_output_weights)
+        if network.rounded:
+            round_rows(self.logits, 0, rows, self.multiplied_logits, 0)
+        d = self.sums.prepared(self.multiplied_logits, rows)
+        top, row = self._multiplied(len(self.layers) - 1)
+        self.sums.write(top, row, d, rows, output, network.d_output_weights)
         for index, lower in enumerate(network.lower_outputs):
-            below, row = self._given(index)
-            gradient_product(below, row, self.logits, rows, zero, lower.d_w_y, threads)
-            unpack(lower.d_w_y, 1, ONE_GATE, network.layer_gradients[index]["W_y"])
+            below, row = self._multiplied(index)
+            self.sums.write(below, row, d, rows, lower, network.layer_gradients[index]["W_y"])
         column_sums(self.logits, rows, self.ones, zero, output.d_b_y, threads)
         network.gradients["b_y"][:] = output.d_b_y[: output.symbols]
 
@@ -304,7 +318,7 @@ class Unrolled:
         """The gradient of what the top layer gives from that of the logits."""
         zero, threads = self.network.layers[-1].zero, numba.get_num_threads()
         dh = self.layers[-1].arrays.dh
-        product(self.logits, 0, rows, self.network.output.w_y_t, zero, dh, threads)
+        product(self.multiplied_logits, 0, rows, self.network.output.backwards, zero, dh, threads)
         self._add_activation_penalty(dh, rows)
 
     def recurrence_backward(self, layer: UnrolledLayer) -> None:
@@ -313,27 +327,27 @@ class Unrolled:
 
     def layer_gradient(self, index: int, layer: UnrolledLayer, rows: int) -> None:
         """Gradients of a layer's weights, biases and gains, and for the first layer of what makes its table."""
-        network, threads = self.network, numba.get_num_threads()
-        gradients = network.layer_gradients[index]
-        layer.gradients(rows, self.ones, gradients)
+        network, gradients = self.network, self.network.layer_gradients[index]
+        d = self.sums.prepared(layer.multiplied_gates, rows)
+        layer.gradients(d, rows, self.ones, self.sums, gradients)
         if self.present.weights and "W_h" in gradients:
             self.noise.drop_weights(index, self.draw, gradients["W_h"], gradients["W_h"])
         if index == 0:
             network.input.backward(layer.input_slots, self.symbols, self._weights_of_input(), network.gradients)
         else:
-            upper = network.upper_inputs[index - 1]
-            below, row = self._given(index - 1)
-            gradient_product(below, row, layer.input_slots, rows, network.layers[index].zero, upper.d_w_x, threads)
-            unpack(upper.d_w_x, upper.gates, upper.order, gradients["W_x"])
+            below, row = self._multiplied(index - 1)
+            d = d[: len(layer.input_slots)]
+            self.sums.write(below, row, d, rows, network.upper_inputs[index - 1], gradients["W_x"])
             if network.skips:
                 skip = network.skips[index - 1]
                 skip.backward(layer.input_slots, self.symbols, self._weights_of_input(), network.gradients)
 
     def input_backward(self, index: int, rows: int) -> None:
         """The gradient of what the layer below gives from that of a layer's gates."""
-        slots, upper = self.layers[index].input_slots, self.network.upper_inputs[index - 1]
-        dh = self.layers[index - 1].arrays.dh
+        layer, upper = self.layers[index], self.network.upper_inputs[index - 1]
+        slots, dh = layer.multiplied_gates[: len(layer.input_slots)], self.layers[index - 1].arrays.dh
         threads = numba.get_num_threads()
-        product(slots, 0, rows, upper.w_x_t, self.network.layers[index].zero, dh, threads)
+        product(slots, 0, rows, upper.backwards, self.network.layers[index].zero, dh, threads)
         if self.network.lower_outputs:
-            add_product(self.logits, 0, rows, self.network.lower_outputs[index - 1].w_y_t, dh, threads)
+            lower = self.network.lower_outputs[index - 1]
+            add_product(self.multiplied_logits, 0, rows, lower.backwards, dh, threads)

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.panels import Array, panels_for
-from charrnn.engine.product import add_products, affine
+from charrnn.engine.product import add_products, affine, release_tiles
 from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import W
@@ -125,6 +125,7 @@ def _draw_shared(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tas
         mode = flush_subnormals()
         low, high = task * out.shape[1] // tasks, (task + 1) * out.shape[1] // tasks
         _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, high)
+        release_tiles(h)
         restore_mode(mode)
 
 

@@ -8,8 +8,9 @@ from numba import njit, prange
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.panels import Array
-from charrnn.engine.product import add_products, affine
+from charrnn.engine.product import add_products, affine, release_tiles
 from charrnn.engine.recurrence import Plan, kernels_for
+from charrnn.engine.rounded import round_numbers
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import W
 from charrnn.sampling.draws import next_symbols
@@ -52,6 +53,17 @@ def _give(h, row, given, anew):  # type: ignore[no-untyped-def]
                 given[panel, b, c] = h[panel, row + b, c] + (0 if anew else given[panel, b, c])
 
 
+@njit
+def _round_given(given, rounded):  # type: ignore[no-untyped-def]
+    """rounded = given in bfloat16."""
+    round_numbers((given, rounded), (0, 0), (), given.size)
+
+
+@njit
+def _leave_given(given, rounded):  # type: ignore[no-untyped-def]
+    """What stands in the place of `_round_given` in float32."""
+
+
 @njit(parallel=True)
 def _shared_affine(a, row, rows, w, bias, c, c_row, tasks):  # type: ignore[no-untyped-def]
     """`affine` for all panels, shared by threads."""
@@ -60,6 +72,7 @@ def _shared_affine(a, row, rows, w, bias, c, c_row, tasks):  # type: ignore[no-u
         mode = flush_subnormals()
         low, high = task * panels // tasks, (task + 1) * panels // tasks
         affine(a, row, rows, w, bias, low, high - low, c, c_row)
+        release_tiles(a)
         restore_mode(mode)
 
 
@@ -78,13 +91,14 @@ _GENERATORS: dict[str, Any] = {}
 def generator_for(plan: Plan) -> Any:
     """The kernel that generates text from layers that run a plan, made once.
 
-    It is called as `generate(weights, layers, states, given, line_break, logits, start, out, draws, rule, seed, tasks)`
-    and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
+    It is called as `generate(weights, layers, states, given, multiplied, line_break, logits, start, out, draws, rule,
+    seed, tasks)` and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
 
         weights: `Weights`.
         layers: a tuple with the arrays of each layer.
         states: all buffers of states, one after the other.
         given: [panels, B, W], scratch for the sums of residual connections; [0, B, W] without them.
+        multiplied: the same as products take it: `given`, or in bfloat16 another array.
         line_break: the symbol before which the states are set to zeros; -1 for none.
         logits: [panels, B, W], scratch.
         start: (B,) int32, the symbols that come before.
@@ -102,10 +116,14 @@ def generator_for(plan: Plan) -> Any:
 def _generator(plan: Plan) -> Any:
     kernels, phases = kernels_for(plan), plan.phases
     forward_phase, forward_by_panels = kernels.forward_phase, kernels.forward_by_panels
+    operand, round_given = (
+        plan.fields.index(plan.multiplied("operand0")),
+        _round_given if plan.rounded else _leave_given,
+    )
 
     @kernel(plan.name)
     def generate(  # type: ignore[no-untyped-def]
-        weights, layers, states, given, line_break, logits, start, out, draws, rule, seed, tasks
+        weights, layers, states, given, multiplied, line_break, logits, start, out, draws, rule, seed, tasks
     ):
         batch = out.shape[1]
         mode = flush_subnormals()
@@ -117,7 +135,9 @@ def _generator(plan: Plan) -> Any:
                 if symbol == line_break:
                     for index in range(len(states)):
                         states[index][:, row + b] = 0
-            below, below_row = layers[0].state0, row + batch
+                    for index in range(len(layers)):
+                        layers[index][operand][:, row + b] = 0
+            below, below_row = layers[0][operand], row + batch
             for index in range(len(layers)):
                 arrays = layers[index]
                 panels = arrays.dh.shape[0]
@@ -135,9 +155,10 @@ def _generator(plan: Plan) -> Any:
                         forward_phase(arrays, phase, row, batch, batch, 0, panels)
                 if given.shape[0] > 0:
                     _give(arrays.state0, row + batch, given, index == 0)
-                    below, below_row = given, 0
+                    round_given(given, multiplied)
+                    below, below_row = multiplied, 0
                 else:
-                    below, below_row = arrays.state0, row + batch
+                    below, below_row = arrays[operand], row + batch
                 if index < weights.lower_w_y.shape[0]:
                     w_y = weights.lower_w_y[index]
                     if index == 0:
@@ -148,6 +169,7 @@ def _generator(plan: Plan) -> Any:
             next_symbols(
                 below, below_row, weights.w_y, weights.b_y, begun, logits, out, t, draws, rule, seed, min(tasks, batch)
             )
+        release_tiles(weights.w_y)
         restore_mode(mode)
 
     return generate

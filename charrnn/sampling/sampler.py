@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.engine.panels import activations
+from charrnn.engine.panels import activations, zeros
 from charrnn.engine.recurrence import threads_for_panels
 from charrnn.engine.tile import W
+from charrnn.model.dense import BFLOAT16
 from charrnn.model.inputs import flat_symbols
 from charrnn.model.network import Network, State
 from charrnn.model.reader import Reader
@@ -49,16 +50,17 @@ def beginnings(network: Network, prompts: list[NDArray[np.integer]]) -> list[Beg
 
 def weights_of(network: Network) -> Weights:
     """What the kernel reads of a packed network."""
-    upper = [u.w_x for u in network.upper_inputs] or [np.empty((0, 1, W), network.dtype)]
+    output = network.output.forwards
+    upper = [dense.forwards for dense in network.upper_inputs] or [np.empty((0, 1, W), output.dtype)]
     skips = [skip.table for skip in network.skips]
-    lower = [o.w_y for o in network.lower_outputs]
+    lower = [lower.forwards for lower in network.lower_outputs]
     return Weights(
         table=network.input.table,
         biases=np.stack([layer.input_start for layer in network.layers]),
         upper_w_x=np.stack(upper),
         skips=np.stack(skips or [network.input.table[:0]])[: len(skips)],
-        lower_w_y=np.stack(lower or [network.output.w_y[:0]])[: len(lower)],
-        w_y=network.output.w_y,
+        lower_w_y=np.stack(lower or [output[:0]])[: len(lower)],
+        w_y=output,
         b_y=network.output.b_y,
     )
 
@@ -98,11 +100,13 @@ class Sampler:
         self._logits = activations(config.symbols, count, dtype)
         self._generate = generator_for(network.layers[0].plan)
         layers = self.unrolled.layers
+        given = activations(config.hidden if config.residual else 0, count, dtype)
         self._network = (  # what a call of the kernel takes of it
             weights_of(network),
             tuple(layer.arrays for layer in layers),
             tuple(buffer for layer in layers for buffer in layer.states.values()),
-            activations(config.hidden if config.residual else 0, count, dtype),
+            given,
+            zeros(given.shape, BFLOAT16) if network.rounded else given,
             network.line_break,
         )
         self._threads = threads_for_panels(layers[0].arrays, count)
@@ -147,6 +151,7 @@ class Sampler:
         self.unrolled.make_room()
         for layer in self.unrolled.layers:
             layer.masks.no_lines()  # the kernel begins lines itself
+            layer.begin()
         draws, rule = self._draws, self.rule
         self._generate(*self._network, self._logits, self.last, out, draws, rule, self.seed, self._threads)
         self.unrolled.advance = length

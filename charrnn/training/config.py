@@ -10,6 +10,7 @@ from charrnn.errors import ConfigError
 from charrnn.model.config import CHRONO, IDENTITY, USUAL_FORGET_BIAS
 from charrnn.settings import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE, below_power, check_settings, setting
 
+PRECISIONS = ("float32", "bfloat16", "auto")
 SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
 LARGEST_BIAS = 20
 USUAL_EPOCHS = 10.0  # where nothing says when to stop
@@ -28,6 +29,11 @@ class TrainConfig:
 
     batch: int = setting(32, "Streams of text read side by side.", AT_LEAST_ONE, below_power(31))
     seq_len: int = setting(64, "Time steps over which gradients flow back.", AT_LEAST_ONE, below_power(31))
+    precision: str = setting(
+        "float32",
+        "Of what products multiply: float32, bfloat16, or auto: the faster one on this CPU.",
+        names=PRECISIONS,
+    )
     bptt: str = setting(
         "", "Move on K1 steps, propagate back over K2.", metavar="K1:K2", usual="both are --seq-len"
     )  # "" where they are the same

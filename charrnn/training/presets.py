@@ -6,8 +6,8 @@ from typing import Any
 
 # What each preset says instead of the defaults, of the model and of its training.
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"cell": "lstm", "hidden": 256},
-    "quality": {"cell": "lstm", "hidden": 512, "ema": 0.999},
+    "fast": {"cell": "lstm", "hidden": 256, "precision": "auto"},
+    "quality": {"cell": "lstm", "hidden": 512, "ema": 0.999, "precision": "auto"},
     "classic": {  # those of char-rnn (Karpathy 2015), whose rate also fell a little from the tenth pass on
         **{"cell": "lstm", "layers": 2, "hidden": 128, "embed": 0, "batch": 50, "seq_len": 50, "epochs": 50.0},
         **{"optimiser": "rmsprop", "lr": 0.002, "beta2": 0.95, "schedule": "constant", "warmup": 0.0},

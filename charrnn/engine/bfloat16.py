@@ -1,0 +1,151 @@
+"""bfloat16: which way this CPU multiplies it, and its bits in NumPy.
+
+A bfloat16 number is the upper half of a float32 number: the same exponents, 8 significant bits. Arrays of them are
+uint16, since NumPy and numba have no such type. Only operands of products are rounded so; sums are float32.
+
+A product takes pairs of neighbours: c + a[2k] b[2k] + a[2k + 1] b[2k + 1]. There are three ways:
+
+    amx         the tiles of Intel's server CPUs, 16 x 32 numbers to a register, see amx.py
+    avx512      the instruction vdpbf16ps, on registers of 32 numbers
+    emulated    two float32 multiply-adds
+
+"amx-emulated" is for tests: the program for the tiles with each of its instructions written out, on any CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numpy.typing import NDArray
+
+from charrnn import runtime
+from charrnn.engine.simd import FLOAT, VECTOR_BITS
+from charrnn.errors import ConfigError
+
+Array = NDArray[Any]
+ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18  # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+
+
+class BFloat(ir.Type):  # type: ignore[misc]
+    """LLVM's type `bfloat`, which llvmlite does not have."""
+
+    null = "0.0"
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BFloat)
+
+    def __hash__(self) -> int:
+        return hash(BFloat)
+
+
+PAIRS = ir.VectorType(BFloat(), 2 * (VECTOR_BITS // 32))  # one register of bfloat16 numbers
+SUMS = ir.VectorType(FLOAT, VECTOR_BITS // 32)
+
+
+@cache
+def way() -> str:
+    """The way of this process: the one that CHARRNN_BFLOAT16 forces, else the fastest of this CPU.
+
+    Raises:
+        ConfigError: the forced one is not there.
+    """
+    forced = runtime.bfloat16_way()
+    there = {"amx": _has_amx, "avx512": _has_avx512}
+    if forced is None:
+        return next((name for name, has in there.items() if has()), "emulated")
+    if forced in there and not there[forced]():
+        raise ConfigError(
+            f"expected CHARRNN_BFLOAT16={forced} on a CPU that has it, got {runtime.cpu_name()}; try unset it"
+        )
+    return forced
+
+
+def on_tiles() -> bool:
+    """Whether products are computed on tiles."""
+    return way().startswith("amx")
+
+
+def emulates_tiles() -> bool:
+    """Whether the instructions of tiles are written out."""
+    return way() == "amx-emulated"
+
+
+def gains() -> bool:
+    """Whether bfloat16 makes products faster on this CPU."""
+    return way() in ("amx", "avx512")
+
+
+def _has_avx512() -> bool:
+    """Whether vdpbf16ps is there and worth it: Intel's CPUs run it at half the speed of float32."""
+    features = binding.get_host_cpu_features()
+    return VECTOR_BITS == 512 and bool(features.get("avx512bf16")) and "znver" in binding.get_host_cpu_name()
+
+
+def _has_amx() -> bool:
+    """Whether the tiles are there, and Linux lets this process use them; threads that begin later may, too."""
+    features = binding.get_host_cpu_features()
+    if not (features.get("amx-tile") and features.get("amx-bf16")):
+        return False
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    return bool(syscall(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) == 0)
+
+
+def dot_pairs(b: ir.IRBuilder, a: ir.Value, w: ir.Value, sums: ir.Value) -> ir.Value:
+    """sums + a[2k] w[2k] + a[2k + 1] w[2k + 1] in each lane.
+
+    Args:
+        a, w: vectors of int32, each lane the bits of a pair of bfloat16 numbers.
+        sums: vector of float32.
+    """
+    if way() == "avx512":
+        kind = ir.FunctionType(SUMS, [SUMS, PAIRS, PAIRS])
+        name = "llvm.x86.avx512bf16.dpbf16ps.512"
+        dot = b.module.globals.get(name) or ir.Function(b.module, kind, name)
+        return b.call(dot, [sums, b.bitcast(a, PAIRS), b.bitcast(w, PAIRS)])
+    name = f"llvm.fmuladd.v{SUMS.count}f32"
+    kind = ir.FunctionType(SUMS, [SUMS] * 3)
+    fused = b.module.globals.get(name) or ir.Function(b.module, kind, name)
+    for half in (_odd, _even):  # in the order of vdpbf16ps
+        sums = b.call(fused, [half(b, a), half(b, w), sums])
+    return sums
+
+
+def _odd(b: ir.IRBuilder, pairs: ir.Value) -> ir.Value:
+    """The second number of each pair as float32."""
+    mask = ir.Constant(pairs.type, [0xFFFF0000] * pairs.type.count)
+    return b.bitcast(b.and_(pairs, mask), SUMS)
+
+
+def _even(b: ir.IRBuilder, pairs: ir.Value) -> ir.Value:
+    """The first number of each pair as float32."""
+    return b.bitcast(b.shl(pairs, ir.Constant(pairs.type, [16] * pairs.type.count)), SUMS)
+
+
+def rounded(x: Array) -> Array:
+    """The bits of the nearest bfloat16 numbers, ties to even; NaN stays NaN.
+
+    Args:
+        x: any shape, float32.
+    Returns:
+        The same shape, uint16.
+    """
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    upper = bits >> 16
+    nearest = (bits.astype(np.uint64) + 0x7FFF + (upper & 1)) >> 16
+    return np.where(np.isnan(x), upper | 0x40, nearest).astype(np.uint16)
+
+
+def widened(bits: Array) -> Array:
+    """The float32 numbers that bfloat16 numbers are: the same shape, uint16 in, float32 out."""
+    return (np.asarray(bits, np.uint32) << 16).view(np.float32)

@@ -1,0 +1,106 @@
+"""Weight matrices as their products need them: packed forwards and backwards, and their gradients."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import DTypeLike
+
+from charrnn.engine.panels import Array, pack, pack_transposed, panels_for, unpack, zeros
+from charrnn.engine.product import gradient_product, sum_over_rows
+from charrnn.engine.rounded import pack_rounded, pack_transposed_rounded, pair_rows, turn_rows
+from charrnn.engine.tile import W, load_bfloat16_tiles
+
+BFLOAT16 = np.dtype(np.uint16)  # the type of arrays that hold it, see engine/bfloat16.py
+
+
+class Dense:
+    """Packed copies of a weight matrix (K, gates * H), and its packed gradient.
+
+    Args:
+        inputs, outputs: K and H.
+        gates: how many gates stand side by side.
+        order: (slots,) the gates that are packed, in this order.
+        dtype: float32 or float64.
+        rounded: whether products with it are computed in bfloat16.
+
+    Attributes:
+        forwards: for x @ W: [slots * P, panels_for(K) * W, W].
+        backwards: for d @ W^T: [panels_for(K), slots * P * W, W].
+        d: [slots * P, panels_for(K) * W, W].
+    """
+
+    def __init__(self, inputs: int, outputs: int, gates: int, order: Array, dtype: DTypeLike, rounded: bool) -> None:
+        self.gates, self.order, self.rounded = gates, order, rounded
+        n, k = len(order) * panels_for(outputs), panels_for(inputs)
+        packed = BFLOAT16 if rounded else dtype
+        self.forwards = zeros((n, k * W, W), packed)
+        self.backwards = zeros((k, n * W, W), packed)
+        self.d = zeros((n, k * W, W), dtype)
+        self.zero = zeros((W,), dtype)
+        if rounded:
+            load_bfloat16_tiles()
+
+    def pack(self, plain: Array) -> None:
+        """Take over the plain weights (K, gates * H)."""
+        if not len(self.order):
+            return
+        forwards, backwards = (pack_rounded, pack_transposed_rounded) if self.rounded else (pack, pack_transposed)
+        forwards(plain, self.gates, self.order, self.forwards)
+        backwards(plain, self.gates, self.order, self.backwards)
+
+
+class RowSums:
+    """Gradients of weights: x^T @ d, which sums over the rows of a chunk.
+
+    In bfloat16 such a sum needs copies of both factors, see engine/rounded.py; here is their room.
+
+    Args:
+        rounded: whether the sums are computed in bfloat16.
+    """
+
+    def __init__(self, rounded: bool) -> None:
+        self.rounded = rounded
+        self._turned, self._paired = zeros((0,), BFLOAT16), zeros((0,), BFLOAT16)
+
+    def prepared(self, d: Array, rows: int) -> Array:
+        """Gradients [panels, R, W] as `write` takes them; what it returns is overwritten by the next call."""
+        if not self.rounded:
+            return d
+        shape = (d.shape[0], _whole(rows), W)
+        self._paired = _room(self._paired, shape)
+        paired: Array = self._paired[: int(np.prod(shape))].reshape(shape)
+        pair_rows(d, rows, paired)
+        return paired
+
+    def write(self, x: Array, row: int, d: Array, rows: int, dense: Dense, gradient: Array) -> None:
+        """Write the gradient of the plain weights.
+
+        Args:
+            x: [panels, >= row + rows, W], what the weights were multiplied with.
+            d: gradient of their product, from `prepared`, or some of its panels.
+            rows: how many rows count.
+            gradient: (K, gates * H), written in the columns of the gates of `dense`.
+        """
+        if not len(dense.order):
+            return
+        threads = numba.get_num_threads()
+        if self.rounded:
+            shape = (_whole(rows) // W, x.shape[0] * W, W)
+            self._turned = _room(self._turned, shape)
+            turned = self._turned[: int(np.prod(shape))].reshape(shape)
+            turn_rows(x, row, rows, turned)
+            sum_over_rows(turned, d, rows, dense.zero, dense.d, threads)
+        else:
+            gradient_product(x, row, d, rows, dense.zero, dense.d, threads)
+        unpack(dense.d, dense.gates, dense.order, gradient)
+
+
+def _whole(rows: int) -> int:
+    """Rows in whole blocks."""
+    return -(-rows // W) * W
+
+
+def _room(buffer: Array, shape: tuple[int, ...]) -> Array:
+    """The buffer, or a larger one, with room for an array of this shape."""
+    return buffer if buffer.size >= np.prod(shape) else zeros((int(np.prod(shape)),), buffer.dtype)
