@@ -87,18 +87,22 @@ class Bench:
         config: its shape.
         training: batch, sequence length, optimiser and clipping.
         streams: how many streams are sampled at once.
+        precision: of products, see `Network`; with "int8" those of training are float32.
     """
 
-    def __init__(self, config: ModelConfig, training: TrainConfig, streams: int) -> None:
+    def __init__(self, config: ModelConfig, training: TrainConfig, streams: int, precision: str = "float32") -> None:
         self.config, self.training, self.streams = config, training, streams
-        self.network = Network(config, rounded=training.precision == "bfloat16")
-        Initialiser(config, training.seed).fill(self.network.parameters)
-        self.network.pack()
+        self.rounded = precision == "bfloat16"
+        self.network = Network(config, precision="bfloat16" if self.rounded else "float32")
+        sampled = Network(config, precision=precision) if precision == "int8" else self.network
+        for network in (self.network, sampled):
+            Initialiser(config, training.seed).fill(network.parameters)
+            network.pack()
         self.unrolled = TimedUnrolled(self.network, training.batch, training.seq_len)
         self.optimiser = Optimiser(training, self.network.parameters)
         symbols = np.random.default_rng(0).integers(0, config.symbols, (training.seq_len + 1, training.batch))
         self.inputs, self.targets = symbols[:-1].astype(np.int32), symbols[1:].astype(np.int32)
-        self.sampler = Sampler(self.network, streams)
+        self.sampler = Sampler(sampled, streams)
 
     def step(self) -> None:
         """One training step, as `charrnn train` makes it."""
@@ -126,7 +130,7 @@ class Bench:
         """Measure peak, training and sampling in turn for about `seconds`; medians of the rounds."""
         self.step()
         self.sampler.take(PIECE)
-        peak_flops(PEAK_SECONDS)
+        peak_flops(PEAK_SECONDS, self.rounded)
         self.unrolled.seconds.clear()
         chunk_chars, chunks = self.inputs.size, 0
         rounds: list[tuple[float, float, float]] = []
@@ -135,7 +139,7 @@ class Bench:
             before = self.optimiser.updates
             trained = self.rate(self.step, chunk_chars)
             chunks += self.optimiser.updates - before
-            peak = peak_flops(PEAK_SECONDS)
+            peak = peak_flops(PEAK_SECONDS, self.rounded)
             rounds.append((peak, trained, self.rate(lambda: self.sampler.take(PIECE), PIECE * self.streams)))
         peak, trained, sampled = (statistics.median(column) for column in zip(*rounds, strict=True))
         flops = 2 * multiply_adds_per_char(self.config)

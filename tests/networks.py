@@ -40,13 +40,13 @@ def make(
     steps=4,
     seed=0,
     line_break=-1,
-    rounded=False,
+    precision="float32",
     **further,
 ):
     """A network with random parameters, one chunk's buffers, symbols, and a random state; `further` of its settings."""
     rng = np.random.default_rng(seed)
     config = ModelConfig(symbols, layers=layers, hidden=hidden, embed=embed, **(KINDS | FURTHER)[kind], **further)
-    network = Network(config, dtype, line_break, rounded)
+    network = Network(config, dtype, line_break, precision)
     for _, view in network.parameters.items():
         view[:] = rng.uniform(-0.3, 0.3, view.shape)
     network.pack()

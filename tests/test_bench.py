@@ -9,8 +9,10 @@ import pytest
 from networks import KINDS, make, pass_through
 
 from charrnn.bench import PHASES, TimedUnrolled
-from charrnn.engine.peak import CHAINS, FLOPS, multiply_adds
+from charrnn.engine import bfloat16
+from charrnn.engine.peak import CHAINS, FLOPS, PAIRS_FLOPS, multiply_adds, pair_multiply_adds
 from charrnn.engine.simd import VECTOR_BITS
+from charrnn.engine.tile import load_tiles
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import multiply_adds_per_char
 
@@ -40,6 +42,16 @@ def test_the_peak_kernel_makes_the_multiply_adds_it_is_counted_with():
     expected = sum(1 + (0.5 * j - 1) * 0.5**3 for j in range(CHAINS))
     np.testing.assert_allclose(sums, expected, rtol=1e-6)
     assert FLOPS == 2 * CHAINS * VECTOR_BITS // 32
+
+
+def test_the_peak_kernel_of_bfloat16_makes_the_multiply_adds_it_is_counted_with():
+    """A register of the factor 0.5 is pairs of 0.5 and 0: s = s + 0.25 each time."""
+    load_tiles("bfloat16")
+    sums = np.zeros(2, np.float32)
+    pair_multiply_adds(3, np.float32(0.5), sums)
+    if not bfloat16.on_tiles():
+        np.testing.assert_allclose(sums, sum(0.5 * j + 3 * 0.25 for j in range(CHAINS)), rtol=1e-6)
+        assert PAIRS_FLOPS == 2 * FLOPS
 
 
 def test_the_json_has_every_figure_and_they_agree():

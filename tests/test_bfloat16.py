@@ -23,7 +23,7 @@ from charrnn.engine.rounded import (
     round_rows,
     turn_rows,
 )
-from charrnn.engine.tile import W, load_bfloat16_tiles
+from charrnn.engine.tile import W, load_tiles
 
 TOLERANCE = 1e-5  # of the largest number
 INSIDE = "CHARRNN_TEST_INSIDE"  # set in the processes that run one way
@@ -31,7 +31,7 @@ INSIDE = "CHARRNN_TEST_INSIDE"  # set in the processes that run one way
 
 @pytest.fixture(autouse=True)
 def tiles():
-    load_bfloat16_tiles()
+    load_tiles("bfloat16")
 
 
 def rounded_rows(a):

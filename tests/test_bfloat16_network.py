@@ -41,7 +41,7 @@ def nearest(x):
 @pytest.mark.parametrize("kind", first_of_all(KINDS, "lstm", "gru", "gru-before"))
 def test_loss_gradients_and_state_agree_with_the_oracle(kind, size):
     layers, hidden, embed, batch, steps, symbols = SIZES[size]
-    m = make(kind, np.float32, layers, hidden, embed, symbols, batch, steps, rounded=True)
+    m = make(kind, np.float32, layers, hidden, embed, symbols, batch, steps, precision="bfloat16")
     got = pass_through(m)
     parameters = {name: view.astype(np.float64) for name, view in m.network.parameters.items()}
     state = {name: value.astype(np.float64) for name, value in m.state.items()}
@@ -59,7 +59,7 @@ def test_one_and_two_threads_give_the_same_bits(kind, batch, threads):
     answers = []
     for count in (1, 2):
         threads(count)
-        m = make(kind, np.float32, hidden=200, batch=batch, steps=5, rounded=True)
+        m = make(kind, np.float32, hidden=200, batch=batch, steps=5, precision="bfloat16")
         loss, gradients, d_state, final = pass_through(m)
         answers.append([np.float64(loss), *gradients.values(), *d_state.values(), *final.values()])
     assert all(np.array_equal(one, two) for one, two in zip(*answers, strict=True))
@@ -80,8 +80,8 @@ def test_gradients_lie_near_those_of_float32(kind, setting):
     """Whatever stands beside a cell: rounding moves each gradient by little, and a term that is missing by much."""
     chosen = SETTINGS.get(setting) or {name: value for one in SETTINGS.values() for name, value in one.items()}
     answers = []
-    for is_rounded in (False, True):
-        m = make(kind, np.float32, hidden=40, batch=5, steps=6, symbols=30, rounded=is_rounded, **chosen)
+    for precision in ("float32", "bfloat16"):
+        m = make(kind, np.float32, hidden=40, batch=5, steps=6, symbols=30, precision=precision, **chosen)
         loss, gradients, _, _ = pass_through(m)
         answers.append(gradients | {"loss": np.array(loss)})
     exact, got = answers
@@ -90,7 +90,7 @@ def test_gradients_lie_near_those_of_float32(kind, setting):
 
 
 def test_chunks_with_carried_state_give_the_bits_of_one_long_chunk():
-    whole, parts = (make("lstm", np.float32, batch=4, steps=steps, rounded=True) for steps in (12, 5))
+    whole, parts = (make("lstm", np.float32, batch=4, steps=steps, precision="bfloat16") for steps in (12, 5))
     parts.inputs = whole.inputs
     whole.unrolled.set_state(whole.state)
     parts.unrolled.set_state(whole.state)
@@ -104,7 +104,7 @@ def test_chunks_with_carried_state_give_the_bits_of_one_long_chunk():
 
 
 def test_padding_stays_zero():
-    m = make("lstm", np.float32, hidden=33, batch=3, steps=6, rounded=True)
+    m = make("lstm", np.float32, hidden=33, batch=3, steps=6, precision="bfloat16")
     pass_through(m)
     for layer in m.unrolled.layers:
         for name in ("state0", "rounded_operand0", "rounded_gates"):

@@ -21,7 +21,7 @@ from charrnn.training.choose import (
 MEGA = 1_000_000
 
 
-def no_peak():
+def no_peak(rounded):
     raise AssertionError("the CPU's peak is measured for --minutes alone")
 
 
@@ -52,7 +52,7 @@ def test_longer_runs_get_larger_models():
 
 
 def test_faster_cpus_get_larger_models():
-    sizes = [choose(minutes=3.0, peak=lambda speed=speed: speed)["hidden"] for speed in (1e9, 1e11, 1e13)]
+    sizes = [choose(minutes=3.0, peak=lambda rounded, speed=speed: speed)["hidden"] for speed in (1e9, 1e11, 1e13)]
     assert sizes[0] < sizes[1] < sizes[2]
 
 
@@ -84,12 +84,14 @@ def test_other_optimisers_keep_their_usual_weight_decay():
 
 
 def test_minutes_are_turned_into_characters_by_the_peak():
-    chooser = Chooser(Text(MEGA, 65), {"minutes": 2.0, "hidden": 256}, lambda: 1e11)
+    chooser = Chooser(Text(MEGA, 65), {"minutes": 2.0, "hidden": 256}, lambda rounded: 1e11)
     chooser.choose()
     model = ModelConfig(65, "lstm", 2, 256)
     read = chooser.characters_read(model)
     assert read == pytest.approx(120 * EFFICIENCY * 1e11 / (6 * multiply_adds_per_char(model)))
-    assert choose(minutes=2.0, hidden=256, epochs=0.5, peak=lambda: 1e11)["dropout"] == 0  # the nearer limit counts
+    assert (
+        choose(minutes=2.0, hidden=256, epochs=0.5, peak=lambda rounded: 1e11)["dropout"] == 0
+    )  # the nearer limit counts
 
 
 def test_large_vocabularies_get_an_embedding():

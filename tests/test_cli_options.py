@@ -52,6 +52,48 @@ def test_a_model_with_everything_is_trained_resumed_evaluated_and_sampled(names)
     assert config["training"]["bptt"] == "8:20"
 
 
+def test_precision_from_the_command_line(names):
+    """bfloat16 and int8 give other losses than float32, but not far from it; `auto` says what it chose."""
+    trained = charrnn("train", "data", "--out", "run", *SIZES, "--steps", "20", "--precision", "bfloat16", cwd=names)
+    assert trained.returncode == 0, trained.stderr
+    config = json.loads((names / "run" / "config.json").read_text())
+    assert config["training"]["precision"] == "bfloat16"
+    losses = {}
+    for precision in ("float32", "bfloat16", "int8"):
+        evaluated = charrnn("eval", "run", "--json", "--precision", precision, cwd=names)
+        losses[precision] = json.loads(evaluated.stdout)["loss"]
+    assert len(set(losses.values())) == 3
+    assert max(losses.values()) - min(losses.values()) < 0.02
+    best = np.load(names / "run" / "best.npz", allow_pickle=False)
+    assert json.loads(str(best["progress"]))["best_loss"] == pytest.approx(losses["bfloat16"], rel=1e-6)
+    for precision in ("bfloat16", "int8", "auto"):
+        sampled = charrnn("sample", "run", "--length", "20", "--precision", precision, cwd=names)
+        assert len(sampled.stdout) >= 20, sampled.stderr
+        assert ("--precision auto: " in sampled.stderr) == (precision == "auto")
+    resumed = charrnn("train", "data", "--out", "run", "--resume", "--steps", "22", "--precision", "auto", cwd=names)
+    assert resumed.returncode == 0, resumed.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("train", "data", "--out", "x", "--precision", "int8"),
+            "expected --precision to be one of float32, bfloat16, auto",
+        ),
+        (
+            ("bench", "--precision", "half"),
+            "expected --precision to be one of float32, bfloat16, int8, auto, got 'half'",
+        ),
+    ],
+)
+def test_precisions_that_are_not_there_are_refused(names, words, message):
+    result = charrnn(*words, cwd=names)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert message in " ".join(result.stderr.split())
+    assert not (names / "x").exists()
+
+
 def test_a_stateless_model_reads_a_name_the_same_wherever_it_stands(names):
     """The loss of lines does not depend on their order."""
     trained = charrnn("train", "data", "--out", "run", "--stateless", *SIZES, "--steps", "5", cwd=names)

@@ -20,6 +20,7 @@ COMPILE_MORE = (
     "relu",
     "muon",
     "--random-lengths",
+    "--precision",
     "charrnn bench",
 )
 SHORTER = {"--minutes": "0.02", "--length": "50"}  # the commands are as shown, but end soon

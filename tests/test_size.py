@@ -44,11 +44,27 @@ def test_the_memory_foretold_is_that_of_the_arrays(kind, layers, hidden, batch, 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_memory_of_variants_is_foretold_too(kind, name):
-    config = ModelConfig(65, layers=3, hidden=100, **KINDS[kind], **variant(name, KINDS[kind]["cell"]))
+@pytest.mark.parametrize("symbols", [65, 2000])
+def test_the_memory_of_variants_is_foretold_too(kind, name, symbols):
+    config = ModelConfig(symbols, layers=3, hidden=100, **KINDS[kind], **variant(name, KINDS[kind]["cell"]))
     network = Network(config)
     real = sum(array.nbytes for array in arrays_in([network, Unrolled(network, 32, 64)]))
     assert 0.95 < memory_needed(config, 32, 64, vectors=2) / real < 1.25
+
+
+@pytest.mark.parametrize("name", ["plain", *VARIANTS])
+@pytest.mark.parametrize("symbols", [65, 2000])
+def test_the_memory_of_bfloat16_is_foretold_too(name, symbols):
+    chosen = {} if name == "plain" else variant(name, "lstm")
+    config = ModelConfig(symbols, layers=3, hidden=100, **chosen)
+    network = Network(config, precision="bfloat16")
+    unrolled = Unrolled(network, 32, 64)
+    inputs = np.zeros((64, 32), np.int32)
+    unrolled.forward(inputs)
+    unrolled.loss(inputs)
+    unrolled.backward()
+    real = sum(array.nbytes for array in arrays_in([network, unrolled]))
+    assert 0.9 < memory_needed(config, 32, 64, vectors=2, rounded=True) / real < 1.25
 
 
 def test_parameters_are_counted():

@@ -132,6 +132,7 @@ RESUMED = {
     ),
     "zoneout": ({"cell": "gru", "hidden": 17, "zoneout": 0.2}, {"batch": 1, "accumulate": 5, "bptt": "20:25"}),
     "variational": ({"cell": "gru", "hidden": 17}, {"dropout": 0.4, "dropout_kind": "variational"}),
+    "bfloat16": ({"cell": "lstm", "hidden": 17}, {"precision": "bfloat16", "dropout": 0.2}),
     "rnn sgd": ({"cell": "rnn", "hidden": 17}, {"optimiser": "sgd", "lr": 0.1, "schedule": "linear"}),
 }
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
 from charrnn.cli.options import (
     Json,
+    Precision,
     Threads,
-    is_rounded,
     name_of,
     own_cell,
+    precision_here,
     print_json,
     refuse_inert,
     settings_of,
@@ -27,16 +27,20 @@ from charrnn.training.config import TrainConfig
 MOST_SECONDS = 3600
 
 
-@setting_options(before="symbols", training=("batch", "seq_len", "precision"))
+@setting_options(before="symbols", training=("batch", "seq_len"))
 def bench(
     context: typer.Context,
     symbols: Annotated[int, typer.Option(help="Size of the vocabulary.")] = 65,
     streams: Annotated[int, typer.Option(help="Streams sampled at once.")] = 1,
     seconds: Annotated[float, typer.Option(help="How long to measure.")] = 5.0,
+    precision: Precision = "float32",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Measure training and sampling speed on this machine, beside its peak."""
+    """Measure training and sampling speed on this machine, beside its peak.
+
+    With --precision int8, which is for sampling alone, training is measured in float32.
+    """
     start_engine(threads)
     context.params |= own_cell(context.params["cell"])
     refuse_inert(context, context.params)
@@ -45,30 +49,31 @@ def bench(
     if not 0 < seconds <= MOST_SECONDS:
         raise ConfigError(f"expected --seconds above 0 and up to {MOST_SECONDS}, got {seconds:g}; try --seconds 5")
     model = ModelConfig(**settings_of(context, ModelConfig))
-    training = TrainConfig(**settings_of(context, TrainConfig))
-    training = replace(training, precision="bfloat16" if is_rounded(training.precision) else "float32")
+    training = TrainConfig(batch=context.params["batch"], seq_len=context.params["seq_len"])
+    precision = precision_here(precision, "int8")
     from charrnn.bench import Bench
 
-    result = Bench(model, training, streams).run(seconds)
-    sizes = {name: getattr(training, name) for name in ("batch", "seq_len", "precision")}
+    result = Bench(model, training, streams, precision).run(seconds)
+    sizes = {"batch": training.batch, "seq_len": training.seq_len, "precision": precision}
     if as_json:
         print_json({"model": model.as_dict(), **sizes} | result)
     else:
-        _show(model, training, result)
+        _show(model, sizes, result)
 
 
-def _show(model: ModelConfig, training: TrainConfig, result: dict[str, Any]) -> None:
+def _show(model: ModelConfig, sizes: dict[str, Any], result: dict[str, Any]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     console.print(
-        f"{name_of(model)} {model.layers} x {model.hidden}, {model.symbols} symbols, batch {training.batch}, "
-        f"{training.seq_len} time steps, {training.precision}; {result['threads']} threads, {result['rounds']} rounds"
+        f"{name_of(model)} {model.layers} x {model.hidden}, {model.symbols} symbols, batch {sizes['batch']}, "
+        f"{sizes['seq_len']} time steps, {sizes['precision']}; {result['threads']} threads, {result['rounds']} rounds"
     )
     table = Table("", "characters a second", "GFLOP/s", "of peak", box=box.SIMPLE)
-    table.add_row("peak of the machine", "", f"{result['peak_gflops']:.0f}", "")
+    kind = "bfloat16" if sizes["precision"] == "bfloat16" else "float32"
+    table.add_row(f"peak of the machine, {kind}", "", f"{result['peak_gflops']:.0f}", "")
     train, sample = result["train"], result["sample"]
     sampling = "sampling" if sample["streams"] == 1 else f"sampling {sample['streams']} streams"
     for name, part in (("training", train), (sampling, sample)):

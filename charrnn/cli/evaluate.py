@@ -20,7 +20,7 @@ from charrnn.cli.options import (
     Threads,
     Unknown,
     cell_of_model,
-    is_rounded,
+    precision_here,
     print_json,
     say_if_waiting,
     say_skipped,
@@ -69,6 +69,8 @@ def evaluate(
         raise ConfigError(f"expected --chars of 0 or more, got {chars}; try --chars 100000")
     if not 0 < dynamic_lr < math.inf:
         raise ConfigError(f"expected --dynamic-lr above 0, got {dynamic_lr}; try 0.1")
+    if dynamic and precision == "int8":
+        raise ConfigError("expected --dynamic with float32 or bfloat16, got int8; try it without --precision")
     start_engine(threads)
     cell_of_model(cell)
     from charrnn.interrupt import Interrupt
@@ -82,7 +84,7 @@ def evaluate(
     own, text = text is None, data_of_run(source) if text is None else text
     rate = dynamic_lr if dynamic else 0.0
     say_if_waiting([text])
-    network = checkpoint.network(rounded=is_rounded(precision))
+    network = checkpoint.network(precision=precision_here(precision, "int8"))
     PieceReader(network, rate).warm_up()
     start = time.perf_counter()
     with Interrupt() as interrupt:

@@ -9,8 +9,8 @@ from typer.core import TyperCommand
 
 # Headings, and the options of `train` below them.
 GROUPS = {
-    "Usual options": "out preset minutes epochs steps cell layers hidden batch lr dropout stateless resume init_from"
-    " force",
+    "Usual options": "out preset minutes epochs steps cell layers hidden batch lr dropout precision stateless resume"
+    " init_from force",
     "Model": "embed tied nonlinearity peepholes coupled output_gate reset layer_norm residual input_skips"
     " output_skips zoneout zoneout_cell init forget_bias",
     "Reading the text": "seq_len bptt random_lengths reset_every accumulate seed",

@@ -44,7 +44,11 @@ Threads = Annotated[
 ]
 Precision = Annotated[
     str,
-    typer.Option(callback=in_lower_case, help=settings_in(TrainConfig)["precision"].help),
+    typer.Option(
+        callback=in_lower_case,
+        help="Of what products multiply: float32, bfloat16, int8 (the weights alone), or auto: bfloat16 where it is "
+        "faster.",
+    ),
 ]
 Unknown = Annotated[
     str, typer.Option(callback=in_lower_case, help="Characters the model does not know: error, skip or replace.")
@@ -68,15 +72,21 @@ def start_engine(threads: int | None) -> None:
     compilation.tell = say
 
 
-def is_rounded(precision: str) -> bool:
-    """Whether --precision means products in bfloat16 here; `auto` says what it chose. Call it after `start_engine`."""
-    TrainConfig(precision=precision)  # checks it
-    if precision != "auto":
-        return precision == "bfloat16"
-    from charrnn.engine import bfloat16
+def precision_here(name: str, *known: str) -> str:
+    """What --precision means on this CPU; `auto` says what it chose. Call it after `start_engine`.
 
-    chosen = bfloat16.gains()
-    say(f"--precision auto: {'bfloat16' if chosen else 'float32'} is the faster one on this CPU")
+    Args:
+        known: what it may be beside float32, bfloat16 and auto.
+    """
+    names = ("float32", "bfloat16", *known, "auto")
+    if name not in names:
+        raise ConfigError(f"expected --precision to be one of {', '.join(names)}, got {name!r}; try float32")
+    if name != "auto":
+        return name
+    from charrnn.model.dense import fastest_precision
+
+    chosen = fastest_precision()
+    say(f"--precision auto: {chosen}, the faster one on this CPU")
     return chosen
 
 

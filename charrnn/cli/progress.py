@@ -39,7 +39,7 @@ def memory_of_run(model: ModelConfig, config: TrainConfig) -> int:
     """About how many bytes a training run takes."""
     vectors = 2 + len(MOMENTS[config.optimiser]) + 2 * bool(config.ema) + bool(config.accumulate > 1)
     vectors += MUON_SCRATCH * (config.optimiser == "muon")
-    return memory_needed(model, config.batch, config.chunk_steps, vectors)
+    return memory_needed(model, config.batch, config.chunk_steps, vectors, rounded=config.precision == "bfloat16")
 
 
 def refuse_too_large(model: ModelConfig, config: TrainConfig, resumed: bool = False) -> None:

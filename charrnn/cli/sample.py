@@ -18,7 +18,7 @@ from charrnn.cli.options import (
     Unknown,
     cell_of_model,
     explicit,
-    is_rounded,
+    precision_here,
     start_engine,
     trained_model,
     unknown_policy,
@@ -145,7 +145,7 @@ def sample(
     texts = len(given) * count
     streams = beam or min(batch, texts * best_of)
     _refuse_too_large(checkpoint.model, streams, ending.length)
-    network = checkpoint.network(rounded=is_rounded(precision))
+    network = checkpoint.network(precision=precision_here(precision, "int8"))
     wants_chances = as_json or best_of > 1
     follows = _constraint(checkpoint, ban, allow, words)
     wanted = wanted_texts(network, given, count * best_of, streams)

@@ -19,8 +19,8 @@ from charrnn.cli.options import (
     Threads,
     explicit,
     in_lower_case,
-    is_rounded,
     own_cell,
+    precision_here,
     print_json,
     refuse_both_lengths,
     refuse_inert,
@@ -189,7 +189,7 @@ def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
     settings = {name: context.params[name] for name in SETTINGS if context.params.get(name) is not None}
     settings |= PRESETS[preset] if preset is not None else {}
     settings |= explicit(context, SETTINGS)
-    settings["precision"] = "bfloat16" if is_rounded(settings["precision"]) else "float32"
+    settings["precision"] = precision_here(settings["precision"])
     refuse_inert(context, settings)
     if settings["bptt"]:
         settings["seq_len"] = parse_bptt(settings["bptt"])[0]

@@ -22,9 +22,8 @@ from numba.core import cgutils
 
 from charrnn.engine.bfloat16 import emulates_tiles
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import FLOAT, I32, I64
+from charrnn.engine.simd import FLOAT, I8, I32, I64
 
-I8 = ir.IntType(8)
 TILES, TILE_ROWS, ROW_BYTES = 8, 16, 64
 MOST_ROWS = 2 * TILE_ROWS  # of C in one call
 PANEL_BYTES = {"bfloat16": 64, "float32": 128}  # of a row of a panel
@@ -54,11 +53,17 @@ class _Hardware:
         function = self.b.module.globals.get(f"llvm.x86.{name}") or ir.Function(self.b.module, kind, f"llvm.x86.{name}")
         self.b.call(function, arguments)
 
+    def release(self) -> None:
+        self._call("tilerelease")
+
     def store_configuration(self, place: ir.Value) -> None:
         self._call("sttilecfg", place)
 
     def load_configuration(self, place: ir.Value) -> None:
         self._call("ldtilecfg", place)
+
+    def zero(self, tile: int) -> None:
+        self._call("tilezero", I8(tile))
 
     def load(self, tile: int, place: ir.Value, stride: ir.Value) -> None:
         """Rows that are `stride` bytes apart."""
@@ -116,6 +121,12 @@ class _Emulated:
         close_words([])
         close_rows([])
 
+    def zero(self, tile: int) -> None:
+        first = self.b.gep(self.b.bitcast(self.tiles, I32.as_pointer()), [I64(tile * TILE_ROWS * ROW_BYTES // 4)])
+        k, _, close = counted_loop(self.b, I64(TILE_ROWS * ROW_BYTES // 4), [])
+        self.b.store(I32(0), self.b.gep(first, [k]))
+        close([])
+
     def load(self, tile: int, place: ir.Value, stride: ir.Value) -> None:
         self._move(tile, place, stride, loads=True)
 
@@ -164,7 +175,7 @@ def emit_amx_tile(module: ir.Module, signature: ir.FunctionType, symbol: str) ->
 def _configure(b: ir.IRBuilder, tiles: Any, rows: ir.Value) -> None:
     """Load the configuration for this many rows, unless it is there: to load one takes 200 cycles, to look fewer."""
     content = bytes(CONFIGURATION) + b"".join(configuration(count) for count in range(1, MOST_ROWS + 1))
-    table = ir.GlobalVariable(b.module, ir.ArrayType(I8, len(content)), "charrnn_tile_configurations")
+    table = ir.GlobalVariable(b.module, ir.ArrayType(I8, len(content)), b.module.get_unique_name("configurations"))
     table.initializer = ir.Constant(table.type.pointee, bytearray(content))
     table.global_constant, table.linkage = True, "internal"
     now = b.bitcast(b.alloca(ir.ArrayType(I8, CONFIGURATION)), I8.as_pointer())
@@ -203,6 +214,25 @@ def _multiply(b: ir.IRBuilder, tiles: Any, places: tuple[ir.Value, ...], row_til
     for tile, i, column in sums:
         row = I64(TILE_ROWS * i * PANEL_BYTES["float32"])
         tiles.store(tile, b.gep(c, [b.add(row, column)]), of_c)
+
+
+PEAK_FLOPS = 4 * 2 * TILE_ROWS * 2 * TILE_ROWS * TILE_ROWS  # of one iteration of `emit_peak`
+
+
+def emit_peak(module: ir.Module, symbol: str) -> None:
+    """A function that multiplies tiles of zeros, as many times as its argument says, with nothing to load or store."""
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64]), symbol)
+    b = ir.IRBuilder(function.append_basic_block())
+    tiles = (_Emulated if emulates_tiles() else _Hardware)(b)
+    _configure(b, tiles, I64(MOST_ROWS))
+    for tile in range(TILES):
+        tiles.zero(tile)
+    _, _, close = counted_loop(b, function.args[0], [])
+    for c, a, w in ((0, 4, 6), (1, 4, 7), (2, 5, 6), (3, 5, 7)):
+        tiles.multiply_add(c, a, w)
+    close([])
+    emit_release(b)
+    b.ret_void()
 
 
 def emit_release(b: ir.IRBuilder) -> None:

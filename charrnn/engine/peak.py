@@ -9,24 +9,28 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import prange, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
+from charrnn.engine import amx, bfloat16
 from charrnn.engine.kernel import kernel
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import FLOAT, I64, lanes_of, splat
-from charrnn.engine.tile import TILE_ROWS, multiply_add
+from charrnn.engine.simd import FLOAT, I32, I64, lanes_of, splat
+from charrnn.engine.tile import AMX_PEAK, TILE_ROWS, load_tiles, multiply_add
 
 CHAINS = 2 * TILE_ROWS  # independent sums, as many as the tile has
 FLOPS = 2 * CHAINS * lanes_of(FLOAT)  # of one iteration
+PAIRS_FLOPS = amx.PEAK_FLOPS if bfloat16.on_tiles() else 2 * FLOPS  # of one in bfloat16
 
 
-def _emit_chains(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+def _emit_chains(b: ir.IRBuilder, arguments: Any, rounded: bool) -> ir.Value:
     count, factor = arguments
     lanes = lanes_of(FLOAT)
     x = splat(b, factor, lanes)
-    _, sums, close = counted_loop(b, count, [b.fmul(x, ir.Constant(x.type, [float(j)] * lanes)) for j in range(CHAINS)])
     fma = multiply_add(b.module, FLOAT)
-    sums = [b.call(fma, [s, x, x]) for s in sums]
+    pairs = b.bitcast(x, ir.VectorType(I32, lanes))
+    _, sums, close = counted_loop(b, count, [b.fmul(x, ir.Constant(x.type, [float(j)] * lanes)) for j in range(CHAINS)])
+    sums = [bfloat16.dot_pairs(b, pairs, pairs, s) if rounded else b.call(fma, [s, x, x]) for s in sums]
     close(sums)
     total = sums[0]
     for s in sums[1:]:
@@ -36,20 +40,45 @@ def _emit_chains(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) 
 
 @intrinsic
 def _chains(typing, count, factor):  # type: ignore[no-untyped-def]
-    return types.float32(types.intp, types.float32), _emit_chains
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        return _emit_chains(b, arguments, rounded=False)
+
+    return types.float32(types.intp, types.float32), codegen
 
 
-def peak_flops(seconds: float) -> float:
-    """Floating-point operations a second of all threads, measured for at least `seconds`."""
+@intrinsic
+def _pair_chains(typing, count, factor):  # type: ignore[no-untyped-def]
+    """The same in bfloat16."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        if not bfloat16.on_tiles():
+            return _emit_chains(b, arguments, rounded=True)
+        kind = ir.FunctionType(ir.VoidType(), [I64])
+        b.call(cgutils.get_or_insert_function(b.module, kind, AMX_PEAK), arguments[:1])
+        return arguments[1]
+
+    return types.float32(types.intp, types.float32), codegen
+
+
+def peak_flops(seconds: float, rounded: bool = False) -> float:
+    """Floating-point operations a second of all threads, measured for at least `seconds`.
+
+    Args:
+        seconds: how long.
+        rounded: whether in bfloat16, in the way of this process.
+    """
+    run, flops = (pair_multiply_adds, PAIRS_FLOPS) if rounded else (multiply_adds, FLOPS)
+    if rounded:
+        load_tiles("bfloat16")
     sums = np.zeros(numba.get_num_threads(), np.float32)
-    multiply_adds(1, np.float32(0.5), sums)  # compiles
-    count, taken = 100_000, 0.0
+    run(1, np.float32(0.5), sums)  # compiles
+    count, taken = 1000, 0.0
     while taken < seconds:
         count *= 2
         start = time.perf_counter()
-        multiply_adds(count, np.float32(0.5), sums)
+        run(count, np.float32(0.5), sums)
         taken = time.perf_counter() - start
-    return count * FLOPS * sums.size / taken
+    return count * flops * sums.size / taken
 
 
 @kernel(parallel=True)
@@ -63,3 +92,10 @@ def multiply_adds(count, factor, sums):  # type: ignore[no-untyped-def]
     """
     for task in prange(sums.size):
         sums[task] = _chains(count, factor)
+
+
+@kernel(parallel=True)
+def pair_multiply_adds(count, factor, sums):  # type: ignore[no-untyped-def]
+    """The same in bfloat16, PAIRS_FLOPS in each iteration."""
+    for task in prange(sums.size):
+        sums[task] = _pair_chains(count, factor)

@@ -2,7 +2,7 @@
 
 A weight matrix (K, N) is packed as `[N / W, K, W]`, an activation matrix (R, K) as `[K / W, R, W]`.
 
-Both may be bfloat16, see rounded.py; their product is float32.
+Both may be bfloat16, see rounded.py, or the weights int8, see quantised.py; their product is float32.
 
 Sums over k run in one fixed order, one multiply-add after the other, through memory as well as in
 registers; so neither the blocking nor the number of threads changes a single bit.
@@ -31,36 +31,38 @@ COLUMN_TILES = -(-W // TILE_ROWS)  # tiles that cover the W columns of a panel
 SUM_VISIT = 16  # blocks of W rows that a sum over rows takes at a time: with 512 columns, half a megabyte of bfloat16
 
 
-def _constant_of(in_float: int, in_bfloat16: int) -> Any:
-    """A callable for numba kernels: one constant for arrays of float32 and float64, another one for bfloat16."""
+def _constant_of(of_floats: int, of_bfloat16: int, of_int8: int) -> Any:
+    """A callable for numba kernels: a constant for weights of float32 and float64, of bfloat16, of int8."""
+    others = {types.uint16: of_bfloat16, types.int8: of_int8}
 
     @intrinsic
-    def constant(typing, a):  # type: ignore[no-untyped-def]
-        number = in_bfloat16 if a.dtype == types.uint16 else in_float
+    def constant(typing, w):  # type: ignore[no-untyped-def]
+        number = others.get(w.dtype, of_floats)
 
         def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
             return I64(number)
 
-        return types.intp(a), codegen
+        return types.intp(w), codegen
 
     return constant
 
 
-tile_rows = _constant_of(TILE_ROWS, amx.MOST_ROWS if bfloat16.on_tiles() else BFLOAT16_TILE_ROWS)
-k_block = _constant_of(K_BLOCK, ALL_OF_K if bfloat16.on_tiles() else 2 * K_BLOCK)
-single_rows = _constant_of(1, int(not bfloat16.on_tiles()))  # whether `vector_tile` takes products of one row
+ON_TILES = bfloat16.on_tiles()
+tile_rows = _constant_of(TILE_ROWS, amx.MOST_ROWS if ON_TILES else BFLOAT16_TILE_ROWS, TILE_ROWS)
+k_block = _constant_of(K_BLOCK, ALL_OF_K if ON_TILES else 2 * K_BLOCK, ALL_OF_K)
+single_rows = _constant_of(1, int(not ON_TILES), 1)  # whether `vector_tile` takes products of one row
 
 
 @intrinsic
-def release_tiles(typing, a):  # type: ignore[no-untyped-def]
-    """What a thread does after its last product with `a`."""
+def release_tiles(typing, w):  # type: ignore[no-untyped-def]
+    """What a thread does after its last product with the weights w, or others of their type."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        if a.dtype == types.uint16 and bfloat16.on_tiles():
+        if w.dtype == types.uint16 and ON_TILES:
             amx.emit_release(b)
         return context.get_dummy_value()
 
-    return types.void(a), codegen
+    return types.void(w), codegen
 
 
 @njit
@@ -82,11 +84,11 @@ def panel_product(a, row, rows, w, panel, c, c_panel, c_row, start, start_at, st
 @njit
 def panel_part(a, row, rows, k_first, k_last, w, panel, c, c_panel, c_row, start, start_at, start_stride):  # type: ignore[no-untyped-def]
     """The same for the panels k_first <= k < k_last of a."""
-    panels, a_rows, c_rows = a.shape[0], a.shape[1], c.shape[1]
-    tiles = (rows + tile_rows(a) - 1) // tile_rows(a)
-    for k in range(k_first, k_last, k_block(a)):
-        blocks = min(k_block(a), k_last - k)
-        w_at = (panel * panels + k) * W * W
+    a_rows, c_rows = a.shape[1], c.shape[1]
+    tiles = (rows + tile_rows(w) - 1) // tile_rows(w)
+    for k in range(k_first, k_last, k_block(w)):
+        blocks = min(k_block(w), k_last - k)
+        w_at = (panel * w.shape[1] + k * W) * W
         for t in range(tiles):
             low, high = t * rows // tiles, (t + 1) * rows // tiles
             a_at = (k * a_rows + row + low) * W
@@ -103,7 +105,7 @@ def panel_part(a, row, rows, k_first, k_last, w, panel, c, c_panel, c_row, start
 @njit
 def _products(a, row, rows, w, panel, step, count, c, c_row, start, start_at, start_step, start_stride):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = start_pi + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart."""
-    if rows != 1 or single_rows(a) == 0:
+    if rows != 1 or single_rows(w) == 0:
         for k in range(count):
             p = panel + k * step
             panel_product(a, row, rows, w, p, c, p, c_row, start, start_at + k * start_step, start_stride)
@@ -155,7 +157,7 @@ def product(a, row, rows, w, bias, c, tasks):  # type: ignore[no-untyped-def]
         tasks: how many threads share the work.
     """
     groups = (w.shape[0] + VECTOR_PANELS - 1) // VECTOR_PANELS
-    block = (4 if w.nbytes <= LARGE_WEIGHTS else 16) * tile_rows(a)
+    block = (4 if w.nbytes <= LARGE_WEIGHTS else 16) * tile_rows(w)
     units = (rows + block - 1) // block * groups
     for task in prange(tasks):
         mode = flush_subnormals()
@@ -163,21 +165,21 @@ def product(a, row, rows, w, bias, c, tasks):  # type: ignore[no-untyped-def]
             first, panel = unit // groups * block, unit % groups * VECTOR_PANELS
             count = min(VECTOR_PANELS, w.shape[0] - panel)
             affine(a, row + first, min(block, rows - first), w, bias, panel, count, c, first)
-        release_tiles(a)
+        release_tiles(w)
         restore_mode(mode)
 
 
 @kernel(parallel=True)
 def add_product(a, row, rows, w, c, tasks):  # type: ignore[no-untyped-def]
     """c[:, :rows] += a[:, row : row + rows] @ w; arguments as for `product`."""
-    block = 4 * tile_rows(a)
+    block = 4 * tile_rows(w)
     units = (rows + block - 1) // block
     for task in prange(tasks):
         mode = flush_subnormals()
         for unit in range(task * units // tasks, (task + 1) * units // tasks):
             first = unit * block
             add_products(a, row + first, min(block, rows - first), w, 0, 1, w.shape[0], c, first)
-        release_tiles(a)
+        release_tiles(w)
         restore_mode(mode)
 
 
@@ -216,8 +218,7 @@ def sum_over_rows(turned, paired, rows, zero, dw, tasks):  # type: ignore[no-unt
         dw: [N / W, K, W] of float32.
         tasks: how many threads share the work.
     """
-    used = turned[: paired.shape[1] // W]
-    blocks, size = (rows + W - 1) // W, 4 * tile_rows(turned)
+    blocks, size = (rows + W - 1) // W, 4 * tile_rows(paired)
     groups = (dw.shape[1] + size - 1) // size
     units = groups * dw.shape[0]
     for task in prange(tasks):
@@ -228,10 +229,10 @@ def sum_over_rows(turned, paired, rows, zero, dw, tasks):  # type: ignore[no-unt
                 panel, k = unit // groups, unit % groups * size
                 count, dw_at = min(size, dw.shape[1] - k), (panel * dw.shape[1] + k) * W
                 if visit == 0:
-                    panel_part(used, k, count, visit, end, paired, panel, dw, panel, k, zero, 0, 0)
+                    panel_part(turned, k, count, visit, end, paired, panel, dw, panel, k, zero, 0, 0)
                 else:
-                    panel_part(used, k, count, visit, end, paired, panel, dw, panel, k, dw, dw_at, W)
-        release_tiles(turned)
+                    panel_part(turned, k, count, visit, end, paired, panel, dw, panel, k, dw, dw_at, W)
+        release_tiles(paired)
         restore_mode(mode)
 
 

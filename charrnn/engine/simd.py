@@ -15,7 +15,7 @@ from llvmlite import binding, ir
 
 from charrnn import runtime
 
-I16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
 LOG2_E = 1.0 / math.log(2.0)
 LN2_HIGH = 0.693145751953125  # 16 significant bits: n * LN2_HIGH is exact for |n| < 256
@@ -206,7 +206,7 @@ def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
-ALIGNMENT = {FLOAT: 4, DOUBLE: 8, I16: 2, I32: 2}  # of the elements of arrays, in bytes; I32 is a pair of I16
+ALIGNMENT = {FLOAT: 4, DOUBLE: 8, I8: 1, I16: 2, I32: 2}  # of an array's elements, in bytes; I32 is a pair of I16
 
 
 def load(builder: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:

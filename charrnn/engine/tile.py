@@ -4,8 +4,11 @@ A tile is as many rows of C, two vectors wide, as the register file can accumula
 the engine that is heavy to compile, and numba would compile it anew inside each kernel that calls it;
 so it is a native function of its own, whose object code is kept in the compile cache.
 
-A and B are float32, float64 or bfloat16; then C is float32. B in bfloat16 has two rows of k side by side: the
-numbers of rows 2k and 2k + 1 alternate, so that one load brings pairs for `bfloat16.dot_pairs`.
+A, B and C are float32 or float64. Or C is float32 and
+
+    A and B are bfloat16; B then has two rows of k side by side: the numbers of rows 2k and 2k + 1 alternate, so that
+    one load brings pairs for `bfloat16.dot_pairs`;
+    A is float32, B int8; after the last row of k there are float32 scales of the columns.
 """
 
 from __future__ import annotations
@@ -21,13 +24,15 @@ from numba.extending import intrinsic
 
 from charrnn.cache import cached_bytes
 from charrnn.engine import bfloat16
-from charrnn.engine.amx import emit_amx_tile
+from charrnn.engine.amx import emit_amx_tile, emit_peak
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import DOUBLE, FLOAT, I16, I32, I64, REGISTERS, lanes_of, load, splat, store
+from charrnn.engine.simd import DOUBLE, FLOAT, I8, I16, I32, I64, REGISTERS, lanes_of, load, splat, store
 
 W = 32  # columns of a panel
 TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators a row, two weight vectors, one broadcast value
 BFLOAT16_TILE_ROWS = TILE_ROWS if bfloat16.way() == "avx512" else (REGISTERS - 6) // 2  # emulated: halves of all three
+AMX_PEAK = "charrnn_amx_peak"  # a function, see `amx.emit_peak`
+SCALE_BYTES = 4  # of a column's scale
 STRIDES = {"row_tile": (W, 1), "column_tile": (1, W)}  # of A, from row to row and along k
 VECTOR_CHAINS = 8  # independent sums that keep two multiply-add units busy through their latency
 VECTOR_PANELS = max(1, VECTOR_CHAINS // (W // lanes_of(FLOAT)))  # panels that `vector_tile` takes at once
@@ -40,32 +45,43 @@ def multiply_add(module: ir.Module, scalar: ir.Type) -> ir.Function:
     return cgutils.get_or_insert_function(module, ir.FunctionType(vector, [vector] * 3), name)
 
 
-class _Rows:
-    """Loads what a tile multiplies: numbers of float32 or float64, one for each k."""
+class _Numbers:
+    """What a tile multiplies: A and B of float32 or float64, one number for each k."""
 
-    def __init__(self, b: ir.IRBuilder, scalar: ir.Type) -> None:
-        self.b, self.lanes = b, lanes_of(scalar)
-        self.fused = multiply_add(b.module, scalar)
+    per_step = 1  # numbers of k
 
-    def several(self, w_row: ir.Value, column: int | ir.Value) -> ir.Value:
+    def __init__(self, b: ir.IRBuilder, w: ir.Value, sums: ir.Type) -> None:
+        self.b, self.sums, self.lanes = b, sums, lanes_of(sums)
+        self.fused = multiply_add(b.module, sums)
+
+    def row(self, w: ir.Value, column: int) -> ir.Value:
         """One vector of columns of a row of B."""
-        return load(self.b, self.b.gep(w_row, [_as_i64(column)]), self.lanes)
+        return load(self.b, self.b.gep(w, [I64(column)]), self.lanes)
 
     def one(self, a: ir.Value) -> ir.Value:
         """One number of A in every lane."""
         return splat(self.b, self.b.load(a), self.lanes)
 
     def add(self, x: ir.Value, weight: ir.Value, total: ir.Value) -> ir.Value:
+        """total + x * weight."""
         return self.b.call(self.fused, [x, weight, total])
 
-    per_step = 1  # numbers of k
+    def begin(self, start: ir.Value) -> ir.Value:
+        """What a sum begins with, given where its start stands."""
+        return load(self.b, start, self.lanes)
+
+    def finish(self, total: ir.Value, start: ir.Value, scale: ir.Value) -> ir.Value:
+        """What becomes of a sum in the end; `scale` is where the scales of its columns stand, if there are any."""
+        return total
 
 
-class _Pairs(_Rows):
-    """The same for pairs of bfloat16 numbers."""
+class _Pairs(_Numbers):
+    """A and B of bfloat16, a pair for each step of k."""
 
-    def several(self, w_row: ir.Value, column: int | ir.Value) -> ir.Value:
-        at = self.b.gep(w_row, [self.b.mul(_as_i64(column), I64(2))])
+    per_step = 2
+
+    def row(self, w: ir.Value, column: int) -> ir.Value:
+        at = self.b.gep(w, [I64(2 * column)])
         return load(self.b, self.b.bitcast(at, I32.as_pointer()), self.lanes)
 
     def one(self, a: ir.Value) -> ir.Value:
@@ -76,46 +92,52 @@ class _Pairs(_Rows):
     def add(self, x: ir.Value, weight: ir.Value, total: ir.Value) -> ir.Value:
         return bfloat16.dot_pairs(self.b, x, weight, total)
 
-    per_step = 2
+
+class _Bytes(_Numbers):
+    """A of float32; B of int8, and a scale for each column, which the whole sum over k is multiplied with."""
+
+    def row(self, w: ir.Value, column: int) -> ir.Value:
+        whole = self.b.sext(super().row(w, column), ir.VectorType(I32, self.lanes))
+        return self.b.sitofp(whole, ir.VectorType(self.sums, self.lanes))
+
+    def begin(self, start: ir.Value) -> ir.Value:
+        return ir.Constant(ir.VectorType(self.sums, self.lanes), [0.0] * self.lanes)
+
+    def finish(self, total: ir.Value, start: ir.Value, scale: ir.Value) -> ir.Value:
+        scales = load(self.b, self.b.bitcast(scale, self.sums.as_pointer()), self.lanes)
+        return self.add(total, scales, super().begin(start))
 
 
-def _as_i64(value: int | ir.Value) -> ir.Value:
-    return I64(value) if isinstance(value, int) else value
-
-
-def _operands_of(b: ir.IRBuilder, a: ir.Value, c: ir.Value) -> _Rows:
-    return (_Pairs if a.type.pointee == I16 else _Rows)(b, c.type.pointee)
+SOURCES = {FLOAT: _Numbers, DOUBLE: _Numbers, I16: _Pairs, I8: _Bytes}  # by the type of B
 
 
 def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], strides: tuple[int, int]) -> None:
     """C[rows, W] = start + sum over k of A[rows, k] B[k, W], two vectors of columns at a time."""
     a, a_outer, w, w_outer, c, start, start_stride, inner, outer = operands
     row_stride, k_stride = strides
-    lanes = lanes_of(c.type.pointee)
-    source = _operands_of(b, a, c)
-    for column in range(0, W, 2 * lanes):
-        columns = (column, column + lanes)
-        accumulators = [
-            load(b, b.gep(start, [b.add(b.mul(start_stride, I64(i)), I64(v))]), lanes)
-            for i in range(rows)
-            for v in columns
-        ]
-        block, accumulators, close_outer = counted_loop(b, outer, accumulators)
+    source = SOURCES[w.type.pointee](b, w, c.type.pointee)
+    w_end = b.gep(w, [b.mul(outer, w_outer)])
+    for column in range(0, W, 2 * source.lanes):
+        columns = (column, column + source.lanes)
+        starts = [b.gep(start, [b.add(b.mul(start_stride, I64(i)), I64(v))]) for i in range(rows) for v in columns]
+        block, sums, close_outer = counted_loop(b, outer, [source.begin(place) for place in starts])
         a_block = b.gep(a, [b.mul(block, a_outer)])
         w_block = b.gep(w, [b.mul(block, w_outer)])
-        k, accumulators, close_inner = counted_loop(b, b.udiv(inner, I64(source.per_step)), accumulators)
+        k, sums, close_inner = counted_loop(b, b.udiv(inner, I64(source.per_step)), sums)
         w_row = b.gep(w_block, [b.mul(k, I64(source.per_step * W))])
         a_column = b.gep(a_block, [b.mul(k, I64(source.per_step * k_stride))])
-        weights = [source.several(w_row, v) for v in columns]
-        sums = []
+        weights = [source.row(w_row, v) for v in columns]
+        updated = []
         for i in range(rows):
             x = source.one(b.gep(a_column, [I64(i * row_stride)]))
-            sums += [source.add(x, weights[v], accumulators[2 * i + v]) for v in range(2)]
-        close_inner(sums)
-        close_outer(sums)
+            updated += [source.add(x, weights[v], sums[2 * i + v]) for v in range(2)]
+        close_inner(updated)
+        close_outer(updated)
         for i in range(rows):
             for v in range(2):
-                store(b, sums[2 * i + v], b.gep(c, [I64(i * W + columns[v])]))
+                scale = b.gep(w_end, [I64(SCALE_BYTES * columns[v])])
+                total = source.finish(updated[2 * i + v], starts[2 * i + v], scale)
+                store(b, total, b.gep(c, [I64(i * W + columns[v])]))
 
 
 def _emit_vector_tile(b: ir.IRBuilder, panels: int, operands: list[ir.Value]) -> None:
@@ -124,37 +146,43 @@ def _emit_vector_tile(b: ir.IRBuilder, panels: int, operands: list[ir.Value]) ->
     One row keeps too few sums in flight to run at the speed of memory; several panels at once do.
     """
     a, a_outer, w, w_stride, c, c_stride, start, start_stride, outer = operands
-    lanes = lanes_of(c.type.pointee)
-    source = _operands_of(b, a, c)
+    source = SOURCES[w.type.pointee](b, w, c.type.pointee)
     step = I64(source.per_step)
-    places = [(p, column) for p in range(panels) for column in range(0, W, lanes)]
+    places = [(p, column) for p in range(panels) for column in range(0, W, source.lanes)]
 
-    def panel(base: ir.Value, stride: ir.Value, p: int) -> ir.Value:
-        return b.gep(base, [b.mul(stride, I64(p))])
+    def at(base: ir.Value, stride: ir.Value, p: int, column: int) -> ir.Value:
+        return b.gep(base, [b.add(b.mul(stride, I64(p)), I64(column))])
 
-    sums = [load(b, b.gep(panel(start, start_stride, p), [I64(column)]), lanes) for p, column in places]
-    block, sums, close_outer = counted_loop(b, outer, sums)
+    starts = [at(start, start_stride, p, column) for p, column in places]
+    block, sums, close_outer = counted_loop(b, outer, [source.begin(place) for place in starts])
     k, sums, close_inner = counted_loop(b, I64(W // source.per_step), sums)
     x = source.one(b.gep(a, [b.add(b.mul(block, a_outer), b.mul(k, step))]))
     w_row = b.gep(w, [b.mul(b.add(b.mul(block, I64(W)), b.mul(k, step)), I64(W))])
-    weights = [source.several(panel(w_row, w_stride, p), column) for p, column in places]
+    weights = [source.row(at(w_row, w_stride, p, 0), column) for p, column in places]
     sums = [source.add(x, weight, total) for weight, total in zip(weights, sums, strict=True)]
     close_inner(sums)
     close_outer(sums)
-    for total, (p, column) in zip(sums, places, strict=True):
-        store(b, total, b.gep(panel(c, c_stride, p), [I64(column)]))
+    w_end = b.gep(w, [b.mul(outer, I64(W * W))])
+    for total, place, (p, column) in zip(sums, starts, places, strict=True):
+        scale = at(w_end, w_stride, p, SCALE_BYTES * column)
+        store(b, source.finish(total, place, scale), at(c, c_stride, p, column))
+
+
+NAMES = {FLOAT: "float32", DOUBLE: "float64", I16: "bfloat16", I8: "int8"}
 
 
 def _symbol(name: str, scalar: ir.Type) -> str:
-    return f"charrnn_{name}_{'bfloat16' if scalar == I16 else scalar}"
+    return f"charrnn_{name}_{NAMES[scalar]}"
 
 
 def _signature(name: str, scalar: ir.Type) -> ir.FunctionType:
-    """Of a tile whose A and B are of this type."""
-    p, sums = scalar.as_pointer(), (FLOAT if scalar == I16 else scalar).as_pointer()
+    """Of a tile whose B is of this type."""
+    w = scalar.as_pointer()
+    sums = (DOUBLE if scalar == DOUBLE else FLOAT).as_pointer()
+    a = w if scalar == I16 else sums
     if name == "vector_tile":
-        return ir.FunctionType(ir.VoidType(), [I64, p, I64, p, I64, sums, I64, sums, I64, I64])
-    return ir.FunctionType(ir.VoidType(), [I64, p, I64, p, I64, sums, sums, I64, I64, I64])
+        return ir.FunctionType(ir.VoidType(), [I64, a, I64, w, I64, sums, I64, sums, I64, I64])
+    return ir.FunctionType(ir.VoidType(), [I64, a, I64, w, I64, sums, sums, I64, I64, I64])
 
 
 def _emit_cases(module: ir.Module, name: str, scalar: ir.Type, most: int, emit: Any) -> None:
@@ -183,15 +211,16 @@ def _build_tiles() -> ir.Module:
     return module
 
 
-def _build_bfloat16_tiles() -> ir.Module:
-    """The tiles of bfloat16 numbers."""
-    module = ir.Module("charrnn_bfloat16_tiles")
-    if bfloat16.on_tiles():
+def _build_further_tiles(scalar: ir.Type) -> ir.Module:
+    """The tiles for B of bfloat16 or int8."""
+    module = ir.Module(f"charrnn_{NAMES[scalar]}_tiles")
+    if scalar == I16 and bfloat16.on_tiles():
         emit_amx_tile(module, _signature("row_tile", I16), _symbol("row_tile", I16))
+        emit_peak(module, AMX_PEAK)
     else:
-        tile = partial(_emit_tile, strides=STRIDES["row_tile"])
-        _emit_cases(module, "row_tile", I16, BFLOAT16_TILE_ROWS, tile)
-        _emit_cases(module, "vector_tile", I16, VECTOR_PANELS, _emit_vector_tile)
+        most = BFLOAT16_TILE_ROWS if scalar == I16 else TILE_ROWS
+        _emit_cases(module, "row_tile", scalar, most, partial(_emit_tile, strides=STRIDES["row_tile"]))
+        _emit_cases(module, "vector_tile", scalar, VECTOR_PANELS, _emit_vector_tile)
     return module
 
 
@@ -218,15 +247,21 @@ def _load(file: str, build: Callable[[], ir.Module], symbols: list[str]) -> Any:
     return engine
 
 
-KINDS = (*STRIDES, "vector_tile")
-_engine = _load("tiles.o", _build_tiles, [_symbol(name, scalar) for name in KINDS for scalar in (FLOAT, DOUBLE)])
+_engine = _load(
+    "tiles.o",
+    _build_tiles,
+    [_symbol(name, scalar) for name in (*STRIDES, "vector_tile") for scalar in (FLOAT, DOUBLE)],
+)
 
 
 @cache
-def load_bfloat16_tiles() -> Any:
-    """Have the tiles of bfloat16 numbers ready; call it before kernels with such arrays are compiled or loaded."""
-    kinds = ("row_tile",) if bfloat16.on_tiles() else ("row_tile", "vector_tile")
-    return _load("bfloat16_tiles.o", _build_bfloat16_tiles, [_symbol(name, I16) for name in kinds])
+def load_tiles(precision: str) -> Any:
+    """Have the tiles for "bfloat16" or "int8" ready; call it before kernels with such arrays are compiled or loaded."""
+    scalar = {"bfloat16": I16, "int8": I8}[precision]
+    symbols = [_symbol(name, scalar) for name in ("row_tile", "vector_tile")]
+    if scalar == I16 and bfloat16.on_tiles():
+        symbols = [symbols[0], AMX_PEAK]
+    return _load(f"{precision}_tiles.o", partial(_build_further_tiles, scalar), symbols)
 
 
 def _emit_call(name: str, context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -241,7 +276,7 @@ def _emit_call(name: str, context: Any, b: ir.IRBuilder, signature: Any, argumen
         else:
             values.append(arguments[position])
             position += 1
-    scalar = next(value.type.pointee for value in values if isinstance(value.type, ir.PointerType))
+    _, scalar, *_ = (value.type.pointee for value in values if isinstance(value.type, ir.PointerType))
     function = cgutils.get_or_insert_function(b.module, _signature(name, scalar), _symbol(name, scalar))
     b.call(function, values)
     return context.get_dummy_value()

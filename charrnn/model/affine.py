@@ -16,14 +16,14 @@ ONE_GATE = order_of(0)
 def upper_input(layer: Layer) -> Dense:
     """The input product of a layer above the first: W_x (H, gates * H)."""
     sizes = (layer.hidden, layer.hidden, layer.gates)
-    return Dense(*sizes, layer.input_order, layer.dtype, layer.plan.rounded)
+    return Dense(*sizes, layer.input_order, layer.dtype, layer.precision)
 
 
 class Output(Dense):
     """The map from a layer to the logits: W_y (H, V), b_y (V,)."""
 
-    def __init__(self, hidden: int, symbols: int, dtype: DTypeLike, rounded: bool) -> None:
-        super().__init__(hidden, symbols, 1, ONE_GATE, dtype, rounded)
+    def __init__(self, hidden: int, symbols: int, dtype: DTypeLike, precision: str) -> None:
+        super().__init__(hidden, symbols, 1, ONE_GATE, dtype, precision)
         self.b_y = zeros((panels_for(symbols) * W,), dtype)
         self.b_y[:] = padding(symbols, panels_for(symbols))
         self.d_b_y = zeros(self.b_y.shape, dtype)

@@ -6,12 +6,19 @@ import numba
 import numpy as np
 from numpy.typing import DTypeLike
 
+from charrnn.engine import bfloat16
 from charrnn.engine.panels import Array, pack, pack_transposed, panels_for, unpack, zeros
 from charrnn.engine.product import gradient_product, sum_over_rows
+from charrnn.engine.quantised import pack_quantised
 from charrnn.engine.rounded import pack_rounded, pack_transposed_rounded, pair_rows, turn_rows
-from charrnn.engine.tile import W, load_bfloat16_tiles
+from charrnn.engine.tile import SCALE_BYTES, W, load_tiles
 
 BFLOAT16 = np.dtype(np.uint16)  # the type of arrays that hold it, see engine/bfloat16.py
+
+
+def fastest_precision() -> str:
+    """The precision in which this CPU trains fastest."""
+    return "bfloat16" if bfloat16.gains() else "float32"
 
 
 class Dense:
@@ -22,30 +29,35 @@ class Dense:
         gates: how many gates stand side by side.
         order: (slots,) the gates that are packed, in this order.
         dtype: float32 or float64.
-        rounded: whether products with it are computed in bfloat16.
+        precision: of products, see `Network`.
 
     Attributes:
-        forwards: for x @ W: [slots * P, panels_for(K) * W, W].
+        forwards: for x @ W: [slots * P, panels_for(K) * W, W]; of int8, see engine/quantised.py.
         backwards: for d @ W^T: [panels_for(K), slots * P * W, W].
         d: [slots * P, panels_for(K) * W, W].
     """
 
-    def __init__(self, inputs: int, outputs: int, gates: int, order: Array, dtype: DTypeLike, rounded: bool) -> None:
-        self.gates, self.order, self.rounded = gates, order, rounded
+    def __init__(self, inputs: int, outputs: int, gates: int, order: Array, dtype: DTypeLike, precision: str) -> None:
+        self.gates, self.order, self.precision = gates, order, precision
         n, k = len(order) * panels_for(outputs), panels_for(inputs)
-        packed = BFLOAT16 if rounded else dtype
-        self.forwards = zeros((n, k * W, W), packed)
+        others: dict[str, DTypeLike] = {"bfloat16": BFLOAT16, "int8": np.int8}
+        packed = others.get(precision, dtype)
+        self.forwards = zeros((n, k * W + SCALE_BYTES * (precision == "int8"), W), packed)
         self.backwards = zeros((k, n * W, W), packed)
         self.d = zeros((n, k * W, W), dtype)
         self.zero = zeros((W,), dtype)
-        if rounded:
-            load_bfloat16_tiles()
+        if precision != "float32":
+            load_tiles(precision)
 
     def pack(self, plain: Array) -> None:
         """Take over the plain weights (K, gates * H)."""
         if not len(self.order):
             return
-        forwards, backwards = (pack_rounded, pack_transposed_rounded) if self.rounded else (pack, pack_transposed)
+        if self.precision == "int8":
+            pack_quantised(plain, self.gates, self.order, self.forwards)
+            return
+        rounded = self.precision == "bfloat16"
+        forwards, backwards = (pack_rounded, pack_transposed_rounded) if rounded else (pack, pack_transposed)
         forwards(plain, self.gates, self.order, self.forwards)
         backwards(plain, self.gates, self.order, self.backwards)
 

@@ -70,7 +70,7 @@ class Layer:
     Args:
         config: of the model.
         dtype: float32 or float64.
-        rounded: whether products are computed in bfloat16.
+        precision: of products, see `Network`.
 
     Attributes:
         programs, step, plan: what a time step does.
@@ -79,9 +79,10 @@ class Layer:
         recurrent: for each stage its recurrent weights.
     """
 
-    def __init__(self, config: ModelConfig, dtype: DTypeLike, rounded: bool = False) -> None:
+    def __init__(self, config: ModelConfig, dtype: DTypeLike, precision: str = "float32") -> None:
         self.config, self.hidden, self.dtype = config, config.hidden, np.dtype(dtype)
-        self.programs = programs_of(config, rounded)
+        self.precision = precision
+        self.programs = programs_of(config, rounded=precision == "bfloat16")
         self.step, self.plan = self.programs.step, self.programs.plan
         cell, slots = self.step.cell, self.step.slots
         self.panels, self.gates = panels_for(self.hidden), len(cell.gates)
@@ -89,7 +90,7 @@ class Layer:
         filled = [[slots[k].gate for k in self.step.filled(stage)] for stage in range(self.step.stages)]
         orders = [order_of(*map(cell.recurrent.index, gates)) for gates in filled]
         sizes = (self.hidden, self.hidden, len(cell.recurrent))
-        self.recurrent = [Dense(*sizes, order, dtype, rounded) for order in orders]
+        self.recurrent = [Dense(*sizes, order, dtype, precision) for order in orders]
         self.zero = panels.zeros((len(slots) * self.panels * W,), dtype)
         self.bias, self.gain, self.d_vector = (panels.zeros(self.zero.shape, dtype) for _ in range(3))
         self.units, self.d_units = (panels.zeros((len(cell.units) * self.panels * W,), dtype) for _ in range(2))

@@ -61,7 +61,9 @@ class Network:
         config: the shapes.
         dtype: float32 to train, float64 to check gradients.
         line_break: with `config.stateless`, the symbol after which the state begins at zeros.
-        rounded: whether products are computed in bfloat16, with sums in float32; then `dtype` is float32.
+        precision: of products. "float32": both factors have the network's dtype. "bfloat16": both are rounded to it.
+            "int8": the weights are, with a scale for each column; then there is no backward pass. Sums, and all else,
+            have the dtype, which for the last two is float32.
     """
 
     def __init__(
@@ -69,15 +71,15 @@ class Network:
         config: ModelConfig,
         dtype: DTypeLike = np.float32,
         line_break: int = NO_SYMBOL,
-        rounded: bool = False,
+        precision: str = "float32",
     ) -> None:
-        self.config, self.dtype, self.rounded = config, np.dtype(dtype), rounded
+        self.config, self.dtype, self.rounded = config, np.dtype(dtype), precision == "bfloat16"
         self.line_break = line_break if config.stateless else NO_SYMBOL
         self.parameters = Parameters(parameter_shapes(config), dtype)
         self.gradients = self.parameters.like()
         self.layer_parameters = [of_layer(index, self.parameters.items()) for index in range(config.layers)]
         self.layer_gradients = [of_layer(index, self.gradients.items()) for index in range(config.layers)]
-        self.layers = [Layer(config, dtype, rounded) for _ in range(config.layers)]
+        self.layers = [Layer(config, dtype, precision) for _ in range(config.layers)]
         gates, order = self.layers[0].gates, self.layers[0].input_order
         slot_panels = self.layers[0].input_start.size // W
         sizes = (gates, order, slot_panels, dtype)
@@ -91,9 +93,9 @@ class Network:
         above = range(1, config.layers if config.input_skips else 1)
         self.skips = [of_characters(f"layer{layer}.W_skip") for layer in above]
         self.upper_inputs = [upper_input(layer) for layer in self.layers[1:]]
-        self.output = Output(config.hidden, config.symbols, dtype, rounded)
+        self.output = Output(config.hidden, config.symbols, dtype, precision)
         below = range(config.layers - 1 if config.output_skips else 0)
-        self.lower_outputs = [Output(config.hidden, config.symbols, dtype, rounded) for _ in below]
+        self.lower_outputs = [Output(config.hidden, config.symbols, dtype, precision) for _ in below]
         self.d_output_weights: Array = (  # (H, V); with a tied embedding its transpose is added to that of the input
             np.empty((config.hidden, config.symbols), dtype) if config.tied else self.gradients["W_y"]
         )

@@ -68,7 +68,18 @@ def _buffers(config: ModelConfig) -> int:
     return buffers + 2 * slots * config.layer_norm + states * step.beside.zoneout + step.beside.lines + config.residual
 
 
-def memory_needed(config: ModelConfig, batch: int, steps: int, vectors: int, itemsize: int = 4) -> int:
+def _tables(config: ModelConfig) -> int:
+    """Rows of hidden units in the tables of embedded characters and in their gradients; one-hot ones are weights."""
+    if not config.embed:
+        return 0
+    inputs = 1 + (config.layers - 1) * config.input_skips
+    gates = len(programs_of(config).step.cell.gates)
+    return 2 * config.symbols * (gates * inputs + config.tied)  # a tied embedding is packed for the input as well
+
+
+def memory_needed(
+    config: ModelConfig, batch: int, steps: int, vectors: int, itemsize: int = 4, rounded: bool = False
+) -> int:
     """About how many bytes training takes.
 
     Args:
@@ -76,8 +87,19 @@ def memory_needed(config: ModelConfig, batch: int, steps: int, vectors: int, ite
         batch, steps: B and T of a chunk.
         vectors: how many numbers are kept for each parameter: itself, its gradient, moments, average.
         itemsize: bytes of a number.
+        rounded: whether products are computed in bfloat16.
     """
     wide = panels_for(config.hidden) * W
-    packed = PACKED_COPIES * parameter_count(replace(config, hidden=wide, embed=wide if config.tied else config.embed))
-    activations = batch * (steps + 1) * sum(part.numbers for part in part_sizes(config))
-    return itemsize * (vectors * parameter_count(config) + packed + activations)
+    padded = parameter_count(replace(config, hidden=wide, embed=wide if config.tied else config.embed))
+    parts = part_sizes(config)
+    activations = batch * (steps + 1) * sum(part.numbers for part in parts)
+    numbers = vectors * parameter_count(config) + PACKED_COPIES * padded + activations + _tables(config) * wide
+    further = 0
+    if rounded:
+        # Copies of half the size of what is multiplied: gates, operands and logits; the two factors of a sum over rows.
+        step = programs_of(config).step
+        slots, logits = len(step.slots), parts[-1].numbers
+        copies = config.layers * (slots + step.stages + config.residual) * wide + logits
+        factors = max(slots * wide, logits) + wide
+        further = (batch * (steps + 1) * (copies + factors)) // 2 - padded
+    return itemsize * (numbers + further)

@@ -125,7 +125,7 @@ def _draw_shared(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tas
         mode = flush_subnormals()
         low, high = task * out.shape[1] // tasks, (task + 1) * out.shape[1] // tasks
         _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, high)
-        release_tiles(h)
+        release_tiles(w_y)
         restore_mode(mode)
 
 

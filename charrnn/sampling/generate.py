@@ -72,7 +72,7 @@ def _shared_affine(a, row, rows, w, bias, c, c_row, tasks):  # type: ignore[no-u
         mode = flush_subnormals()
         low, high = task * panels // tasks, (task + 1) * panels // tasks
         affine(a, row, rows, w, bias, low, high - low, c, c_row)
-        release_tiles(a)
+        release_tiles(w)
         restore_mode(mode)
 
 

@@ -68,9 +68,9 @@ class Checkpoint:
         """Those that are evaluated and sampled from: the averaged ones, if the run has an average."""
         return self.average or self.parameters
 
-    def network(self, dtype: Any = np.float32, rounded: bool = False) -> Network:
-        """A network with the parameters of the model, packed and ready, with products in bfloat16 or not."""
-        network = Network(self.model, dtype, self.vocabulary.line_break, rounded)
+    def network(self, dtype: Any = np.float32, precision: str = "float32") -> Network:
+        """A network with the parameters of the model, packed and ready; see `Network` for the precision."""
+        network = Network(self.model, dtype, self.vocabulary.line_break, precision)
         network.parameters.set(self.best_parameters)
         network.pack()
         return network

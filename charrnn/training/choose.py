@@ -28,6 +28,7 @@ from charrnn.training.config import USUAL_EPOCHS, TrainConfig
 SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 CHARS_PER_WEIGHT = 5.0
 EFFICIENCY = 0.6  # share of the CPU's peak that a run reaches, evaluations and all else included
+MOST_GAIN = 4.0  # of bfloat16 beside float32: equations and memory are no faster, whatever products are
 PASSES_WITHOUT_DROPOUT, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
 RUN_DECAY, MOST_DECAY = 1.3, 0.3
 MEAN_RATE = 0.5  # of the highest rate, over a run
@@ -57,12 +58,13 @@ class Chooser:
     Args:
         text: what is trained on.
         given: settings that are fixed, of model and training.
-        peak: measures the CPU's floating-point operations a second; asked only when --minutes is given.
+        peak: measures the CPU's floating-point operations a second, in bfloat16 or not; asked only when --minutes is
+            given.
     Raises:
         ConfigError: a given setting is impossible.
     """
 
-    def __init__(self, text: Text, given: dict[str, Any], peak: Callable[[], float]) -> None:
+    def __init__(self, text: Text, given: dict[str, Any], peak: Callable[[bool], float]) -> None:
         self.text = text
         _check(text, given)
         embedding = text.symbols > LARGE_VOCABULARY and not given.get("tied")
@@ -70,7 +72,7 @@ class Chooser:
         if "batch" not in given:
             fitting = text.characters // (LEAST_CHUNKS * self.settings["seq_len"])
             self.settings["batch"] = max(1, min(self.settings["batch"], fitting))
-        self.peak = peak() if given.get("minutes") else 0.0
+        self.peak = peak(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
 
     def choose(self) -> dict[str, Any]:
         """The given settings, and values for hidden, embed, batch, lr, dropout and weight decay where they are not."""
@@ -139,11 +141,18 @@ class Chooser:
         return float(f"{min(MOST_DECAY, RUN_DECAY / (MEAN_RATE * s['lr'] * updates)):.2g}")
 
 
-def measured_peak() -> float:
-    """The CPU's floating-point operations a second, on all threads of the engine: the best of some short measurements,
-    since other work on the machine only ever makes one slower.
+def measured_peak(rounded: bool = False) -> float:
+    """The CPU's floating-point operations a second on all threads of the engine, as far as a run can use them.
+
+    It is the best of some short measurements, since other work on the machine only ever makes one slower.
+
+    Args:
+        rounded: whether products are computed in bfloat16.
     """
-    return max(peak_flops(PEAK_SECONDS) for _ in range(PEAK_ROUNDS))
+    peak = max(peak_flops(PEAK_SECONDS) for _ in range(PEAK_ROUNDS))
+    if not rounded:
+        return peak
+    return min(MOST_GAIN * peak, max(peak_flops(PEAK_SECONDS, rounded) for _ in range(PEAK_ROUNDS)))
 
 
 def _check(text: Text, given: dict[str, Any]) -> None:

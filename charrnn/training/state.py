@@ -41,8 +41,7 @@ class TrainingState:
                 f"expected a text of lines for --stateless, got {data.path} without a line break; try a text with some"
             )
         self.model, self.config, self.data = model, config, data
-        rounded = config.precision == "bfloat16"
-        self.network = Network(model, line_break=data.vocabulary.line_break, rounded=rounded)
+        self.network = Network(model, line_break=data.vocabulary.line_break, precision=config.precision)
         self.learner = Learner(self.network, data.split("train"), config)
         self.optimiser = Optimiser(config, self.network.parameters)
         self.average = Average(config.ema, self.network.parameters) if config.ema else None

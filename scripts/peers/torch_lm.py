@@ -1,6 +1,7 @@
 """The same model as a PyTorch user would write it, to measure against; prints one JSON line.
 
     python torch_lm.py train  --cell lstm --layers 2 --hidden 512 --batch 50 --seq-len 50 --seconds 3
+    python torch_lm.py train --autocast ...    products in bfloat16, by torch.autocast
     python torch_lm.py sample --cell lstm --layers 2 --hidden 128 --batch 1 --loop cells --seconds 3
 
 Needs: pip install torch==2.13.0
@@ -35,6 +36,11 @@ class Model(nn.Module):
         return self.output(hidden), state
 
 
+def autocast(args):
+    """Products in bfloat16 inside the block, if asked for."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=args.autocast)
+
+
 def measure(work, seconds):
     """Median time of a piece of work, after a warm-up."""
     for _ in range(WARM_UP):
@@ -56,9 +62,10 @@ def train(args):
 
     def step():
         nonlocal state
-        logits, state = model(symbols[:-1], state)
+        with autocast(args):
+            logits, state = model(symbols[:-1], state)
         state = tuple(s.detach() for s in state) if args.cell == "lstm" else state.detach()
-        loss = cross_entropy(logits.flatten(0, 1), symbols[1:].flatten())
+        loss = cross_entropy(logits.float().flatten(0, 1), symbols[1:].flatten())
         adam.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -83,16 +90,19 @@ def sample(args):
 
     def module_step():
         nonlocal symbols, state
-        logits, state = model(symbols[None], state)
-        symbols = torch.multinomial(torch.softmax(logits[0], -1), 1)[:, 0]
+        with autocast(args):
+            logits, state = model(symbols[None], state)
+        symbols = torch.multinomial(torch.softmax(logits[0].float(), -1), 1)[:, 0]
 
     def cells_step():
         nonlocal symbols
-        hidden = model.embedding(symbols)
-        for index, cell in enumerate(cells):
-            states[index] = cell(hidden, states[index])
-            hidden = states[index][0] if args.cell == "lstm" else states[index]
-        symbols = torch.multinomial(torch.softmax(model.output(hidden), -1), 1)[:, 0]
+        with autocast(args):
+            hidden = model.embedding(symbols)
+            for index, cell in enumerate(cells):
+                states[index] = cell(hidden, states[index])
+                hidden = states[index][0] if args.cell == "lstm" else states[index]
+            logits = model.output(hidden)
+        symbols = torch.multinomial(torch.softmax(logits.float(), -1), 1)[:, 0]
 
     one = module_step if args.loop == "module" else cells_step
     return 10 * args.batch / measure(lambda: [one() for _ in range(10)], args.seconds)
@@ -103,6 +113,7 @@ if __name__ == "__main__":
     parser.add_argument("mode", choices=["train", "sample"])
     parser.add_argument("--cell", choices=list(STACKS), default="lstm")
     parser.add_argument("--loop", choices=["module", "cells"], default="module")
+    parser.add_argument("--autocast", action="store_true")
     sizes = {
         "layers": 2,
         "hidden": 128,
