@@ -23,7 +23,8 @@ from charrnn.engine.rounded import (
     round_rows,
     turn_rows,
 )
-from charrnn.engine.tile import W, load_tiles
+from charrnn.engine.simd import W
+from charrnn.engine.tile import load_tiles
 
 TOLERANCE = 1e-5  # of the largest number
 INSIDE = "CHARRNN_TEST_INSIDE"  # set in the processes that run one way

@@ -13,7 +13,7 @@ from test_network import SIZES, relative
 from thorough import first_of_all, thorough
 
 from charrnn.engine.bfloat16 import rounded, widened
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 
 # A number that lies half-way between two of bfloat16 may become the one here and the other one in the oracle, when the
 # sums before differ in their last bits. Most of these tests have none such, and agree to 3e-7.

@@ -5,7 +5,7 @@ import oracle
 import pytest
 from networks import KINDS, make, pass_through
 
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 
 SIZES = {  # layers, hidden, embed, batch, steps, symbols
     "one of each": (1, 1, 0, 1, 1, 2),

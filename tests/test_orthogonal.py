@@ -5,7 +5,7 @@ import pytest
 
 from charrnn.engine.orthogonal import COEFFICIENTS, orthogonalise
 from charrnn.engine.panels import pack, panels_for, unpack, zeros
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 
 
 def through_engine(w, tasks):

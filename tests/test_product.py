@@ -6,7 +6,7 @@ import pytest
 from charrnn.engine import panels
 from charrnn.engine.panels import activations, pack, pack_transposed, panels_for, rows_of, set_rows, unpack, zeros
 from charrnn.engine.product import column_sums, gradient_product, product
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 
 DTYPES = [np.float32, np.float64]
 SHAPES = [

@@ -46,8 +46,7 @@ Precision = Annotated[
     str,
     typer.Option(
         callback=in_lower_case,
-        help="Of what products multiply: float32, bfloat16, int8 (the weights alone), or auto: bfloat16 where it is "
-        "faster.",
+        help="Of what products multiply: float32, bfloat16, int8 (the weights), or auto: bfloat16 where it is faster.",
     ),
 ]
 Unknown = Annotated[

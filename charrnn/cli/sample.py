@@ -92,6 +92,10 @@ def sample(
     words: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Only words of this list, one to a line.", show_default=False)
     ] = None,
+    pattern: Annotated[
+        str,
+        typer.Option(metavar="REGEX", help="Only text that matches this regular expression.", show_default=False),
+    ] = "",
     seed: Seed = 0,
     count: Annotated[int, typer.Option(help="How many texts, after each prompt.")] = 1,
     best_of: Annotated[int, typer.Option(help="Texts that are drawn for each one shown, the likeliest.")] = 1,
@@ -102,6 +106,9 @@ def sample(
     separator: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Between texts, instead of headings.", show_default=False)
     ] = None,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Prompts from the terminal, with the state kept; /help shows more.")
+    ] = False,
     unknown: Unknown = "error",
     raw: Annotated[bool, typer.Option("--raw", help="Write control characters to a terminal as they are.")] = False,
     threads: Threads = None,
@@ -128,26 +135,38 @@ def sample(
         raise ConfigError(f"expected --seed from 0 to 2^63 - 1, got {seed}; try --seed 0")
     _refuse_together(context, "prompt", "prompt_file", "prompts")
     _refuse_together(context, "ban", "allow")
+    _refuse_together(context, "words", "pattern")
+    for name in ("prompt", "prompt_file", "prompts", "count", "best_of", "beam", "batch", "separator", "as_json"):
+        _refuse_together(context, "interactive", name)
     for name in ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty", "count", "best_of"):
         _refuse_together(context, "beam", name)
     unknown_policy(unknown)
     start_engine(threads)
     rule = _rule(temperature, top_k, top_p, min_p, typical, repetition_penalty)
     cell_of_model(cell)
+    from charrnn.cli.interactive import Session
     from charrnn.sampling.beam import Beam
+    from charrnn.sampling.conversation import Conversation
     from charrnn.sampling.sampler import Sampler
     from charrnn.sampling.texts import draw_texts, likeliest_of, wanted_texts
 
     unescape = unescaped if escapes else str
     checkpoint = trained_model(source)
     ending = _ending(checkpoint, length, lines, [unescape(text) for text in stop], keep_stop)
+    if interactive:
+        network = checkpoint.network(precision=precision_here(precision, "int8"))
+        follows = _constraint(checkpoint, ban, allow, words, pattern)
+        sampler = Sampler(network, 1, rule, seed, repetition_window, follows)
+        conversation = Conversation(network, sampler, checkpoint.vocabulary.beginning)
+        Session(checkpoint, conversation, ending, unknown, raw).run()
+        return
     given = prompts_of(checkpoint, unescape(prompt), prompt_file, prompts, unknown)
     texts = len(given) * count
     streams = beam or min(batch, texts * best_of)
     _refuse_too_large(checkpoint.model, streams, ending.length)
     network = checkpoint.network(precision=precision_here(precision, "int8"))
     wants_chances = as_json or best_of > 1
-    follows = _constraint(checkpoint, ban, allow, words)
+    follows = _constraint(checkpoint, ban, allow, words, pattern)
     wanted = wanted_texts(network, given, count * best_of, streams)
     shown = Shown(checkpoint, texts, None if separator is None else unescape(separator), raw, as_json, seed)
     live = texts == 1 and best_of == 1 and not beam and not as_json
@@ -216,7 +235,7 @@ def _at_least_one(**numbers: int) -> None:
 
 def _refuse_together(context: typer.Context, *names: str) -> None:
     """Raise ConfigError when more than one of these options was given."""
-    given = [f"--{name.replace('_', '-')}" for name in explicit(context, list(names))]
+    given = [f"--{name.removeprefix('as_').replace('_', '-')}" for name in explicit(context, list(names))]
     if len(given) > 1:
         raise ConfigError(f"expected one of {' and '.join(given)}, got both; try one of them")
 
@@ -246,8 +265,8 @@ def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops
     return Ending(length, tuple(encoded), keep_stop, lines or 0, vocabulary.line_break)
 
 
-def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None) -> Table:
-    """The automaton of --ban, --allow and --words.
+def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None, pattern: str) -> Table:
+    """The automaton of --ban, --allow, --words and --pattern.
 
     Raises:
         ConfigError: nothing may come, or words are too many.
@@ -256,9 +275,11 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
     import numpy as np
 
     from charrnn.sampling.constraints import forbidding, only_words, together
+    from charrnn.sampling.pattern import matching
     from charrnn.sampling.sampler import FREE
 
     vocabulary, tables = checkpoint.vocabulary, []
+    banned = np.zeros(len(vocabulary), np.bool_)
     if ban or allow:
         text, name = (ban, "--ban") if ban else (allow, "--allow")
         chosen = np.zeros(len(vocabulary), np.bool_)
@@ -279,6 +300,8 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
             tables.append(only_words(found, len(vocabulary)))
         except ValueError as error:
             raise ConfigError(f"expected a shorter list of --words, got {words} with {error}; try fewer") from None
+    if pattern:
+        tables.append(matching(pattern, [chr(code) for code in vocabulary.codes], ~banned))
     return together(tables, len(vocabulary)) if tables else FREE
 
 

@@ -13,7 +13,7 @@ from numba import prange
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.random import GOLDEN, PURPOSES, mix, mix_counters
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 
 DROPOUT = PURPOSES["dropout"]
 LEVELS = 1 << 16

@@ -16,8 +16,7 @@ from numba.extending import intrinsic
 
 from charrnn.engine import simd
 from charrnn.engine.expressions import Expression, Operators, evaluate, in_order, is_leaf
-from charrnn.engine.simd import I64, Vector, lanes_of, load, splat, store
-from charrnn.engine.tile import W
+from charrnn.engine.simd import I64, Vector, W, lanes_of, load, splat, store
 
 ROWS, LATER_ROWS, STREAMS, UNITS, ROW_SCALARS = "rows", "later rows", "streams", "units", "row scalars"
 SIMD_OPERATORS: Operators = {

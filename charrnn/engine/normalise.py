@@ -15,8 +15,7 @@ from charrnn.engine.kernel import inlined
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.reduce import row_dot, row_sum
 from charrnn.engine.rounded import round_numbers
-from charrnn.engine.simd import Vector
-from charrnn.engine.tile import W
+from charrnn.engine.simd import Vector, W
 
 NORMALISED_FIELDS = {  # what is added to a layer's arrays, see recurrence.py
     "x": "[slots * P, N, W]: normalised pre-activations",

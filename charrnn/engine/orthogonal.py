@@ -22,9 +22,8 @@ from charrnn.engine.kernel import kernel
 from charrnn.engine.panels import Array
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.product import GRADIENT_ROWS, add_gradient_block, panel_product
-from charrnn.engine.simd import Vector
+from charrnn.engine.simd import Vector, W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
-from charrnn.engine.tile import W
 
 # a, b, c of each step.
 COEFFICIENTS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))

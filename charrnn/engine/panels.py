@@ -14,7 +14,7 @@ from numba import prange
 from numpy.typing import DTypeLike, NDArray
 
 from charrnn.engine.kernel import kernel
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 
 Array = NDArray[Any]
 CACHE_LINE = 64

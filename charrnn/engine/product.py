@@ -2,7 +2,7 @@
 
 A weight matrix (K, N) is packed as `[N / W, K, W]`, an activation matrix (R, K) as `[K / W, R, W]`.
 
-Both may be bfloat16, see rounded.py, or the weights int8, see quantised.py; their product is float32.
+Both may be bfloat16, see rounded.py, or the weights int8, see int8.py; their product is float32.
 
 Sums over k run in one fixed order, one multiply-add after the other, through memory as well as in
 registers; so neither the blocking nor the number of threads changes a single bit.
@@ -18,12 +18,13 @@ from numba.extending import intrinsic
 
 from charrnn.engine import amx, bfloat16
 from charrnn.engine.kernel import kernel
-from charrnn.engine.simd import I64
+from charrnn.engine.simd import I64, W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
-from charrnn.engine.tile import BFLOAT16_TILE_ROWS, TILE_ROWS, VECTOR_PANELS, W, column_tile, row_tile, vector_tile
+from charrnn.engine.tile import BFLOAT16_TILE_ROWS, TILE_ROWS, VECTOR_PANELS, column_tile, row_tile, vector_tile
 
 K_BLOCK = 4  # panels of k in one visit: 4 * 32 rows of a float32 weight panel are 16 KB of the L1 cache
 ALL_OF_K = 2**30  # in one visit on tiles, which take what they multiply from the L2 cache
+ALL_ROWS = 2**30
 LARGE_WEIGHTS = 8 * 2**20  # bytes; larger ones come from memory, so each visit to them does more at once
 GRADIENT_VISIT = 4096  # rows that stay in the L3 cache while all panels of the gradient pass by
 GRADIENT_ROWS = 1024  # rows of one panel that stay in the L2 cache, 128 KB, while all panels of a pass by
@@ -49,8 +50,8 @@ def _constant_of(of_floats: int, of_bfloat16: int, of_int8: int) -> Any:
 
 ON_TILES = bfloat16.on_tiles()
 tile_rows = _constant_of(TILE_ROWS, amx.MOST_ROWS if ON_TILES else BFLOAT16_TILE_ROWS, TILE_ROWS)
-k_block = _constant_of(K_BLOCK, ALL_OF_K if ON_TILES else 2 * K_BLOCK, ALL_OF_K)
-single_rows = _constant_of(1, int(not ON_TILES), 1)  # whether `vector_tile` takes products of one row
+k_block = _constant_of(K_BLOCK, ALL_OF_K if ON_TILES else 2 * K_BLOCK, K_BLOCK)
+single_rows = _constant_of(1, int(not ON_TILES), ALL_ROWS)  # the most rows that `vector_tile` takes, one by one
 
 
 @intrinsic
@@ -105,22 +106,23 @@ def panel_part(a, row, rows, k_first, k_last, w, panel, c, c_panel, c_row, start
 @njit
 def _products(a, row, rows, w, panel, step, count, c, c_row, start, start_at, start_step, start_stride):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = start_pi + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart."""
-    if rows != 1 or single_rows(w) == 0:
+    if rows > single_rows(w):
         for k in range(count):
             p = panel + k * step
             panel_product(a, row, rows, w, p, c, p, c_row, start, start_at + k * start_step, start_stride)
         return
     size = w.shape[1] * W
-    for k in range(0, count, VECTOR_PANELS):
-        p = panel + k * step
-        vector_tile(
-            min(VECTOR_PANELS, count - k),
-            a, row * W, a.shape[1] * W,
-            w, p * size, step * size,
-            c, (p * c.shape[1] + c_row) * W, step * c.shape[1] * W,
-            start, start_at + k * start_step, start_step,
-            a.shape[0],
-        )  # fmt: skip
+    for i in range(rows):
+        for k in range(0, count, VECTOR_PANELS):
+            p = panel + k * step
+            vector_tile(
+                min(VECTOR_PANELS, count - k),
+                a, (row + i) * W, a.shape[1] * W,
+                w, p * size, step * size,
+                c, (p * c.shape[1] + c_row + i) * W, step * c.shape[1] * W,
+                start, start_at + k * start_step + i * start_stride, start_step,
+                a.shape[0],
+            )  # fmt: skip
 
 
 @njit

@@ -22,8 +22,8 @@ from charrnn.engine.fused import Program, fuse
 from charrnn.engine.kernel import inlined, kernel
 from charrnn.engine.normalise import normalised_backward, normalised_forward
 from charrnn.engine.product import LARGE_WEIGHTS, add_products, begin_products, release_tiles
+from charrnn.engine.simd import W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
-from charrnn.engine.tile import W
 
 ROWS_PER_THREAD = 8  # with fewer streams for each thread, weights are fetched too often to pay
 WORTH_A_THREAD = 200_000  # multiply-adds in one step below which a second thread costs more than it brings

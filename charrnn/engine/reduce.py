@@ -10,8 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import I32, I64, Vector, lanes_of, load, maximum
-from charrnn.engine.tile import W
+from charrnn.engine.simd import I32, I64, Vector, W, lanes_of, load, maximum
 
 Combine = Callable[[Vector, Vector], Vector]
 

@@ -19,9 +19,8 @@ from numba.extending import intrinsic
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.pointwise import pointwise
-from charrnn.engine.simd import FLOAT, I16, I32, I64, Vector, lanes_of, load, round_to_bfloat16
+from charrnn.engine.simd import FLOAT, I16, I32, I64, Vector, W, lanes_of, load, round_to_bfloat16
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
-from charrnn.engine.tile import W
 
 
 def _same(x: Vector) -> Vector:

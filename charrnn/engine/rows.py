@@ -6,8 +6,7 @@ from numba import prange
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.pointwise import pointwise
-from charrnn.engine.simd import Vector
-from charrnn.engine.tile import W
+from charrnn.engine.simd import Vector, W
 
 
 def _plus(y: Vector, x: Vector, *, factor: Vector) -> Vector:

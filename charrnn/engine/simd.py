@@ -17,6 +17,7 @@ from charrnn import runtime
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
+W = 32  # columns of a panel, see panels.py
 LOG2_E = 1.0 / math.log(2.0)
 LN2_HIGH = 0.693145751953125  # 16 significant bits: n * LN2_HIGH is exact for |n| < 256
 LN2_LOW = 1.428606820309417232121458e-6  # ln 2 - LN2_HIGH, to more digits than ln 2 has in float64

@@ -10,8 +10,7 @@ from numba import njit, prange
 from charrnn.engine.kernel import kernel
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.reduce import row_maximum, row_sum
-from charrnn.engine.simd import Vector, exp
-from charrnn.engine.tile import W
+from charrnn.engine.simd import Vector, W, exp
 
 
 def _shifted_exp(z: Vector, *, peak: Vector) -> Vector:

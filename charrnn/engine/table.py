@@ -9,7 +9,7 @@ from __future__ import annotations
 from numba import prange
 
 from charrnn.engine.kernel import kernel
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 
 
 @kernel(parallel=True)

@@ -8,7 +8,7 @@ A, B and C are float32 or float64. Or C is float32 and
 
     A and B are bfloat16; B then has two rows of k side by side: the numbers of rows 2k and 2k + 1 alternate, so that
     one load brings pairs for `bfloat16.dot_pairs`;
-    A is float32, B int8; after the last row of k there are float32 scales of the columns.
+    A is float32, B int8, see int8.py.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ from numba.extending import intrinsic
 from charrnn.cache import cached_bytes
 from charrnn.engine import bfloat16
 from charrnn.engine.amx import emit_amx_tile, emit_peak
+from charrnn.engine.int8 import emit_bytes_tile
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import DOUBLE, FLOAT, I8, I16, I32, I64, REGISTERS, lanes_of, load, splat, store
+from charrnn.engine.simd import DOUBLE, FLOAT, I8, I16, I32, I64, REGISTERS, W, lanes_of, load, splat, store
 
-W = 32  # columns of a panel
 TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators a row, two weight vectors, one broadcast value
 BFLOAT16_TILE_ROWS = TILE_ROWS if bfloat16.way() == "avx512" else (REGISTERS - 6) // 2  # emulated: halves of all three
 AMX_PEAK = "charrnn_amx_peak"  # a function, see `amx.emit_peak`
-SCALE_BYTES = 4  # of a column's scale
 STRIDES = {"row_tile": (W, 1), "column_tile": (1, W)}  # of A, from row to row and along k
 VECTOR_CHAINS = 8  # independent sums that keep two multiply-add units busy through their latency
 VECTOR_PANELS = max(1, VECTOR_CHAINS // (W // lanes_of(FLOAT)))  # panels that `vector_tile` takes at once
@@ -66,14 +65,6 @@ class _Numbers:
         """total + x * weight."""
         return self.b.call(self.fused, [x, weight, total])
 
-    def begin(self, start: ir.Value) -> ir.Value:
-        """What a sum begins with, given where its start stands."""
-        return load(self.b, start, self.lanes)
-
-    def finish(self, total: ir.Value, start: ir.Value, scale: ir.Value) -> ir.Value:
-        """What becomes of a sum in the end; `scale` is where the scales of its columns stand, if there are any."""
-        return total
-
 
 class _Pairs(_Numbers):
     """A and B of bfloat16, a pair for each step of k."""
@@ -93,22 +84,7 @@ class _Pairs(_Numbers):
         return bfloat16.dot_pairs(self.b, x, weight, total)
 
 
-class _Bytes(_Numbers):
-    """A of float32; B of int8, and a scale for each column, which the whole sum over k is multiplied with."""
-
-    def row(self, w: ir.Value, column: int) -> ir.Value:
-        whole = self.b.sext(super().row(w, column), ir.VectorType(I32, self.lanes))
-        return self.b.sitofp(whole, ir.VectorType(self.sums, self.lanes))
-
-    def begin(self, start: ir.Value) -> ir.Value:
-        return ir.Constant(ir.VectorType(self.sums, self.lanes), [0.0] * self.lanes)
-
-    def finish(self, total: ir.Value, start: ir.Value, scale: ir.Value) -> ir.Value:
-        scales = load(self.b, self.b.bitcast(scale, self.sums.as_pointer()), self.lanes)
-        return self.add(total, scales, super().begin(start))
-
-
-SOURCES = {FLOAT: _Numbers, DOUBLE: _Numbers, I16: _Pairs, I8: _Bytes}  # by the type of B
+SOURCES = {FLOAT: _Numbers, DOUBLE: _Numbers, I16: _Pairs}  # by the type of B
 
 
 def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], strides: tuple[int, int]) -> None:
@@ -116,11 +92,14 @@ def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], strides: tu
     a, a_outer, w, w_outer, c, start, start_stride, inner, outer = operands
     row_stride, k_stride = strides
     source = SOURCES[w.type.pointee](b, w, c.type.pointee)
-    w_end = b.gep(w, [b.mul(outer, w_outer)])
     for column in range(0, W, 2 * source.lanes):
         columns = (column, column + source.lanes)
-        starts = [b.gep(start, [b.add(b.mul(start_stride, I64(i)), I64(v))]) for i in range(rows) for v in columns]
-        block, sums, close_outer = counted_loop(b, outer, [source.begin(place) for place in starts])
+        sums = [
+            load(b, b.gep(start, [b.add(b.mul(start_stride, I64(i)), I64(v))]), source.lanes)
+            for i in range(rows)
+            for v in columns
+        ]
+        block, sums, close_outer = counted_loop(b, outer, sums)
         a_block = b.gep(a, [b.mul(block, a_outer)])
         w_block = b.gep(w, [b.mul(block, w_outer)])
         k, sums, close_inner = counted_loop(b, b.udiv(inner, I64(source.per_step)), sums)
@@ -135,9 +114,7 @@ def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], strides: tu
         close_outer(updated)
         for i in range(rows):
             for v in range(2):
-                scale = b.gep(w_end, [I64(SCALE_BYTES * columns[v])])
-                total = source.finish(updated[2 * i + v], starts[2 * i + v], scale)
-                store(b, total, b.gep(c, [I64(i * W + columns[v])]))
+                store(b, updated[2 * i + v], b.gep(c, [I64(i * W + columns[v])]))
 
 
 def _emit_vector_tile(b: ir.IRBuilder, panels: int, operands: list[ir.Value]) -> None:
@@ -153,8 +130,8 @@ def _emit_vector_tile(b: ir.IRBuilder, panels: int, operands: list[ir.Value]) ->
     def at(base: ir.Value, stride: ir.Value, p: int, column: int) -> ir.Value:
         return b.gep(base, [b.add(b.mul(stride, I64(p)), I64(column))])
 
-    starts = [at(start, start_stride, p, column) for p, column in places]
-    block, sums, close_outer = counted_loop(b, outer, [source.begin(place) for place in starts])
+    sums = [load(b, at(start, start_stride, p, column), source.lanes) for p, column in places]
+    block, sums, close_outer = counted_loop(b, outer, sums)
     k, sums, close_inner = counted_loop(b, I64(W // source.per_step), sums)
     x = source.one(b.gep(a, [b.add(b.mul(block, a_outer), b.mul(k, step))]))
     w_row = b.gep(w, [b.mul(b.add(b.mul(block, I64(W)), b.mul(k, step)), I64(W))])
@@ -162,10 +139,8 @@ def _emit_vector_tile(b: ir.IRBuilder, panels: int, operands: list[ir.Value]) ->
     sums = [source.add(x, weight, total) for weight, total in zip(weights, sums, strict=True)]
     close_inner(sums)
     close_outer(sums)
-    w_end = b.gep(w, [b.mul(outer, I64(W * W))])
-    for total, place, (p, column) in zip(sums, starts, places, strict=True):
-        scale = at(w_end, w_stride, p, SCALE_BYTES * column)
-        store(b, source.finish(total, place, scale), at(c, c_stride, p, column))
+    for total, (p, column) in zip(sums, places, strict=True):
+        store(b, total, at(c, c_stride, p, column))
 
 
 NAMES = {FLOAT: "float32", DOUBLE: "float64", I16: "bfloat16", I8: "int8"}
@@ -214,13 +189,15 @@ def _build_tiles() -> ir.Module:
 def _build_further_tiles(scalar: ir.Type) -> ir.Module:
     """The tiles for B of bfloat16 or int8."""
     module = ir.Module(f"charrnn_{NAMES[scalar]}_tiles")
-    if scalar == I16 and bfloat16.on_tiles():
+    if scalar == I8:
+        _emit_cases(module, "vector_tile", I8, VECTOR_PANELS, emit_bytes_tile)
+    elif bfloat16.on_tiles():
         emit_amx_tile(module, _signature("row_tile", I16), _symbol("row_tile", I16))
         emit_peak(module, AMX_PEAK)
     else:
-        most = BFLOAT16_TILE_ROWS if scalar == I16 else TILE_ROWS
-        _emit_cases(module, "row_tile", scalar, most, partial(_emit_tile, strides=STRIDES["row_tile"]))
-        _emit_cases(module, "vector_tile", scalar, VECTOR_PANELS, _emit_vector_tile)
+        tile = partial(_emit_tile, strides=STRIDES["row_tile"])
+        _emit_cases(module, "row_tile", I16, BFLOAT16_TILE_ROWS, tile)
+        _emit_cases(module, "vector_tile", I16, VECTOR_PANELS, _emit_vector_tile)
     return module
 
 
@@ -258,9 +235,9 @@ _engine = _load(
 def load_tiles(precision: str) -> Any:
     """Have the tiles for "bfloat16" or "int8" ready; call it before kernels with such arrays are compiled or loaded."""
     scalar = {"bfloat16": I16, "int8": I8}[precision]
-    symbols = [_symbol(name, scalar) for name in ("row_tile", "vector_tile")]
-    if scalar == I16 and bfloat16.on_tiles():
-        symbols = [symbols[0], AMX_PEAK]
+    symbols = [_symbol("row_tile", I16), AMX_PEAK if bfloat16.on_tiles() else _symbol("vector_tile", I16)]
+    if precision == "int8":
+        symbols = [_symbol("vector_tile", I8)]
     return _load(f"{precision}_tiles.o", partial(_build_further_tiles, scalar), symbols)
 
 

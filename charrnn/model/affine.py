@@ -5,8 +5,8 @@ from __future__ import annotations
 from numpy.typing import DTypeLike
 
 from charrnn.engine.panels import Array, panels_for, zeros
+from charrnn.engine.simd import W
 from charrnn.engine.softmax import padding
-from charrnn.engine.tile import W
 from charrnn.model.dense import Dense
 from charrnn.model.layer import Layer, order_of
 

@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from charrnn.engine import bfloat16
+from charrnn.engine.int8 import SCALE_ROWS, pack_bytes
 from charrnn.engine.panels import Array, pack, pack_transposed, panels_for, unpack, zeros
 from charrnn.engine.product import gradient_product, sum_over_rows
-from charrnn.engine.quantised import pack_quantised
 from charrnn.engine.rounded import pack_rounded, pack_transposed_rounded, pair_rows, turn_rows
-from charrnn.engine.tile import SCALE_BYTES, W, load_tiles
+from charrnn.engine.simd import W
+from charrnn.engine.tile import load_tiles
 
 BFLOAT16 = np.dtype(np.uint16)  # the type of arrays that hold it, see engine/bfloat16.py
 
@@ -32,7 +33,7 @@ class Dense:
         precision: of products, see `Network`.
 
     Attributes:
-        forwards: for x @ W: [slots * P, panels_for(K) * W, W]; of int8, see engine/quantised.py.
+        forwards: for x @ W: [slots * P, panels_for(K) * W, W]; of int8, see engine/int8.py.
         backwards: for d @ W^T: [panels_for(K), slots * P * W, W].
         d: [slots * P, panels_for(K) * W, W].
     """
@@ -42,7 +43,7 @@ class Dense:
         n, k = len(order) * panels_for(outputs), panels_for(inputs)
         others: dict[str, DTypeLike] = {"bfloat16": BFLOAT16, "int8": np.int8}
         packed = others.get(precision, dtype)
-        self.forwards = zeros((n, k * W + SCALE_BYTES * (precision == "int8"), W), packed)
+        self.forwards = zeros((n, k * W + SCALE_ROWS * (precision == "int8"), W), packed)
         self.backwards = zeros((k, n * W, W), packed)
         self.d = zeros((n, k * W, W), dtype)
         self.zero = zeros((W,), dtype)
@@ -54,7 +55,7 @@ class Dense:
         if not len(self.order):
             return
         if self.precision == "int8":
-            pack_quantised(plain, self.gates, self.order, self.forwards)
+            pack_bytes(plain, self.gates, self.order, self.forwards)
             return
         rounded = self.precision == "bfloat16"
         forwards, backwards = (pack_rounded, pack_transposed_rounded) if rounded else (pack, pack_transposed)

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike
 
 from charrnn.engine.panels import Array, activations, pack, pack_transposed, rows_of, set_rows, unpack, zeros
 from charrnn.engine.product import gradient_product, product
+from charrnn.engine.simd import W
 from charrnn.engine.table import add_to_table
-from charrnn.engine.tile import W
 from charrnn.model.parameters import Parameters
 
 

@@ -14,7 +14,7 @@ from charrnn.engine.panels import Array, pack, panels_for, rows_of, unpack
 from charrnn.engine.product import column_sums, product
 from charrnn.engine.recurrence import LayerArrays, arrays_type
 from charrnn.engine.rounded import round_rows
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 from charrnn.errors import ConfigError
 from charrnn.model.cell import Cell
 from charrnn.model.cells import cell_of

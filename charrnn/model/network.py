@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from charrnn.engine.panels import Array
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 from charrnn.model.affine import Output, upper_input
 from charrnn.model.config import ModelConfig
 from charrnn.model.inputs import Embedding, Input, OneHot
@@ -62,8 +62,8 @@ class Network:
         dtype: float32 to train, float64 to check gradients.
         line_break: with `config.stateless`, the symbol after which the state begins at zeros.
         precision: of products. "float32": both factors have the network's dtype. "bfloat16": both are rounded to it.
-            "int8": the weights are, with a scale for each column; then there is no backward pass. Sums, and all else,
-            have the dtype, which for the last two is float32.
+            "int8": see engine/int8.py; then there is no backward pass. Sums, and all else, have the dtype, which for
+            the last two is float32.
     """
 
     def __init__(

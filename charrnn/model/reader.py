@@ -72,6 +72,14 @@ class Reader:
                     parts[stream].append(losses[:left, stream].copy())
         return [Read(number, np.concatenate(part)) for (number, _), part in zip(texts, parts, strict=True)]
 
+    def state_after(self, state: State, text: Text) -> State:
+        """The state after a text that begins in a state, for each of the cell's (L, 1, H). The reader has one stream."""
+        unrolled = self.unrolled
+        unrolled.set_state(state)
+        for at in range(0, len(text), unrolled.most_steps):
+            unrolled.forward(np.asarray(text[at : at + unrolled.most_steps], np.int32)[:, None])
+        return unrolled.state()
+
     def states_after(self, texts: Sequence[Text]) -> list[State]:
         """The state after each of as many texts as there are streams, at most: for each of the cell's (L, 1, H).
 

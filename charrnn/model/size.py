@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from charrnn.engine.panels import panels_for
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 from charrnn.model.config import ModelConfig
 from charrnn.model.layer import programs_of
 from charrnn.model.network import of_layer, parameter_shapes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from charrnn.engine.panels import rows_of
 from charrnn.model.network import Network
 from charrnn.model.unrolled import Unrolled
+from charrnn.sampling.constraints import ENDS, FORBIDDEN
 from charrnn.sampling.sampler import FREE
 from charrnn.sampling.texts import Ending, Text, Wanted
 
@@ -74,6 +75,7 @@ class Beam:
     ) -> list[Hypothesis]:
         """The likeliest continuations by one symbol; those that end a text go to `ended`."""
         logs = self._log_probabilities(live, start)
+        self._end_some(live, logs, wanted, ended)
         totals = np.array([[h.nats] for h in live]) + logs
         kept: list[Hypothesis] = []
         for place in np.argsort(-totals, axis=None, kind="stable")[: 2 * self.width + len(ended)]:
@@ -88,7 +90,7 @@ class Beam:
             else:
                 kept.append(longer)
         if not kept and not ended:  # the constraint leaves nothing
-            ended += [(h, self._text(h, wanted, left=False)) for h in live]
+            ended += [(h, self._text(h, wanted, FORBIDDEN)) for h in live]
         return kept
 
     def _log_probabilities(self, live: list[Hypothesis], start: int) -> NDArray[np.float64]:
@@ -104,11 +106,23 @@ class Beam:
         logs: NDArray[np.float64] = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
         for row, h in enumerate(live):
             if len(self.follows):
-                logs[row, self.follows[h.state] < 0] = -np.inf
+                logs[row, self.follows[h.state] == FORBIDDEN] = -np.inf
         return logs
 
-    def _text(self, hypothesis: Hypothesis, wanted: Wanted, left: bool = True) -> Text:
-        """The hypothesis as a text; `left` tells whether a constraint leaves something after it."""
+    def _end_some(
+        self, live: list[Hypothesis], logs: NDArray[np.float64], wanted: Wanted, ended: list[tuple[Hypothesis, Text]]
+    ) -> None:
+        """Beginnings that a constraint may end go to `ended`; what would end them goes no further."""
+        for row, h in enumerate(live if len(self.follows) else []):
+            ends = self.follows[h.state] == ENDS
+            if ends.any():
+                chance = float(np.logaddexp.reduce(logs[row, ends]))
+                if chance > -np.inf:
+                    ended.append((replace(h, nats=h.nats + chance), self._text(h, wanted, ENDS)))
+                logs[row, ends] = -np.inf
+
+    def _text(self, hypothesis: Hypothesis, wanted: Wanted, *end: int) -> Text:
+        """The hypothesis as a text; ENDS or FORBIDDEN if a constraint ends it."""
         text = Text(wanted.index, wanted.prompt, self.ending)
-        text.add(np.array(hypothesis.symbols + (() if left else (-1,))), np.zeros(0))
+        text.add(np.array((*hypothesis.symbols, *end)), np.zeros(0))
         return text

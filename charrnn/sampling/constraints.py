@@ -1,7 +1,7 @@
 """What may follow what: constraints on sampled text as automata over symbols.
 
-An automaton is a table (S, V) int32: in state s, symbol v leads to state table[s, v], or is forbidden where that is
-negative. The text begins in state 0.
+An automaton is a table (S, V) int32: in state s, symbol v leads to state table[s, v], or it is FORBIDDEN, or it ENDS
+the text and does not belong to it. The text begins in state 0.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Table = NDArray[np.int32]
-FORBIDDEN = -1
+FORBIDDEN, ENDS = -1, -2
 MOST_ENTRIES = 1 << 27  # of a table: half a gigabyte
 
 
@@ -61,5 +61,5 @@ def together(tables: Sequence[Table], symbols: int) -> Table:
     result = (several or [np.zeros((1, symbols), np.int32)])[0].copy()
     for table in tables:
         if len(table) == 1:
-            result[:, table[0] < 0] = FORBIDDEN
+            result[:, table[0] == FORBIDDEN] = FORBIDDEN
     return result

@@ -12,8 +12,9 @@ from charrnn.engine.kernel import kernel
 from charrnn.engine.panels import Array, panels_for
 from charrnn.engine.product import add_products, affine, release_tiles
 from charrnn.engine.random import PURPOSES, uniform
+from charrnn.engine.simd import W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
-from charrnn.engine.tile import W
+from charrnn.sampling.constraints import ENDS, FORBIDDEN
 from charrnn.sampling.rule import draw, forbid, log_chance, penalise
 
 SAMPLE = PURPOSES["sample"]
@@ -31,7 +32,7 @@ class Draws(NamedTuple):
     )
     recent: Array  # (B, N) int32, the last N symbols, or -1; N is 0 without a repetition penalty
     counts: Array  # (B, V) int32, how often each symbol stands in `recent`; (B, 0) without
-    follows: Array  # (S, V) int32, the automaton of a constraint: the next state, or -1; (0, 0) without
+    follows: Array  # (S, V) int32, the automaton of a constraint, see constraints.py; (0, 0) without
     log_chances: Array  # (T, B) float64, written: ln of each symbol's probability without rules; or (0, B)
 
 
@@ -100,6 +101,9 @@ def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
     _prepare(p, b, rule, draws)
     u = uniform(seed, SAMPLE, np.uint64(draws.marks[b, POSITION]), np.uint64(draws.marks[b, NUMBER]))
     symbol = draw(p, draws.bits[CHANCES, b], spare, draws.bits[SPARE, b], draws.scratch[ONES, b], rule, u)
+    if symbol >= 0 and draws.follows.shape[0] > 0 and draws.follows[draws.marks[b, STATE], symbol] == ENDS:
+        draws.marks[b, STATE] = FORBIDDEN
+        return ENDS
     if symbol >= 0:
         _remember(b, symbol, draws)
         if wants_chance:
@@ -131,7 +135,9 @@ def _draw_shared(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tas
 
 @kernel()
 def next_symbols(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tasks):  # type: ignore[no-untyped-def]
-    """out[t, b] for all streams b, from the state h[:, row + b] of the top layer; -1 where a constraint leaves nothing.
+    """out[t, b] for all streams b, from the state h[:, row + b] of the top layer.
+
+    It is ENDS where a constraint ends the text, and -1 where it leaves nothing.
 
     Args:
         h, row: [K, rows, W], and the row of stream 0.

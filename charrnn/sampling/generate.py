@@ -11,8 +11,8 @@ from charrnn.engine.panels import Array
 from charrnn.engine.product import add_products, affine, release_tiles
 from charrnn.engine.recurrence import Plan, kernels_for
 from charrnn.engine.rounded import round_numbers
+from charrnn.engine.simd import W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
-from charrnn.engine.tile import W
 from charrnn.sampling.draws import next_symbols
 
 
@@ -102,7 +102,7 @@ def generator_for(plan: Plan) -> Any:
         line_break: the symbol before which the states are set to zeros; -1 for none.
         logits: [panels, B, W], scratch.
         start: (B,) int32, the symbols that come before.
-        out: (T, B) int32, written; -1 where a constraint left nothing.
+        out: (T, B) int32, written; negative where a constraint ended the text or left nothing.
         draws: `Draws`, changed.
         rule: how symbols are drawn.
         seed: of the random numbers.

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from charrnn.engine.softmax import shifted_exp
+from charrnn.sampling.constraints import FORBIDDEN
 
 CUTS = 4  # rules that take symbols away, in their order
 TOP_K, TOP_P, MIN_P, TYPICAL = range(CUTS)
@@ -199,9 +200,9 @@ def penalise(z, counts, penalty):  # type: ignore[no-untyped-def]
 
 @njit
 def forbid(z, follows):  # type: ignore[no-untyped-def]
-    """Set to -inf what may not follow: follows (V,), negative for these symbols."""
+    """Set to -inf what may not follow: follows (V,), FORBIDDEN for these symbols."""
     for v in range(follows.size):
-        if follows[v] < 0:
+        if follows[v] == FORBIDDEN:
             z[v] = -np.inf
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from charrnn.engine.panels import activations, zeros
 from charrnn.engine.recurrence import threads_for_panels
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 from charrnn.model.dense import BFLOAT16
 from charrnn.model.inputs import flat_symbols
 from charrnn.model.network import Network, State
@@ -78,6 +78,7 @@ class Sampler:
         wants_chances: whether the log-probabilities of symbols are computed.
 
     Attributes:
+        window: how many symbols back a repetition penalty looks; 0 without one.
         chances: (length, B) after `take`, the log-probability of each symbol in nats, without the rule; or (0, B).
     """
 
@@ -91,11 +92,13 @@ class Sampler:
         follows: NDArray[np.int32] = FREE,
         wants_chances: bool = False,
     ) -> None:
-        self.network, self.count, self.rule, self.seed = network, count, rule, np.uint64(seed)
+        self.network, self.count, self.rule = network, count, rule
+        self.set_seed(seed)
         self.unrolled = Unrolled(network, count, PIECE)
         self.last = np.zeros(count, np.int32)
         config, dtype = network.config, network.dtype
         window = window if rule.repetition_penalty != 1.0 else 0
+        self.window = window
         self._draws = draws_for(count, config.symbols, dtype, window, follows, PIECE if wants_chances else 0)
         self._logits = activations(config.symbols, count, dtype)
         self._generate = generator_for(network.layers[0].plan)
@@ -110,6 +113,10 @@ class Sampler:
             network.line_break,
         )
         self._threads = threads_for_panels(layers[0].arrays, count)
+
+    def set_seed(self, seed: int) -> None:
+        """Draw with other random numbers from now on."""
+        self.seed = np.uint64(seed)
 
     def begin(self, stream: int, number: int, beginning: Beginning) -> None:
         """Begin a text in a stream.
@@ -140,7 +147,8 @@ class Sampler:
             self.begin(stream, stream, beginning)
 
     def take(self, length: int) -> NDArray[np.int32]:
-        """The next `length` symbols of every stream: (length, B) int32; -1 where a constraint leaves nothing.
+        """The next `length` symbols of every stream: (length, B) int32; negative where a constraint ends the
+        text (ENDS) or leaves nothing (FORBIDDEN).
 
         Raises:
             ValueError: the length is not from 1 to PIECE.

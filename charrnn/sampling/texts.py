@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.model.network import Network
+from charrnn.sampling.constraints import ENDS
 from charrnn.sampling.sampler import PIECE, Beginning, Sampler, beginnings
 
 LEAST_PIECE = 4  # symbols of each stream in one call, where there are many
@@ -46,7 +47,7 @@ class Text:
         ending: where it ends.
 
     Attributes:
-        stopped: why it ended: "length", "stop", "lines" or "constraint"; empty before it has.
+        stopped: why it ended: "length", "stop", "lines", "pattern" or "constraint"; empty before it has.
         nats: the log-probability of what was drawn, in nats; only if the sampler computes it.
     """
 
@@ -100,7 +101,7 @@ class Text:
             if self.stopped:
                 break
             if symbol < 0:
-                self.stopped = "constraint"
+                self.stopped = "pattern" if symbol == ENDS else "constraint"
                 break
             self._symbols.append(symbol)
             if len(chances):

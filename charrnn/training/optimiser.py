@@ -18,7 +18,7 @@ from charrnn.engine.optimisers import (
 )
 from charrnn.engine.orthogonal import orthogonalise
 from charrnn.engine.panels import Array, pack, panels_for, unpack, zeros
-from charrnn.engine.tile import W
+from charrnn.engine.simd import W
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
 

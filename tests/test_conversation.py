@@ -1,0 +1,93 @@
+"""Prompts and continuations in turn: what the model says depends on all of the text so far."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from helpers_cli import charrnn, check_failure, command
+from networks import make
+from test_texts import texts_of
+
+from charrnn.sampling.conversation import Conversation
+from charrnn.sampling.rule import Rule
+from charrnn.sampling.sampler import Sampler
+from charrnn.sampling.texts import Ending
+
+PROMPTS = [np.array([3, 4, 5]), np.array([], np.int64), np.array([2] * 300), np.array([7])]
+ENDINGS = [Ending(70), Ending(5), Ending(90, (np.array([1]),)), Ending(30, lines=1, line_break=0)]
+BEGINNING = np.array([1])
+
+
+@pytest.fixture(scope="module")
+def m():
+    return make("lstm", np.float32, hidden=20, symbols=9)
+
+
+@pytest.mark.parametrize("rule", [Rule(0.0), Rule(0.0, repetition_penalty=1.3)])
+def test_each_turn_follows_from_the_whole_text_before_it(m, rule):
+    conversation = Conversation(m.network, Sampler(m.network, 1, rule, window=7), BEGINNING)
+    text = BEGINNING
+    for prompt, ending in zip(PROMPTS, ENDINGS, strict=True):
+        pieces = []
+        found = conversation.turn(prompt, ending, pieces.append)
+        text = np.concatenate([text, prompt])
+        (wanted,) = texts_of(m, 1, ending, 1, prompts=(tuple(text),), rule=rule, window=7)
+        said = np.concatenate(pieces)
+        np.testing.assert_array_equal(said, wanted.drawn)
+        assert found.stopped == wanted.stopped
+        text = np.concatenate([text, said])
+
+
+def test_turns_draw_other_numbers_and_a_seed_and_a_reset_begin_anew(m):
+    conversation = Conversation(m.network, Sampler(m.network, 1, seed=5), BEGINNING)
+    answers = []
+    for seed in (None, None, 5, 6):
+        if seed is not None:
+            conversation.sampler.set_seed(seed)
+        conversation.reset()
+        pieces = []
+        conversation.turn(PROMPTS[0], Ending(40), pieces.append)
+        answers.append(np.concatenate(pieces).tolist())
+    (first,) = texts_of(m, 1, Ending(40), 1, prompts=((1, 3, 4, 5),), seed=5)
+    assert answers[0] == first.drawn.tolist()
+    assert len(set(map(tuple, answers))) == 4
+
+
+def test_a_turn_that_is_interrupted_ends_with_what_was_shown(m):
+    conversation = Conversation(m.network, Sampler(m.network, 1, Rule(0.0)), BEGINNING)
+    shown = []
+
+    def show(piece):
+        shown.append(piece)
+        if len(shown) == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        conversation.turn(PROMPTS[0], Ending(1000), show)
+    text = np.concatenate([BEGINNING, PROMPTS[0], *shown])
+    (wanted,) = texts_of(m, 1, Ending(20), 1, prompts=(tuple(text),), rule=Rule(0.0))
+    pieces = []
+    conversation.turn(PROMPTS[1], Ending(20), pieces.append)
+    np.testing.assert_array_equal(np.concatenate(pieces), wanted.drawn)
+
+
+def test_a_session_from_a_pipe(shop):
+    """Answers on standard output, all else on standard error; what is wrong is said, and the session goes on."""
+    lines = ["the cat", "/temperature 0", "/nothing", "/length many", "the \u0416", "", "/reset", "the cat", "/help"]
+    words = command("sample", "data-run", "--interactive", "--length", "9", "-t", "0")
+    text = "\n".join(lines) + "\n"
+    whole = subprocess.run(words, cwd=shop.folder, input=text, capture_output=True, text=True, check=False)
+    assert whole.returncode == 0, whole.stderr
+    said = whole.stdout.split("\n")
+    alone = charrnn("sample", "data-run", "--length", "9", "-t", "0", "--prompt", "the cat", cwd=shop.folder)
+    assert whole.stdout.startswith(alone.stdout.removeprefix("the cat"))
+    assert whole.stdout.endswith(alone.stdout.removeprefix("the cat"))
+    assert len(said) >= 4
+    for word in ("got /nothing", "got 'many'", "\u0416", "/quit"):
+        assert word in whole.stderr
+
+
+def test_options_that_go_with_many_texts_are_refused(shop):
+    for words in (("--count", "2"), ("--json",), ("--prompt", "a")):
+        result = charrnn("sample", "data-run", "--interactive", *words, cwd=shop.folder)
+        check_failure(result, "--interactive", words[0])
