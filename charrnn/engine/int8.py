@@ -98,12 +98,12 @@ def _round_row(b: ir.IRBuilder, a: ir.Value, a_outer: ir.Value, blocks: ir.Value
         no_number = b.fadd(no_number, b.extract_element(broken.value, I32(lane)))
     some = b.fcmp_ordered(">", peak, ir.Constant(FLOAT, 0.0))
     factor = b.select(some, b.fdiv(ir.Constant(FLOAT, float(LARGEST)), peak), ir.Constant(FLOAT, 0.0))
-    factors = Vector(b, splat(b, factor, lanes))
+    factors, magic = splat(b, factor, lanes), ir.Constant(ir.VectorType(FLOAT, lanes), [MAGIC] * lanes)
     order = [4 * k + i for k in range(lanes // 4) for i in (0, 2, 1, 3)]
     block, _, close = counted_loop(b, blocks, [])
     for x, column in zip(numbers(block), columns, strict=True):
-        shifted = x * factors + MAGIC
-        bits = b.trunc(b.bitcast(shifted.value, ir.VectorType(I32, lanes)), ir.VectorType(I16, lanes))
+        shifted = b.fadd(b.fmul(x.value, factors), magic)  # not contracted: two roundings on every CPU
+        bits = b.trunc(b.bitcast(shifted, ir.VectorType(I32, lanes)), ir.VectorType(I16, lanes))
         turned = b.shuffle_vector(bits, bits, ir.Constant(ir.VectorType(I32, lanes), order))
         store(b, turned, b.gep(rounded, [b.add(b.mul(block, I64(W)), I64(column))]))
     close([])

@@ -106,7 +106,7 @@ def panel_part(a, row, rows, k_first, k_last, w, panel, c, c_panel, c_row, start
 @njit
 def _products(a, row, rows, w, panel, step, count, c, c_row, start, start_at, start_step, start_stride):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = start_pi + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart."""
-    if rows > single_rows(w):
+    if single_rows(w) < ALL_ROWS and rows > single_rows(w):
         for k in range(count):
             p = panel + k * step
             panel_product(a, row, rows, w, p, c, p, c_row, start, start_at + k * start_step, start_stride)

@@ -235,9 +235,9 @@ _engine = _load(
 def load_tiles(precision: str) -> Any:
     """Have the tiles for "bfloat16" or "int8" ready; call it before kernels with such arrays are compiled or loaded."""
     scalar = {"bfloat16": I16, "int8": I8}[precision]
-    symbols = [_symbol("row_tile", I16), AMX_PEAK if bfloat16.on_tiles() else _symbol("vector_tile", I16)]
-    if precision == "int8":
-        symbols = [_symbol("vector_tile", I8)]
+    symbols = [_symbol(name, scalar) for name in ("row_tile", "vector_tile") if _is_there(name, scalar)]
+    if scalar == I16 and bfloat16.on_tiles():
+        symbols.append(AMX_PEAK)
     return _load(f"{precision}_tiles.o", partial(_build_further_tiles, scalar), symbols)
 
 
@@ -254,9 +254,20 @@ def _emit_call(name: str, context: Any, b: ir.IRBuilder, signature: Any, argumen
             values.append(arguments[position])
             position += 1
     _, scalar, *_ = (value.type.pointee for value in values if isinstance(value.type, ir.PointerType))
-    function = cgutils.get_or_insert_function(b.module, _signature(name, scalar), _symbol(name, scalar))
-    b.call(function, values)
+    if _is_there(name, scalar):
+        function = cgutils.get_or_insert_function(b.module, _signature(name, scalar), _symbol(name, scalar))
+        b.call(function, values)
+    else:  # in a branch that product.py does not take
+        trap = ir.FunctionType(ir.VoidType(), [])
+        b.call(cgutils.get_or_insert_function(b.module, trap, "llvm.trap"), [])
     return context.get_dummy_value()
+
+
+def _is_there(name: str, scalar: ir.Type) -> bool:
+    """Whether there is such a tile: rows of int8 are multiplied one by one, of bfloat16 on matrix tiles together."""
+    if scalar == I8:
+        return name == "vector_tile"
+    return not (scalar == I16 and name == "vector_tile" and bfloat16.on_tiles())
 
 
 def _tile(name: str) -> Any:

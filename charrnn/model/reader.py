@@ -73,7 +73,7 @@ class Reader:
         return [Read(number, np.concatenate(part)) for (number, _), part in zip(texts, parts, strict=True)]
 
     def state_after(self, state: State, text: Text) -> State:
-        """The state after a text that begins in a state, for each of the cell's (L, 1, H). The reader has one stream."""
+        """The state after a text that begins in a state, for each of the cell's (L, 1, H); with one stream."""
         unrolled = self.unrolled
         unrolled.set_state(state)
         for at in range(0, len(text), unrolled.most_steps):

@@ -22,7 +22,8 @@ def matching(pattern: str, characters: Sequence[str], allowed: NDArray[np.bool_]
     """The automaton of all texts that match a regular expression.
 
     Args:
-        pattern: in Python's notation, see SUBSET; `.` is any character, a line break too.
+        pattern: in Python's notation, see SUBSET; `.` is any character, a line break too; \\d, \\s, \\w are those of
+            ASCII.
         characters: for each of the V symbols the character that it is.
         allowed: (V,) the symbols that may come at all.
     Raises:
@@ -59,8 +60,7 @@ def _states_of(pattern: str, characters: Sequence[str]) -> tuple[Table, int, lis
         ) from None
     try:
         re.compile(pattern)
-        _refuse_anchors(pattern)
-        automaton = parse(pattern).to_fsm()
+        automaton = parse(_translated(pattern)).to_fsm()
     except (re.error, NoMatch, ValueError, RecursionError) as error:
         reason = f" ({error})" if isinstance(error, (re.error, _AnchorError)) else ""
         raise ConfigError(
@@ -80,11 +80,37 @@ class _AnchorError(ValueError):
     """An anchor stands in a pattern."""
 
 
-def _refuse_anchors(pattern: str) -> None:
-    """Raise _AnchorError if ^ or $ stands outside of a class: greenery would take it for a character."""
-    bare = re.sub(r"\\.|\[\]?\^?\]?(?:\\.|[^\]\\])*\]", "", pattern, flags=re.S)
-    if found := re.search(r"[\^$]", bare):
-        raise _AnchorError(f"{found[0]} is not needed: the whole text matches")
+OUTSIDE, INSIDE = "()*+?[]{}|.\\", "[]^-\\"  # what greenery takes as a character only after one
+TOKEN = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|.", re.DOTALL)
+
+
+def _translated(pattern: str) -> str:
+    """A valid expression of Python as greenery reads it, which escapes exactly those characters that need it."""
+    tokens, result, inside, first = TOKEN.findall(pattern), "", False, 0
+    for place, token in enumerate(tokens):
+        if token in ("^", "$") and not inside:
+            raise _AnchorError(f"{token} is not needed: the whole text matches")
+        if token == "[" and not inside:
+            inside, first = True, place + 1 + (tokens[place + 1] == "^")
+            result += token
+        elif token == "]" and inside and place > first:
+            inside = False
+            result += token
+        elif inside and place < first:
+            result += token  # the ^ of [^...]
+        else:
+            between = inside and token == "-" and place > first and tokens[place + 1] != "]"
+            is_sign = len(token) == 1 and (between or (not inside and token in OUTSIDE))
+            result += token if is_sign else _character(token, INSIDE if inside else OUTSIDE)
+    return result
+
+
+def _character(token: str, special: str) -> str:
+    """One character, or a letter with its backslash."""
+    if len(token) == 2 and token[1].isalnum():
+        return token  # a class such as \\d, or what greenery refuses
+    bare = chr(int(token[2:], 16)) if len(token) > 2 else token[-1]
+    return f"\\{bare}" if bare in special else bare
 
 
 def _live(states: Table, whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
