@@ -14,7 +14,7 @@ from charrnn import __version__, runtime
 from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.gradcheck import gradcheck
-from charrnn.cli.help import GroupedCommand, help_of
+from charrnn.cli.help import SampleCommand, TrainCommand, help_of
 from charrnn.cli.info import info
 from charrnn.cli.log import log
 from charrnn.cli.novelty import novelty
@@ -66,8 +66,8 @@ def _quiet_at_a_closed_pipe() -> Iterator[None]:
 
 
 for function, name, summary in COMMANDS:
-    kind = GroupedCommand if function is train else None
-    app.command(name, short_help=summary, cls=kind)(_quiet_at_a_closed_pipe()(function))
+    kinds = {"train": TrainCommand, "sample": SampleCommand}
+    app.command(name, short_help=summary, cls=kinds.get(name))(_quiet_at_a_closed_pipe()(function))
 
 
 def _print_version(wanted: bool) -> None:

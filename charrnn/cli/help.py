@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-# Headings, and the options of `train` below them.
-GROUPS = {
+# Headings, and the options below them, of the commands that have many.
+TRAIN = {
     "Usual options": "out preset minutes epochs steps cell layers hidden batch lr dropout precision stateless resume"
     " init_from force",
     "Model": "embed tied nonlinearity peepholes coupled output_gate reset layer_norm residual input_skips"
@@ -20,21 +20,44 @@ GROUPS = {
     " temporal_penalty",
     "Watching and keeping": "patience eval_every log_every preview keep name note as_json threads help",
 }
+SAMPLE = {
+    "Usual options": "length prompt temperature seed count interactive",
+    "Prompts": "prompt_file prompts escapes unknown",
+    "Where a text ends": "lines stop keep_stop",
+    "Which characters may come": "top_k top_p min_p typical repetition_penalty repetition_window ban allow words"
+    " pattern",
+    "Many texts": "best_of beam batch separator as_json",
+    "Running": "raw precision threads cell help",
+}
 
 
 class GroupedCommand(TyperCommand):
     """A command whose options are listed in groups."""
 
+    groups: dict[str, str]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, then the groups of options."""
         records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
         arguments = [p.name for p in self.get_params(ctx) if p.param_type_name == "argument"]
-        sections = {"Arguments": arguments} | {heading: names.split() for heading, names in GROUPS.items()}
+        sections = {"Arguments": arguments} | {heading: names.split() for heading, names in self.groups.items()}
         for heading, names in sections.items():
             if listed := [record for name in names if (record := records.pop(name, None)) is not None]:
                 with formatter.section(heading):
                     formatter.write_dl(listed)
         assert not [name for name, record in records.items() if record is not None]
+
+
+class TrainCommand(GroupedCommand):
+    """`train`."""
+
+    groups = TRAIN
+
+
+class SampleCommand(GroupedCommand):
+    """`sample`."""
+
+    groups = SAMPLE
 
 
 def help_of(

@@ -16,6 +16,7 @@ from charrnn.cli.options import (
     is_data_folder,
     name_of,
     own_cell,
+    precision_here,
     print_json,
     refuse_inert,
     settings_of,
@@ -36,7 +37,7 @@ USUAL_SYMBOLS = 65
 STOPS = ("epochs", "steps", "minutes")
 
 
-@setting_options(before="vocab", training=("batch", "seq_len"))
+@setting_options(before="vocab", training=("batch", "seq_len", "precision"))
 def info(
     context: typer.Context,
     source: Annotated[
@@ -84,7 +85,7 @@ def _planned(context: typer.Context) -> tuple[dict[str, Any], list[str]]:
     settings = settings_of(context, ModelConfig)
     model = ModelConfig(**settings | {"symbols": context.params["vocab"]})
     sizes = TrainConfig(**settings_of(context, TrainConfig))
-    values = plan_values(model, sizes.batch, sizes.seq_len)
+    values = plan_values(model, sizes.batch, sizes.seq_len, precision_here(sizes.precision))
     return values, [
         f"{name_of(model)} {model.layers} x {model.hidden}, {model.symbols:,} symbols",
         *shape_lines(values),
@@ -100,7 +101,8 @@ def _trained(source: Path) -> tuple[dict[str, Any], list[str]]:
     checkpoint = trained_model(path)
     training = checkpoint.training
     values = model_values(path, checkpoint)
-    values["sizes"] = shape_values(checkpoint.model, training.batch * training.accumulate, training.chunk_steps)
+    batch = training.batch * training.accumulate
+    values["sizes"] = shape_values(checkpoint.model, batch, training.chunk_steps, training.precision)
     return values, [*describe_model(path, checkpoint, values), "", *shape_lines(values["sizes"])]
 
 

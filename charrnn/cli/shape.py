@@ -14,8 +14,9 @@ NUMBER_BYTES = 4
 ROW = "  {:<11} {:<34} {:>12} {:>14} {:>11}"
 
 
-def shape_values(model: ModelConfig, batch: int, seq_len: int) -> dict[str, Any]:
+def shape_values(model: ModelConfig, batch: int, seq_len: int, precision: str) -> dict[str, Any]:
     """Shapes, parameters, multiply-adds and memory of the parts, and the whole, for JSON."""
+    rounded = precision == "bfloat16"
     rows = batch * (seq_len + 1)
     parts = [
         {
@@ -33,14 +34,15 @@ def shape_values(model: ModelConfig, batch: int, seq_len: int) -> dict[str, Any]
         "multiply_adds": multiply_adds_per_char(model),
         "batch": batch,
         "seq_len": seq_len,
-        "memory_bytes": memory_needed(model, batch, seq_len, ADAM_VECTORS),
+        "precision": precision,
+        "memory_bytes": memory_needed(model, batch, seq_len, ADAM_VECTORS, rounded=rounded),
     }
 
 
-def plan_values(model: ModelConfig, batch: int, seq_len: int) -> dict[str, Any]:
+def plan_values(model: ModelConfig, batch: int, seq_len: int, precision: str) -> dict[str, Any]:
     """The same of a model that does not exist yet, with the characters a second that this machine would train."""
-    values = shape_values(model, batch, seq_len)
-    speed = TRAINING_SHARE * measured_peak() / (6 * values["multiply_adds"])
+    values = shape_values(model, batch, seq_len, precision)
+    speed = TRAINING_SHARE * measured_peak(precision == "bfloat16") / (6 * values["multiply_adds"])
     return {"model": model.as_dict()} | values | {"chars_per_second": speed}
 
 
@@ -56,7 +58,8 @@ def shape_lines(values: dict[str, Any]) -> list[str]:
     lines.append(ROW.format("whole", "", *whole))
     memory = _size(values["memory_bytes"])
     lines.append(
-        f"  training with adam, batch {values['batch']}, {values['seq_len']} time steps: about {memory} of memory"
+        f"  training with adam, batch {values['batch']}, {values['seq_len']} time steps, {values['precision']}: "
+        f"about {memory} of memory"
     )
     if "chars_per_second" in values:
         lines.append(f"  about {values['chars_per_second']:,.0f} characters a second on this machine")
