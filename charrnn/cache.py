@@ -48,7 +48,8 @@ def key() -> str:
         found.update(path.name.encode() + b"\0" + path.read_bytes())
     features = binding.get_host_cpu_features().flatten()
     parts = [version("numba"), version("llvmlite"), version("numpy"), sys.version]
-    parts += [binding.get_host_cpu_name(), features, str(runtime.vector_bits()), str(runtime.bfloat16_way())]
+    parts += [binding.get_host_cpu_name(), features, str(runtime.vector_bits())]
+    parts += [str(runtime.bfloat16_way()), str(runtime.tiles_allowed())]
     found.update("\0".join(parts).encode())
     return found.hexdigest()[:16]
 

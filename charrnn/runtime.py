@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from charrnn.errors import ConfigError
@@ -96,6 +98,18 @@ def bfloat16_way() -> str | None:
         known = ", ".join(BFLOAT16_WAYS)
         raise ConfigError(f"expected CHARRNN_BFLOAT16 to be one of {known}, got {way!r}; try unset it")
     return way
+
+
+ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18  # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+
+
+@cache
+def tiles_allowed() -> bool:
+    """Whether Linux lets the threads of this process use the CPU's matrix tiles; asked before they begin."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    return bool(syscall(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) == 0)
 
 
 def colours_wanted() -> bool:

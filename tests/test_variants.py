@@ -190,17 +190,20 @@ def test_zoneout_keeps_that_share_of_the_units(rate):
 
 def test_dropped_recurrent_weights_are_those_of_a_mask_and_do_not_stay():
     m = make("gru", np.float32, layers=2, hidden=40, batch=2, steps=3)
-    plain = [layer.weights[0].copy() for layer in m.network.layers]
+    plain = [layer.recurrent[0].forwards.copy() for layer in m.network.layers]
     unrolled = Unrolled(m.network, 2, 3, Noise(weights=0.25))
     unrolled.forward(m.inputs[:3], draw=0)
     for layer, before in zip(m.network.layers, plain, strict=True):
         used = before != 0
-        zero = layer.weights[0][used] == 0
+        zero = layer.recurrent[0].forwards[used] == 0
         assert abs(zero.mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / zero.size)
-        np.testing.assert_allclose(layer.weights[0][used][~zero], before[used][~zero] / 0.75, rtol=1e-4)
-    assert not np.array_equal(m.network.layers[0].weights[0] == 0, m.network.layers[1].weights[0] == 0)
+        np.testing.assert_allclose(layer.recurrent[0].forwards[used][~zero], before[used][~zero] / 0.75, rtol=1e-4)
+    assert not np.array_equal(*(layer.recurrent[0].forwards == 0 for layer in m.network.layers))
     m.network.pack()
-    assert all(np.array_equal(layer.weights[0], before) for layer, before in zip(m.network.layers, plain, strict=True))
+    assert all(
+        np.array_equal(layer.recurrent[0].forwards, before)
+        for layer, before in zip(m.network.layers, plain, strict=True)
+    )
 
 
 @pytest.mark.parametrize("smoothing", [0.1, 0.9])

@@ -163,8 +163,9 @@ def sample(
     given = prompts_of(checkpoint, unescape(prompt), prompt_file, prompts, unknown)
     texts = len(given) * count
     streams = beam or min(batch, texts * best_of)
-    _refuse_too_large(checkpoint.model, streams, ending.length)
-    network = checkpoint.network(precision=precision_here(precision, "int8"))
+    precision = precision_here(precision, "int8")
+    _refuse_too_large(checkpoint.model, streams, ending.length, precision)
+    network = checkpoint.network(precision=precision)
     wants_chances = as_json or best_of > 1
     follows = _constraint(checkpoint, ban, allow, words, pattern)
     wanted = wanted_texts(network, given, count * best_of, streams)
@@ -305,13 +306,14 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
     return together(tables, len(vocabulary)) if tables else FREE
 
 
-def _refuse_too_large(model: ModelConfig, streams: int, length: int) -> None:
+def _refuse_too_large(model: ModelConfig, streams: int, length: int, precision: str) -> None:
     """Raise ConfigError when texts would take more memory than there is."""
     from charrnn.model.size import memory_needed
     from charrnn.sampling.sampler import PIECE
 
     kept = 100 * streams * length if streams > 1 else 0  # a list of whole numbers and its array
-    needed, there = kept + memory_needed(model, streams, PIECE, vectors=2), runtime.available_memory()
+    rounded = precision == "bfloat16"
+    needed, there = kept + memory_needed(model, streams, PIECE, 2, rounded=rounded), runtime.available_memory()
     if there is not None and needed > there:
         raise ConfigError(
             f"expected texts that fit into {there / 2**30:.1f} GB of free memory, got some of about "

@@ -141,16 +141,18 @@ class _Emulated:
         b = self.b
         fused = cgutils.get_or_insert_function(b.module, ir.FunctionType(FLOAT, [FLOAT] * 3), "llvm.fma.f32")
         row, _, close_rows = counted_loop(b, self._rows(c), [])
-        k, _, close_k = counted_loop(b, self._words(a), [])
         column, _, close_columns = counted_loop(b, self._words(c), [])
+        none = ir.Constant(FLOAT, 0.0)
+        k, sums, close_k = counted_loop(b, self._words(a), [none, none])
         x, weight = b.load(self._element(a, row, k)), b.load(self._element(w, k, column))
+        sums = [
+            b.call(fused, [self._half(x, odd), self._half(weight, odd), total])
+            for odd, total in zip((False, True), sums, strict=True)
+        ]
+        close_k(sums)
         place = b.bitcast(self._element(c, row, column), FLOAT.as_pointer())
-        total = b.load(place)
-        for odd in (False, True):
-            total = b.call(fused, [self._half(x, odd), self._half(weight, odd), total])
-        b.store(total, place)
+        b.store(b.fadd(b.load(place), b.fadd(*sums)), place)
         close_columns([])
-        close_k([])
         close_rows([])
 
 
@@ -173,7 +175,10 @@ def emit_amx_tile(module: ir.Module, signature: ir.FunctionType, symbol: str) ->
 
 
 def _configure(b: ir.IRBuilder, tiles: Any, rows: ir.Value) -> None:
-    """Load the configuration for this many rows, unless it is there: to load one takes 200 cycles, to look fewer."""
+    """Load the configuration for this many rows, unless it is there: to load one takes 200 cycles, to look fewer.
+
+    The rows of two tiles tell the configurations of this module apart; others are given back before that.
+    """
     content = bytes(CONFIGURATION) + b"".join(configuration(count) for count in range(1, MOST_ROWS + 1))
     table = ir.GlobalVariable(b.module, ir.ArrayType(I8, len(content)), b.module.get_unique_name("configurations"))
     table.initializer = ir.Constant(table.type.pointee, bytearray(content))
@@ -231,12 +236,13 @@ def emit_peak(module: ir.Module, symbol: str) -> None:
     for c, a, w in ((0, 4, 6), (1, 4, 7), (2, 5, 6), (3, 5, 7)):
         tiles.multiply_add(c, a, w)
     close([])
-    emit_release(b)
     b.ret_void()
 
 
-def emit_release(b: ir.IRBuilder) -> None:
-    """Give the tile registers back, so that the system need not save them when it changes threads."""
+def emit_release(module: ir.Module, symbol: str) -> None:
+    """A function that gives the tile registers back, so that the system need not save them between threads."""
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), symbol)
+    b = ir.IRBuilder(function.append_basic_block())
     if not emulates_tiles():
-        function = cgutils.get_or_insert_function(b.module, ir.FunctionType(ir.VoidType(), []), "llvm.x86.tilerelease")
-        b.call(function, [])
+        _Hardware(b).release()
+    b.ret_void()

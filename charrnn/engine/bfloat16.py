@@ -3,9 +3,10 @@
 A bfloat16 number is the upper half of a float32 number: the same exponents, 8 significant bits. Arrays of them are
 uint16, since NumPy and numba have no such type. Only operands of products are rounded so; sums are float32.
 
-A product takes pairs of neighbours: c + a[2k] b[2k] + a[2k + 1] b[2k + 1]. There are three ways:
+A product takes pairs of neighbours: c + a[2k + 1] b[2k + 1] + a[2k] b[2k]. There are three ways:
 
-    amx         the tiles of Intel's server CPUs, 16 x 32 numbers to a register, see amx.py
+    amx         the tiles of Intel's server CPUs, 16 x 32 numbers to a register, see amx.py; of each 32 numbers the sum
+                of the even and that of the odd ones are added to c
     avx512      the instruction vdpbf16ps, on registers of 32 numbers
     emulated    two float32 multiply-adds
 
@@ -14,9 +15,6 @@ A product takes pairs of neighbours: c + a[2k] b[2k] + a[2k + 1] b[2k + 1]. Ther
 
 from __future__ import annotations
 
-import ctypes
-import platform
-import sys
 from functools import cache
 from typing import Any
 
@@ -29,7 +27,6 @@ from charrnn.engine.simd import FLOAT, VECTOR_BITS
 from charrnn.errors import ConfigError
 
 Array = NDArray[Any]
-ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18  # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
 
 
 class BFloat(ir.Type):  # type: ignore[misc]
@@ -91,14 +88,11 @@ def _has_avx512() -> bool:
 
 
 def _has_amx() -> bool:
-    """Whether the tiles are there, and Linux lets this process use them; threads that begin later may, too."""
+    """Whether the tiles are there, and this process may use them."""
     features = binding.get_host_cpu_features()
     if not (features.get("amx-tile") and features.get("amx-bf16")):
         return False
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        return False
-    syscall = ctypes.CDLL(None, use_errno=True).syscall
-    return bool(syscall(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) == 0)
+    return runtime.tiles_allowed()
 
 
 def dot_pairs(b: ir.IRBuilder, a: ir.Value, w: ir.Value, sums: ir.Value) -> ir.Value:

@@ -30,7 +30,7 @@ def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
 
     Args:
         shape: any shape.
-        dtype: float32 or float64.
+        dtype: of numbers.
     Returns:
         C-contiguous array of that shape and dtype.
     """

@@ -16,7 +16,7 @@ from charrnn.engine import amx, bfloat16
 from charrnn.engine.kernel import kernel
 from charrnn.engine.loops import counted_loop
 from charrnn.engine.simd import FLOAT, I32, I64, lanes_of, splat
-from charrnn.engine.tile import AMX_PEAK, TILE_ROWS, load_tiles, multiply_add
+from charrnn.engine.tile import AMX_PEAK, AMX_RELEASE, TILE_ROWS, load_tiles, multiply_add
 
 CHAINS = 2 * TILE_ROWS  # independent sums, as many as the tile has
 FLOPS = 2 * CHAINS * lanes_of(FLOAT)  # of one iteration
@@ -55,6 +55,7 @@ def _pair_chains(typing, count, factor):  # type: ignore[no-untyped-def]
             return _emit_chains(b, arguments, rounded=True)
         kind = ir.FunctionType(ir.VoidType(), [I64])
         b.call(cgutils.get_or_insert_function(b.module, kind, AMX_PEAK), arguments[:1])
+        b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(ir.VoidType(), []), AMX_RELEASE), [])
         return arguments[1]
 
     return types.float32(types.intp, types.float32), codegen

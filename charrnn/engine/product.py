@@ -4,8 +4,8 @@ A weight matrix (K, N) is packed as `[N / W, K, W]`, an activation matrix (R, K)
 
 Both may be bfloat16, see rounded.py, or the weights int8, see int8.py; their product is float32.
 
-Sums over k run in one fixed order, one multiply-add after the other, through memory as well as in
-registers; so neither the blocking nor the number of threads changes a single bit.
+Sums over k run in one fixed order, through memory as well as in registers; so neither the blocking nor the number of
+threads changes a single bit.
 """
 
 from __future__ import annotations
@@ -14,13 +14,22 @@ from typing import Any
 
 from llvmlite import ir
 from numba import njit, prange, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from charrnn.engine import amx, bfloat16
 from charrnn.engine.kernel import kernel
 from charrnn.engine.simd import I64, W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
-from charrnn.engine.tile import BFLOAT16_TILE_ROWS, TILE_ROWS, VECTOR_PANELS, column_tile, row_tile, vector_tile
+from charrnn.engine.tile import (
+    AMX_RELEASE,
+    BFLOAT16_TILE_ROWS,
+    TILE_ROWS,
+    VECTOR_PANELS,
+    column_tile,
+    row_tile,
+    vector_tile,
+)
 
 K_BLOCK = 4  # panels of k in one visit: 4 * 32 rows of a float32 weight panel are 16 KB of the L1 cache
 ALL_OF_K = 2**30  # in one visit on tiles, which take what they multiply from the L2 cache
@@ -60,7 +69,8 @@ def release_tiles(typing, w):  # type: ignore[no-untyped-def]
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         if w.dtype == types.uint16 and ON_TILES:
-            amx.emit_release(b)
+            kind = ir.FunctionType(ir.VoidType(), [])
+            b.call(cgutils.get_or_insert_function(b.module, kind, AMX_RELEASE), [])
         return context.get_dummy_value()
 
     return types.void(w), codegen

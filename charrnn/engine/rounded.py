@@ -20,7 +20,6 @@ from numba.extending import intrinsic
 from charrnn.engine.kernel import kernel
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.simd import FLOAT, I16, I32, I64, Vector, W, lanes_of, load, round_to_bfloat16
-from charrnn.engine.subnormals import flush_subnormals, restore_mode
 
 
 def _same(x: Vector) -> Vector:
@@ -101,7 +100,6 @@ def pack_rounded(w, gates, order, packed):  # type: ignore[no-untyped-def]
     panels = packed.shape[0] // order.shape[0]
     hidden, rows = w.shape[1] // gates, w.shape[0]
     for panel in prange(packed.shape[0]):
-        mode = flush_subnormals()
         block = np.zeros((2, W), w.dtype)
         first = panel % panels * W
         column = order[panel // panels] * hidden + first
@@ -116,7 +114,6 @@ def pack_rounded(w, gates, order, packed):  # type: ignore[no-untyped-def]
                     if k + i < rows:
                         block[i, :width] = w[k + i, column : column + width]
                 _store_pairs(block, 0, block, W, packed, to)
-        restore_mode(mode)
 
 
 @kernel(parallel=True)

@@ -24,14 +24,14 @@ from numba.extending import intrinsic
 
 from charrnn.cache import cached_bytes
 from charrnn.engine import bfloat16
-from charrnn.engine.amx import emit_amx_tile, emit_peak
+from charrnn.engine.amx import emit_amx_tile, emit_peak, emit_release
 from charrnn.engine.int8 import emit_bytes_tile
 from charrnn.engine.loops import counted_loop
 from charrnn.engine.simd import DOUBLE, FLOAT, I8, I16, I32, I64, REGISTERS, W, lanes_of, load, splat, store
 
 TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators a row, two weight vectors, one broadcast value
 BFLOAT16_TILE_ROWS = TILE_ROWS if bfloat16.way() == "avx512" else (REGISTERS - 6) // 2  # emulated: halves of all three
-AMX_PEAK = "charrnn_amx_peak"  # a function, see `amx.emit_peak`
+AMX_PEAK, AMX_RELEASE = "charrnn_amx_peak", "charrnn_amx_release"  # functions, see amx.py
 STRIDES = {"row_tile": (W, 1), "column_tile": (1, W)}  # of A, from row to row and along k
 VECTOR_CHAINS = 8  # independent sums that keep two multiply-add units busy through their latency
 VECTOR_PANELS = max(1, VECTOR_CHAINS // (W // lanes_of(FLOAT)))  # panels that `vector_tile` takes at once
@@ -194,6 +194,7 @@ def _build_further_tiles(scalar: ir.Type) -> ir.Module:
     elif bfloat16.on_tiles():
         emit_amx_tile(module, _signature("row_tile", I16), _symbol("row_tile", I16))
         emit_peak(module, AMX_PEAK)
+        emit_release(module, AMX_RELEASE)
     else:
         tile = partial(_emit_tile, strides=STRIDES["row_tile"])
         _emit_cases(module, "row_tile", I16, BFLOAT16_TILE_ROWS, tile)
@@ -237,7 +238,7 @@ def load_tiles(precision: str) -> Any:
     scalar = {"bfloat16": I16, "int8": I8}[precision]
     symbols = [_symbol(name, scalar) for name in ("row_tile", "vector_tile") if _is_there(name, scalar)]
     if scalar == I16 and bfloat16.on_tiles():
-        symbols.append(AMX_PEAK)
+        symbols += [AMX_PEAK, AMX_RELEASE]
     return _load(f"{precision}_tiles.o", partial(_build_further_tiles, scalar), symbols)
 
 
@@ -271,11 +272,11 @@ def _is_there(name: str, scalar: ir.Type) -> bool:
 
 
 def _tile(name: str) -> Any:
-    """A callable for numba kernels: C[rows, W] = start + A[rows, K] @ B[K, W], for 1 to TILE_ROWS rows.
+    """A callable for numba kernels: C[rows, W] = start + A[rows, K] @ B[K, W], for 1 to `tile_rows` rows.
 
     It is called as `tile(rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, start_stride,
-    inner, outer)`: `*_at` are element offsets; k runs over `outer` blocks of `inner`, `*_outer` elements
-    apart. The sums begin with the rows found at `start`, `start_stride` apart: C itself to add to it, or
+    inner, outer)`: `*_at` are element offsets; k runs over `outer` blocks of `inner` (W on matrix tiles), `*_outer`
+    elements apart. The sums begin with the rows found at `start`, `start_stride` apart: C itself to add to it, or
     one bias row with stride 0.
     """
 

@@ -35,7 +35,7 @@ class Dense:
     Attributes:
         forwards: for x @ W: [slots * P, panels_for(K) * W, W]; of int8, see engine/int8.py.
         backwards: for d @ W^T: [panels_for(K), slots * P * W, W].
-        d: [slots * P, panels_for(K) * W, W].
+        d: [slots * P, panels_for(K) * W, W]; with int8 it and `backwards` are empty.
     """
 
     def __init__(self, inputs: int, outputs: int, gates: int, order: Array, dtype: DTypeLike, precision: str) -> None:
@@ -44,8 +44,9 @@ class Dense:
         others: dict[str, DTypeLike] = {"bfloat16": BFLOAT16, "int8": np.int8}
         packed = others.get(precision, dtype)
         self.forwards = zeros((n, k * W + SCALE_ROWS * (precision == "int8"), W), packed)
-        self.backwards = zeros((k, n * W, W), packed)
-        self.d = zeros((n, k * W, W), dtype)
+        learns = precision != "int8"
+        self.backwards = zeros((k * learns, n * W, W), packed)
+        self.d = zeros((n * learns, k * W, W), dtype)
         self.zero = zeros((W,), dtype)
         if precision != "float32":
             load_tiles(precision)

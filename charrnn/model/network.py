@@ -17,6 +17,7 @@ from charrnn.model.layer import Layer, layer_shapes
 from charrnn.model.parameters import Parameters, Shapes
 
 NO_SYMBOL = -1
+PRECISIONS = ("float32", "bfloat16", "int8")
 
 T = TypeVar("T")
 
@@ -61,7 +62,8 @@ class Network:
         config: the shapes.
         dtype: float32 to train, float64 to check gradients.
         line_break: with `config.stateless`, the symbol after which the state begins at zeros.
-        precision: of products. "float32": both factors have the network's dtype. "bfloat16": both are rounded to it.
+        precision: of products. "float32": both factors have the network's dtype. "bfloat16": both are rounded to it,
+            but not those of an embedding's table.
             "int8": see engine/int8.py; then there is no backward pass. Sums, and all else, have the dtype, which for
             the last two is float32.
     """
@@ -73,6 +75,8 @@ class Network:
         line_break: int = NO_SYMBOL,
         precision: str = "float32",
     ) -> None:
+        if precision not in PRECISIONS or (precision != "float32" and np.dtype(dtype) != np.float32):
+            raise ValueError(f"expected one of {', '.join(PRECISIONS)} with float32, got {precision} with {dtype}")
         self.config, self.dtype, self.rounded = config, np.dtype(dtype), precision == "bfloat16"
         self.line_break = line_break if config.stateless else NO_SYMBOL
         self.parameters = Parameters(parameter_shapes(config), dtype)

@@ -99,7 +99,8 @@ def memory_needed(
         # Copies of half the size of what is multiplied: gates, operands and logits; the two factors of a sum over rows.
         step = programs_of(config).step
         slots, logits = len(step.slots), parts[-1].numbers
-        copies = config.layers * (slots + step.stages + config.residual) * wide + logits
+        rows = slots + step.stages + config.residual + step.beside.lines
+        copies = config.layers * rows * wide + logits
         factors = max(slots * wide, logits) + wide
         further = (batch * (steps + 1) * (copies + factors)) // 2 - padded
     return itemsize * (numbers + further)

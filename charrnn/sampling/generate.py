@@ -116,10 +116,8 @@ def generator_for(plan: Plan) -> Any:
 def _generator(plan: Plan) -> Any:
     kernels, phases = kernels_for(plan), plan.phases
     forward_phase, forward_by_panels = kernels.forward_phase, kernels.forward_by_panels
-    operand, round_given = (
-        plan.fields.index(plan.multiplied("operand0")),
-        _round_given if plan.rounded else _leave_given,
-    )
+    operand = plan.fields.index(plan.multiplied("operand0"))
+    round_given = _round_given if plan.rounded else _leave_given
 
     @kernel(plan.name)
     def generate(  # type: ignore[no-untyped-def]
