@@ -1,10 +1,12 @@
 """Prompts and continuations in turn: what the model says depends on all of the text so far."""
 
+import os
+import signal
 import subprocess
 
 import numpy as np
 import pytest
-from helpers_cli import charrnn, check_failure, command
+from helpers_cli import TIMEOUT, charrnn, check_failure, command, environment, open_terminal, read_to_end
 from networks import make
 from test_texts import texts_of
 
@@ -91,3 +93,37 @@ def test_options_that_go_with_many_texts_are_refused(shop):
     for words in (("--count", "2"), ("--json",), ("--prompt", "a")):
         result = charrnn("sample", "data-run", "--interactive", *words, cwd=shop.folder)
         check_failure(result, "--interactive", words[0])
+
+
+def test_ctrl_c_ends_a_continuation_and_not_the_session_on_a_terminal(shop):
+    """What is typed after it is answered; Ctrl-D ends with status 0."""
+    reader, terminal = open_terminal()
+    words = command("sample", "data-run", "--interactive", "--length", "1000000")
+    process = subprocess.Popen(
+        words,
+        cwd=shop.folder,
+        env=environment(),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    shown = wait_for(reader, b"> ")
+    os.write(reader, b"the cat\n")
+    shown += wait_for(reader, b"\n", more=200)
+    process.send_signal(signal.SIGINT)
+    shown += wait_for(reader, b"> ")
+    os.write(reader, b"/length 5\nthe\n\x04")
+    assert process.wait(TIMEOUT) == 0
+    rest = read_to_end(reader)
+    assert b"interrupted" not in shown + rest
+    assert len(rest) < 500
+
+
+def wait_for(reader, sign, more=0):
+    """All that is shown up to a sign, and at least so many bytes."""
+    shown = b""
+    while sign not in shown or len(shown) < more:
+        shown += os.read(reader, 1024)
+    return shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from signal import SIGINT
 from typing import TYPE_CHECKING
 
 from charrnn.cli.options import say, say_skipped
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from charrnn.training.checkpoint import Checkpoint
 
 SIGN = "> "
+NOTHING = "/"  # a line that asks for nothing
 HELP = """\
 Type the beginning of a text and Enter; the model goes on. An empty line lets it go on further.
 /temperature X   below 1 safer, above 1 wilder
@@ -70,9 +72,12 @@ class Session:
         except EOFError:
             say("")
             return None
-        except KeyboardInterrupt:
-            say("\nCtrl-D ends")
-            return "/"
+        except InterruptError as error:
+            if error.signal != SIGINT:
+                raise
+            say("")
+            say("Ctrl-D or /quit ends")
+            return NOTHING
 
     def _answer(self, line: str) -> None:
         name, _, value = line.partition(" ")
@@ -81,10 +86,11 @@ class Session:
         elif name == "/reset":
             self.conversation.reset()
         elif name == "/help":
-            say(HELP)
+            for row in HELP.splitlines():
+                say(row)
         elif name in ("/temperature", "/length", "/seed"):
             self._change(name, value)
-        elif line != "/":
+        elif line != NOTHING:
             raise ConfigError(f"expected /temperature, /length, /seed, /reset, /help or /quit, got {name}; try /help")
 
     def _change(self, name: str, value: str) -> None:
@@ -109,11 +115,15 @@ class Session:
         codes = vocabulary.codes_of(formed(self.checkpoint, line, place))
         symbols = vocabulary.encode(codes, place, self.unknown)
         say_skipped(len(codes) - len(symbols), place)
-        with suppress(InterruptError), interruptible() as look:
+        try:
+            with interruptible() as look:
 
-            def show(piece: NDArray[np.integer]) -> None:
-                self.writer.write(vocabulary.decode(piece))
-                look()
+                def show(piece: NDArray[np.integer]) -> None:
+                    self.writer.write(vocabulary.decode(piece))
+                    look()
 
-            self.conversation.turn(symbols, self.ending, show)
+                self.conversation.turn(symbols, self.ending, show)
+        except InterruptError as error:
+            if error.signal != SIGINT:
+                raise
         self.writer.finish()
