@@ -4,12 +4,15 @@ import json
 import math
 import os
 import random
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from helpers_cli import TIMEOUT, begin, charrnn, check_failure, open_terminal, prepare_and_train, read_to_end
 from networks import make
+from thorough import thorough
 
 from charrnn.cli.page import page
 from charrnn.cli.score import Score, Unit
@@ -172,6 +175,27 @@ def test_the_page_escapes_whatever_stands_in_a_text():
     seen.feed("".join(page([Score(Unit("a", 1, np.zeros(0, np.uint8)), text, nats)])).split("<body>")[1])
     assert "script" not in seen.tags
     assert seen.text == text.replace("\x1b", "\u241b").replace("\u202e", "\ufffd")
+
+
+BROWSER = shutil.which("chromium")
+QUIETLY = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+
+
+@thorough
+@pytest.mark.skipif(BROWSER is None, reason="there is no chromium")
+def test_a_browser_shows_the_page_and_runs_nothing_of_it(tmp_path):
+    """What it has made of the page, after all scripts there might be have run."""
+    text = "<script>document.title = 'x'</script><img src=x onerror=\"document.title='y'\"> & é"
+    nats = np.linspace(0, 9, len(text) - 1)
+    out = tmp_path / "page.html"
+    out.write_text("".join(page([Score(Unit("a", 1, np.zeros(0, np.uint8)), text, nats)])))
+    command = [BROWSER, *QUIETLY, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", out.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    seen = Seen()
+    seen.feed(shown.split("<body>")[1])
+    assert seen.text == text
+    assert not {"script", "img"} & seen.tags
+    assert "<title>Surprisal of each character</title>" in shown
 
 
 def test_the_command_writes_the_page_whole(shop, text):
