@@ -93,7 +93,7 @@ BFLOAT16_WAYS = ("amx", "avx512", "emulated", "amx-emulated")
 
 def bfloat16_way() -> str | None:
     """The way of computing bfloat16 products that CHARRNN_BFLOAT16 forces, or None."""
-    way = os.environ.get("CHARRNN_BFLOAT16")
+    way = os.environ.get("CHARRNN_BFLOAT16") or None
     if way is not None and way not in BFLOAT16_WAYS:
         known = ", ".join(BFLOAT16_WAYS)
         raise ConfigError(f"expected CHARRNN_BFLOAT16 to be one of {known}, got {way!r}; try unset it")

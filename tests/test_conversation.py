@@ -45,14 +45,15 @@ def test_turns_draw_other_numbers_and_a_seed_and_a_reset_begin_anew(m):
     answers = []
     for seed in (None, None, 5, 6):
         if seed is not None:
-            conversation.sampler.set_seed(seed)
+            conversation.set_seed(seed)
         conversation.reset()
         pieces = []
         conversation.turn(PROMPTS[0], Ending(40), pieces.append)
         answers.append(np.concatenate(pieces).tolist())
     (first,) = texts_of(m, 1, Ending(40), 1, prompts=((1, 3, 4, 5),), seed=5)
     assert answers[0] == first.drawn.tolist()
-    assert len(set(map(tuple, answers))) == 4
+    assert answers[2] == answers[0]
+    assert len(set(map(tuple, answers))) == 3
 
 
 def test_a_turn_that_is_interrupted_ends_with_what_was_shown(m):
@@ -79,7 +80,7 @@ def test_a_session_from_a_pipe(shop):
     words = command("sample", "data-run", "--interactive", "--length", "9", "-t", "0")
     text = "\n".join(lines) + "\n"
     whole = subprocess.run(words, cwd=shop.folder, input=text, capture_output=True, text=True, check=False)
-    assert whole.returncode == 0, whole.stderr
+    assert whole.returncode == 1, whole.stderr  # since some lines were refused
     said = whole.stdout.split("\n")
     alone = charrnn("sample", "data-run", "--length", "9", "-t", "0", "--prompt", "the cat", cwd=shop.folder)
     assert whole.stdout.startswith(alone.stdout.removeprefix("the cat"))

@@ -88,6 +88,8 @@ def _options(
 def main() -> None:
     """Run the command line; errors that a user can mend are one line on standard error."""
     runtime.prepare()
+    if sys.stdin is None:  # closed by the shell
+        sys.stdin = open(os.devnull)  # noqa: SIM115
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115

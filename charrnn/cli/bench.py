@@ -54,7 +54,9 @@ def bench(
     from charrnn.bench import Bench
 
     result = Bench(model, training, streams, precision).run(seconds)
-    sizes = {"batch": training.batch, "seq_len": training.seq_len, "precision": precision}
+    trained = "float32" if precision == "int8" else precision
+    precisions = {"precision": precision, "training_precision": trained}
+    sizes = {"batch": training.batch, "seq_len": training.seq_len} | precisions
     if as_json:
         print_json({"model": model.as_dict(), **sizes} | result)
     else:
@@ -69,14 +71,15 @@ def _show(model: ModelConfig, sizes: dict[str, Any], result: dict[str, Any]) -> 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     console.print(
         f"{name_of(model)} {model.layers} x {model.hidden}, {model.symbols} symbols, batch {sizes['batch']}, "
-        f"{sizes['seq_len']} time steps, {sizes['precision']}; {result['threads']} threads, {result['rounds']} rounds"
+        f"{sizes['seq_len']} time steps; {result['threads']} threads, {result['rounds']} rounds"
     )
     table = Table("", "characters a second", "GFLOP/s", "of peak", box=box.SIMPLE)
     kind = "bfloat16" if sizes["precision"] == "bfloat16" else "float32"
     table.add_row(f"peak of the machine, {kind}", "", f"{result['peak_gflops']:.0f}", "")
     train, sample = result["train"], result["sample"]
     sampling = "sampling" if sample["streams"] == 1 else f"sampling {sample['streams']} streams"
-    for name, part in (("training", train), (sampling, sample)):
+    kinds = (sizes["training_precision"], sizes["precision"])
+    for name, part in ((f"training, {kinds[0]}", train), (f"{sampling}, {kinds[1]}", sample)):
         table.add_row(
             name, f"{part['chars_per_second']:,.0f}", f"{part['gflops']:.1f}", f"{100 * part['share_of_peak']:.1f} %"
         )

@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     from charrnn.training.checkpoint import Checkpoint
 
 SIGN = "> "
-NOTHING = "/"  # a line that asks for nothing
 HELP = """\
 Type the beginning of a text and Enter; the model goes on. An empty line lets it go on further.
 /temperature X   below 1 safer, above 1 wilder
 /length N        characters of a continuation, at most
-/seed N          of the random numbers
+/seed N          of the random numbers, from the first ones on
 /reset           begin a new text
 /quit            end; so does Ctrl-D. Ctrl-C ends a continuation
 //...            a prompt that begins with /"""
@@ -50,47 +49,54 @@ class Session:
         self.checkpoint, self.conversation, self.ending, self.unknown = checkpoint, conversation, ending, unknown
         self.writer = Writer(raw)
 
-    def run(self) -> None:
-        """Until the input ends, or /quit."""
-        if sys.stdin.isatty():
+    def run(self) -> bool:
+        """Until the input ends, or /quit; returns False if something in a pipe was refused."""
+        refused, on_terminal = False, sys.stdin.isatty()
+        if on_terminal:
             with suppress(ImportError):
                 import readline  # noqa: F401  (from then on, `input` has editing and a history)
             say("type the beginning of a text; /help shows more, Ctrl-D ends")
-        while (line := self._next_line()) is not None and line != "/quit":
+        while (line := self._next_line()) is not None and line.split()[:1] != ["/quit"]:
             try:
                 self._answer(line)
             except (CharRNNError, ValueError) as error:
                 say(f"charrnn: {error}")
+                refused = True
+        return on_terminal or not refused
 
     def _next_line(self) -> str | None:
         """The next line without its end; None when there is none."""
         if not sys.stdin.isatty():
             line = sys.stdin.readline()
             return line.rstrip("\r\n") if line else None
-        try:
-            return input(SIGN)
-        except EOFError:
-            say("")
-            return None
-        except InterruptError as error:
-            if error.signal != SIGINT:
-                raise
-            say("")
-            say("Ctrl-D or /quit ends")
-            return NOTHING
+        while True:
+            try:
+                if sys.stdout.isatty():
+                    return input(SIGN)
+                print(SIGN, end="", file=sys.stderr, flush=True)
+                return input()
+            except EOFError:
+                say("")
+                return None
+            except InterruptError as error:
+                if error.signal != SIGINT:
+                    raise
+                say("")
+                say("Ctrl-D or /quit ends")
 
     def _answer(self, line: str) -> None:
-        name, _, value = line.partition(" ")
         if not line.startswith("/") or line.startswith("//"):
             self._continue(line.removeprefix("/"))
-        elif name == "/reset":
+            return
+        name, *values = line.split()
+        if name == "/reset":
             self.conversation.reset()
         elif name == "/help":
             for row in HELP.splitlines():
                 say(row)
         elif name in ("/temperature", "/length", "/seed"):
-            self._change(name, value)
-        elif line != NOTHING:
+            self._change(name, " ".join(values))
+        else:
             raise ConfigError(f"expected /temperature, /length, /seed, /reset, /help or /quit, got {name}; try /help")
 
     def _change(self, name: str, value: str) -> None:
@@ -108,7 +114,7 @@ class Session:
         elif name == "/length":
             self.ending = replace(self.ending, length=int(number))
         else:
-            sampler.set_seed(int(number))
+            self.conversation.set_seed(int(number))
 
     def _continue(self, line: str) -> None:
         vocabulary, place = self.checkpoint.vocabulary, "the prompt"

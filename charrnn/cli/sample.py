@@ -93,9 +93,9 @@ def sample(
         Path | None, typer.Option(metavar="FILE", help="Only words of this list, one to a line.", show_default=False)
     ] = None,
     pattern: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="REGEX", help="Only text that matches this regular expression.", show_default=False),
-    ] = "",
+    ] = None,
     seed: Seed = 0,
     count: Annotated[int, typer.Option(help="How many texts, after each prompt.")] = 1,
     best_of: Annotated[int, typer.Option(help="Texts that are drawn for each one shown, the likeliest.")] = 1,
@@ -158,7 +158,8 @@ def sample(
         follows = _constraint(checkpoint, ban, allow, words, pattern)
         sampler = Sampler(network, 1, rule, seed, repetition_window, follows)
         conversation = Conversation(network, sampler, checkpoint.vocabulary.beginning)
-        Session(checkpoint, conversation, ending, unknown, raw).run()
+        if not Session(checkpoint, conversation, ending, unknown, raw).run():
+            raise typer.Exit(1)
         return
     given = prompts_of(checkpoint, unescape(prompt), prompt_file, prompts, unknown)
     texts = len(given) * count
@@ -266,7 +267,7 @@ def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops
     return Ending(length, tuple(encoded), keep_stop, lines or 0, vocabulary.line_break)
 
 
-def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None, pattern: str) -> Table:
+def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None, pattern: str | None) -> Table:
     """The automaton of --ban, --allow, --words and --pattern.
 
     Raises:
@@ -301,7 +302,7 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
             tables.append(only_words(found, len(vocabulary)))
         except ValueError as error:
             raise ConfigError(f"expected a shorter list of --words, got {words} with {error}; try fewer") from None
-    if pattern:
+    if pattern is not None:
         tables.append(matching(pattern, [chr(code) for code in vocabulary.codes], ~banned))
     return together(tables, len(vocabulary)) if tables else FREE
 

@@ -105,7 +105,8 @@ def train(
                 stack.enter_context(locked(out))
             asked, remarks = explicit(context, SETTINGS), explicit(context, ["name", "note"])
             if asked.get("precision") == "auto":
-                del asked["precision"]  # a run keeps what was chosen when it began
+                del asked["precision"]
+                say("--precision auto: that of the run, which it keeps")
             checkpoint = resume_run(out, text, asked, remarks, partial(refuse_too_large, resumed=True))
             say_other_source(checkpoint.model)
             say(f"resuming {out} at step {checkpoint.progress.step:,}")

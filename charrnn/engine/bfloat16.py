@@ -23,7 +23,7 @@ from llvmlite import binding, ir
 from numpy.typing import NDArray
 
 from charrnn import runtime
-from charrnn.engine.simd import FLOAT, VECTOR_BITS
+from charrnn.engine.simd import FLOAT, VECTOR_BITS, host_vector_bits
 from charrnn.errors import ConfigError
 
 Array = NDArray[Any]
@@ -60,9 +60,9 @@ def way() -> str:
     if forced is None:
         return next((name for name, has in there.items() if has()), "emulated")
     if forced in there and not there[forced]():
-        raise ConfigError(
-            f"expected CHARRNN_BFLOAT16={forced} on a CPU that has it, got {runtime.cpu_name()}; try unset it"
-        )
+        narrower = f" with vectors of {VECTOR_BITS} bits" if host_vector_bits() > VECTOR_BITS else ""
+        got = f"{runtime.cpu_name()}{narrower}"
+        raise ConfigError(f"expected CHARRNN_BFLOAT16={forced} on a CPU that gains by it, got {got}; try unset it")
     return forced
 
 

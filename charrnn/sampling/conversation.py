@@ -35,6 +35,11 @@ class Conversation:
         """Begin the text anew."""
         self._state, self._recent = self._zeros, self.beginning  # the state before the last of the symbols
 
+    def set_seed(self, seed: int) -> None:
+        """Draw with the random numbers of a seed, from the first ones on."""
+        self.sampler.set_seed(seed)
+        self._turns = 0
+
     def turn(self, prompt: Symbols, ending: Ending, show: Callable[[Symbols], None]) -> Text:
         """Add a prompt, which may be empty, and draw what follows it.
 

@@ -7,6 +7,7 @@ it would match no longer, the text ends before that character. So the model itse
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +39,7 @@ def matching(pattern: str, characters: Sequence[str], allowed: NDArray[np.bool_]
     live = _live(states, whole)
     if not live[start]:
         raise ConfigError(
-            f"expected a --pattern that some text can match, got {pattern!r}, which needs characters that the model "
+            f"expected a --pattern that some text can match, got '{pattern}', which needs characters that the model "
             "does not know or that are banned; try another one"
         )
     table = np.where((states >= 0) & live[states], states, FORBIDDEN).astype(np.int32)
@@ -59,12 +60,18 @@ def _states_of(pattern: str, characters: Sequence[str]) -> tuple[Table, int, lis
             "expected the library greenery for --pattern, got a Python without it; try pip install 'charrnn[pattern]'"
         ) from None
     try:
-        re.compile(pattern)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            re.compile(pattern)
+        if (size := _size(pattern)) > MOST_SIZE:
+            raise _LimitError(f"{size:,} characters with its repetitions written out, of at most {MOST_SIZE}")
         automaton = parse(_translated(pattern)).to_fsm()
-    except (re.error, NoMatch, ValueError, RecursionError) as error:
-        reason = f" ({error})" if isinstance(error, (re.error, _AnchorError)) else ""
+    except (re.error, NoMatch, ValueError, OverflowError, RecursionError) as error:
+        reason = f" ({error})" if isinstance(error, (re.error, _LimitError)) else ""
+        shown = pattern if len(pattern) <= MOST_SHOWN else f"{pattern[:MOST_SHOWN]}..."
         raise ConfigError(
-            f"expected a --pattern of {SUBSET}, got {pattern!r}{reason}; try one without what is beyond these"
+            f"expected a --pattern of {SUBSET}, got '{shown}'{reason}; try a simpler one, with a backslash before a "
+            "sign that is meant as a character"
         ) from None
     number = {state: k for k, state in enumerate(automaton.states)}
     table = np.full((len(number), len(characters)), FORBIDDEN, np.int32)
@@ -76,10 +83,12 @@ def _states_of(pattern: str, characters: Sequence[str]) -> tuple[Table, int, lis
     return table, number[automaton.initial], [number[state] for state in automaton.finals]
 
 
-class _AnchorError(ValueError):
-    """An anchor stands in a pattern."""
+class _LimitError(ValueError):
+    """A pattern goes beyond what can be done."""
 
 
+MOST_SIZE = 250  # characters of a pattern with its repetitions written out; time grows with the square
+MOST_SHOWN = 60  # of a pattern in a message
 OUTSIDE, INSIDE = "()*+?[]{}|.\\", "[]^-\\"  # what greenery takes as a character only after one
 TOKEN = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|.", re.DOTALL)
 
@@ -89,7 +98,7 @@ def _translated(pattern: str) -> str:
     tokens, result, inside, first = TOKEN.findall(pattern), "", False, 0
     for place, token in enumerate(tokens):
         if token in ("^", "$") and not inside:
-            raise _AnchorError(f"{token} is not needed: the whole text matches")
+            raise _LimitError(f"{token} is not needed: the whole text matches")
         if token == "[" and not inside:
             inside, first = True, place + 1 + (tokens[place + 1] == "^")
             result += token
@@ -103,6 +112,25 @@ def _translated(pattern: str) -> str:
             is_sign = len(token) == 1 and (between or (not inside and token in OUTSIDE))
             result += token if is_sign else _character(token, INSIDE if inside else OUTSIDE)
     return result
+
+
+def _size(pattern: str) -> int:
+    """How many characters and classes a valid expression has with its repetitions written out."""
+    totals, last = [0], 0  # of the groups that are open; of the last item
+    for token in re.findall(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{\d*,?\d*\}|.", pattern, re.DOTALL):
+        if token == "(":
+            totals.append(0)
+        elif token == ")":
+            last = totals.pop()
+            totals[-1] += last
+        elif token[0] == "{" and len(token) > 1:
+            most = max([1, *(int(number) for number in re.findall(r"\d+", token))])
+            totals[-1] += last * (most - 1)
+            last *= most
+        elif token not in ("*", "+", "?", "|"):
+            last = 1
+            totals[-1] += last
+    return totals[0]
 
 
 def _character(token: str, special: str) -> str:
