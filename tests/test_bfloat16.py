@@ -9,11 +9,11 @@ import sys
 
 import numpy as np
 import pytest
+from rounding import rounded, widened
 from test_product import SHAPES, packed_rows
 from thorough import first_of_all
 
 from charrnn.engine import bfloat16
-from charrnn.engine.bfloat16 import rounded, widened
 from charrnn.engine.panels import activations, panels_for, rows_of, zeros
 from charrnn.engine.product import add_product, product, sum_over_rows
 from charrnn.engine.rounded import (

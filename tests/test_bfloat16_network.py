@@ -8,11 +8,11 @@ import numpy as np
 import oracle
 import pytest
 from networks import FURTHER, KINDS, make, pass_through
+from rounding import rounded, widened
 from test_bfloat16 import INSIDE
 from test_network import SIZES, relative
 from thorough import first_of_all, thorough
 
-from charrnn.engine.bfloat16 import rounded, widened
 from charrnn.engine.simd import W
 
 # A number that lies half-way between two of bfloat16 may become the one here and the other one in the oracle, when the

@@ -1,4 +1,4 @@
-"""bfloat16: which way this CPU multiplies it, and its bits in NumPy.
+"""bfloat16: which way this CPU multiplies it.
 
 A bfloat16 number is the upper half of a float32 number: the same exponents, 8 significant bits. Arrays of them are
 uint16, since NumPy and numba have no such type. Only operands of products are rounded so; sums are float32.
@@ -16,17 +16,12 @@ A product takes pairs of neighbours: c + a[2k + 1] b[2k + 1] + a[2k] b[2k]. Ther
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
-import numpy as np
 from llvmlite import binding, ir
-from numpy.typing import NDArray
 
 from charrnn import runtime
 from charrnn.engine.simd import FLOAT, VECTOR_BITS, host_vector_bits
 from charrnn.errors import ConfigError
-
-Array = NDArray[Any]
 
 
 class BFloat(ir.Type):  # type: ignore[misc]
@@ -124,22 +119,3 @@ def _odd(b: ir.IRBuilder, pairs: ir.Value) -> ir.Value:
 def _even(b: ir.IRBuilder, pairs: ir.Value) -> ir.Value:
     """The first number of each pair as float32."""
     return b.bitcast(b.shl(pairs, ir.Constant(pairs.type, [16] * pairs.type.count)), SUMS)
-
-
-def rounded(x: Array) -> Array:
-    """The bits of the nearest bfloat16 numbers, ties to even; NaN stays NaN.
-
-    Args:
-        x: any shape, float32.
-    Returns:
-        The same shape, uint16.
-    """
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    upper = bits >> 16
-    nearest = (bits.astype(np.uint64) + 0x7FFF + (upper & 1)) >> 16
-    return np.where(np.isnan(x), upper | 0x40, nearest).astype(np.uint16)
-
-
-def widened(bits: Array) -> Array:
-    """The float32 numbers that bfloat16 numbers are: the same shape, uint16 in, float32 out."""
-    return (np.asarray(bits, np.uint32) << 16).view(np.float32)
