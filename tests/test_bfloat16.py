@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from processes import run_tests
 from rounding import rounded, widened
 from test_product import SHAPES, packed_rows
 from thorough import first_of_all
@@ -156,14 +157,12 @@ def test_infinities_and_nan_pass_through():
 @pytest.mark.skipif(INSIDE in os.environ, reason="this is one of the processes")
 @pytest.mark.parametrize("way", first_of_all(["amx-emulated", "emulated", "amx", "avx512"], "amx-emulated", "emulated"))
 def test_every_way_passes_these_tests(way):
-    environment = os.environ | {"CHARRNN_BFLOAT16": way, INSIDE: "1"}
+    variables = {"CHARRNN_BFLOAT16": way, INSIDE: "1"}
     if way in ("amx", "avx512"):
         question = [sys.executable, "-c", "from charrnn.engine import bfloat16; bfloat16.way()"]
-        if subprocess.run(question, env=environment, capture_output=True, check=False).returncode:
+        if subprocess.run(question, env=os.environ | variables, capture_output=True, check=False).returncode:
             pytest.skip(f"this CPU has no {way}")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
+    run_tests(__file__, **variables)
 
 
 def test_the_setting_is_obeyed():

@@ -1,13 +1,12 @@
 """A network with products in bfloat16: against the oracle that rounds the same operands, and the laws it keeps."""
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import oracle
 import pytest
 from networks import FURTHER, KINDS, make, pass_through
+from processes import run_tests
 from rounding import rounded, widened
 from test_bfloat16 import INSIDE
 from test_network import SIZES, relative
@@ -115,7 +114,4 @@ def test_padding_stays_zero():
 @pytest.mark.skipif(INSIDE in os.environ, reason="this is one of the processes")
 @pytest.mark.parametrize("way", ["amx-emulated", "emulated"])
 def test_other_ways_pass_these_tests(way):
-    environment = os.environ | {"CHARRNN_BFLOAT16": way, INSIDE: "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
+    run_tests(__file__, **{"CHARRNN_BFLOAT16": way, INSIDE: "1"})

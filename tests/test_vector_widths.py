@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import run_tests
 from thorough import first_of_all
 
 TESTS = Path(__file__).parent
@@ -21,10 +22,7 @@ FURTHER += [("128", "test_torch_reference.py")]
 
 @pytest.mark.parametrize(("bits", "tests"), first_of_all(SUITES + FURTHER, *SUITES))
 def test_narrower_vectors_pass_the_same_tests(bits, tests):
-    command = [sys.executable, "-m", "pytest", "-q", "-x", str(TESTS / tests)]
-    environment = os.environ | {"CHARRNN_VECTOR_BITS": bits}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
+    run_tests(TESTS / tests, CHARRNN_VECTOR_BITS=bits)
 
 
 def test_the_setting_is_obeyed():

@@ -65,9 +65,9 @@ def _quiet_at_a_closed_pipe() -> Iterator[None]:
         sys.exit(CLOSED_PIPE)
 
 
+GROUPED = {"train": TrainCommand, "sample": SampleCommand}
 for function, name, summary in COMMANDS:
-    kinds = {"train": TrainCommand, "sample": SampleCommand}
-    app.command(name, short_help=summary, cls=kinds.get(name))(_quiet_at_a_closed_pipe()(function))
+    app.command(name, short_help=summary, cls=GROUPED.get(name))(_quiet_at_a_closed_pipe()(function))
 
 
 def _print_version(wanted: bool) -> None:

@@ -74,8 +74,7 @@ def _show(model: ModelConfig, sizes: dict[str, Any], result: dict[str, Any]) -> 
         f"{sizes['seq_len']} time steps; {result['threads']} threads, {result['rounds']} rounds"
     )
     table = Table("", "characters a second", "GFLOP/s", "of peak", box=box.SIMPLE)
-    kind = "bfloat16" if sizes["precision"] == "bfloat16" else "float32"
-    table.add_row(f"peak of the machine, {kind}", "", f"{result['peak_gflops']:.0f}", "")
+    table.add_row(f"peak of the machine, {sizes['training_precision']}", "", f"{result['peak_gflops']:.0f}", "")
     train, sample = result["train"], result["sample"]
     sampling = "sampling" if sample["streams"] == 1 else f"sampling {sample['streams']} streams"
     kinds = (sizes["training_precision"], sizes["precision"])
