@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from charrnn.sampling.rule import Rule, draw, forbid, penalise
+from charrnn.sampling.rule import CHANCES, PARTS, Rule, draw, forbid, penalise
 
 DRAWS = 1_000_000
 RECENT = np.array([0, 3, 0, 0, 2, 0, 0, 1])  # how often each of eight symbols was drawn recently
@@ -59,10 +59,12 @@ def distribution(z, rule, counts=None, forbidden=()):
 @njit
 def draw_many(z, rule, counts, follows, uniforms, out):
     for k in range(uniforms.size):
-        p, spare, ones = z.copy(), np.empty_like(z), np.empty_like(z)
+        numbers = np.empty((PARTS, z.size), z.dtype)
+        p = numbers[CHANCES]
+        p[:] = z
         penalise(p, counts, rule.repetition_penalty)
         forbid(p, follows)
-        out[k] = draw(p, p.view(np.int32), spare, spare.view(np.int32), ones, rule, uniforms[k])
+        out[k] = draw(numbers, numbers.view(np.int32), rule, uniforms[k])
 
 
 def drawn(z, rule, uniforms, counts=None, forbidden=()):

@@ -15,17 +15,17 @@ from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.simd import W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.sampling.constraints import ENDS, FORBIDDEN
-from charrnn.sampling.rule import draw, forbid, log_chance, penalise
+from charrnn.sampling.rule import CHANCES, PARTS, SPARE, draw, forbid, log_chance, penalise
 
 SAMPLE = PURPOSES["sample"]
 NUMBER, POSITION, STATE = range(3)  # columns of `marks`
-PLAIN, SPARE, CHANCES, ONES = range(4)  # parts of `scratch`
+PLAIN = PARTS  # the logits themselves, beside what a draw works in
 
 
 class Draws(NamedTuple):
     """What is known of each stream beside the network's state."""
 
-    scratch: Array  # [4, B, n], n = V rounded up to panels
+    scratch: Array  # [B, PARTS + 1, n], n = V rounded up to panels
     bits: Array  # the same memory as whole numbers
     marks: (
         Array  # (B, 3) int64: number of the text, symbols drawn of it, state of the constraint (-1: nothing may follow)
@@ -45,7 +45,7 @@ def draws_for(streams: int, symbols: int, dtype: DTypeLike, window: int, follows
         follows: the automaton of a constraint.
         steps: for how many symbols in one call log-probabilities are kept; 0 for none.
     """
-    scratch = np.zeros((4, streams, panels_for(symbols) * W), dtype)
+    scratch = np.zeros((streams, PARTS + 1, panels_for(symbols) * W), dtype)
     marks = np.zeros((streams, 3), np.int64)
     marks[:, NUMBER] = np.arange(streams)
     return Draws(
@@ -91,7 +91,8 @@ def _remember(b, symbol, draws):  # type: ignore[no-untyped-def]
 @njit
 def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
     """The next symbol of stream b from logits[:, b]."""
-    p, spare, plain = draws.scratch[CHANCES, b], draws.scratch[SPARE, b], draws.scratch[PLAIN, b]
+    numbers = draws.scratch[b]
+    p, spare, plain = numbers[CHANCES], numbers[SPARE], numbers[PLAIN]
     for panel in range(logits.shape[0]):
         for c in range(W):
             p[panel * W + c] = logits[panel, b, c]
@@ -100,7 +101,7 @@ def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
         plain[:] = p
     _prepare(p, b, rule, draws)
     u = uniform(seed, SAMPLE, np.uint64(draws.marks[b, POSITION]), np.uint64(draws.marks[b, NUMBER]))
-    symbol = draw(p, draws.bits[CHANCES, b], spare, draws.bits[SPARE, b], draws.scratch[ONES, b], rule, u)
+    symbol = draw(numbers, draws.bits[b], rule, u)
     if symbol >= 0 and draws.follows.shape[0] > 0 and draws.follows[draws.marks[b, STATE], symbol] == ENDS:
         draws.marks[b, STATE] = FORBIDDEN
         return ENDS

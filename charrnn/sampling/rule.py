@@ -12,11 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from charrnn.engine.simd import W
 from charrnn.engine.softmax import shifted_exp
 from charrnn.sampling.constraints import FORBIDDEN
 
+PARTS = 5  # of the memory that a draw works in
+CHANCES, SPARE, ONES, FEW, FEW_BITS = range(PARTS)
 CUTS = 4  # rules that take symbols away, in their order
 TOP_K, TOP_P, MIN_P, TYPICAL = range(CUTS)
+BLOCK = 8 * W  # symbols that are passed over at once
+HALVINGS = 8  # of a bisection, until what is no longer in question is left out
 
 
 class Rule(NamedTuple):
@@ -41,7 +46,7 @@ class Rule(NamedTuple):
     repetition_penalty: float = 1.0
 
 
-@njit(fastmath={"reassoc", "contract"})
+@njit(fastmath={"reassoc", "contract", "nnan", "nsz"})
 def _maximum(z):  # type: ignore[no-untyped-def]
     largest = z[0]
     for v in range(z.size):
@@ -58,19 +63,19 @@ def _sum(p):  # type: ignore[no-untyped-def]
 
 
 @njit
-def draw(p, bits, spare, spare_bits, ones, rule, u):  # type: ignore[no-untyped-def]
+def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
     """A symbol by the rule; -1 if all logits are -inf.
 
     The bits of floating-point numbers that are not negative, read as whole numbers, have the order of the numbers.
 
     Args:
-        p: (n,) the logits, n a multiple of W, of which those beyond the symbols are -inf; used up.
-        bits: (n,) the same memory as whole numbers of the same size.
-        spare, spare_bits: (n,) scratch, and the same memory as whole numbers.
-        ones: (n,) scratch.
+        numbers: (PARTS, n), of which [CHANCES] holds the logits, n a multiple of W; those beyond the symbols are -inf.
+            All is used up.
+        bits: (PARTS, n), the same memory as whole numbers of the same size.
         rule: with temperature 0, the likeliest symbol is taken, the first of them in a tie.
         u: a uniform number in [0, 1); the symbol is the inverse of the cumulative distribution there.
     """
+    p = numbers[CHANCES]
     peak = _maximum(p)
     if peak == -np.inf:
         return -1
@@ -79,31 +84,31 @@ def draw(p, bits, spare, spare_bits, ones, rule, u):  # type: ignore[no-untyped-
     for v in range(p.size):
         p[v] = (p[v] - peak) / rule.temperature
     if rule.typical < 1.0:
-        spare[:] = p
+        numbers[SPARE] = p
     shifted_exp((p, p), 0, (0.0,), p.size)
     for cut in range(CUTS):
-        _cut(cut, p, bits, spare, spare_bits, ones, rule)
+        _cut(cut, numbers, bits, rule)
     return _inverse(p, u * _sum(p))
 
 
 @njit
-def _cut(cut, p, bits, spare, spare_bits, ones, rule):  # type: ignore[no-untyped-def]
+def _cut(cut, numbers, bits, rule):  # type: ignore[no-untyped-def]
     """Set to 0 what one of the rules forbids, if it applies."""
-    weights, order, wanted = p, bits, 0.0
+    p, weights, order, wanted = numbers[CHANCES], CHANCES, CHANCES, 0.0
     if cut == TOP_K and rule.top_k > 0:
         for v in range(p.size):
-            ones[v] = 1.0 if p[v] > 0.0 else 0.0
-        weights, wanted = ones, float(rule.top_k)
+            numbers[ONES, v] = 1.0 if p[v] > 0.0 else 0.0
+        weights, wanted = ONES, float(rule.top_k)
     elif cut == TOP_P and rule.top_p < 1.0:
         wanted = rule.top_p * _sum(p)
     elif cut == MIN_P and rule.min_p > 0.0:
         _keep_above(p, rule.min_p)
     elif cut == TYPICAL and rule.typical < 1.0:
         total = _sum(p)
-        _order_by_typicality(p, spare, spare_bits, total)
-        order, wanted = spare_bits, rule.typical * total
+        _order_by_typicality(p, numbers[SPARE], bits[SPARE], total)
+        order, wanted = SPARE, rule.typical * total
     if wanted > 0.0:
-        _keep_first(p, weights, order, wanted)
+        _keep_first(numbers, bits, weights, order, wanted)
 
 
 @njit
@@ -118,15 +123,26 @@ def _first(z, value):  # type: ignore[no-untyped-def]
 @njit
 def _inverse(p, wanted):  # type: ignore[no-untyped-def]
     """The symbol at which the sum over p exceeds `wanted`; the last possible one if rounding forbids that."""
-    total = 0.0
-    last = 0
-    for v in range(p.size):
+    total, first = 0.0, 0
+    while first + BLOCK < p.size:
+        of_block = float(_sum(p[first : first + BLOCK]))
+        if total + of_block > wanted:
+            break
+        total, first = total + of_block, first + BLOCK
+    for v in range(first, p.size):
+        total += p[v]
+        if total > wanted:
+            return v
+    return _last(p)
+
+
+@njit
+def _last(p):  # type: ignore[no-untyped-def]
+    """The last place of a number above 0."""
+    for v in range(p.size - 1, -1, -1):
         if p[v] > 0.0:
-            total += p[v]
-            last = v
-            if total > wanted:
-                return v
-    return last
+            return v
+    return 0
 
 
 @njit
@@ -137,22 +153,22 @@ def _keep_above(p, share):  # type: ignore[no-untyped-def]
         p[v] = p[v] if p[v] >= least else 0.0
 
 
-@njit
+LARGEST = np.iinfo(
+    np.int32
+).max  # not below the bits of any float32; those of float64 become negative and keep their order
+
+
+@njit(fastmath={"reassoc", "contract"})
 def _order_by_typicality(p, spare, spare_bits, total):  # type: ignore[no-untyped-def]
     """spare_bits = the larger, the closer a symbol's surprisal is to the entropy; spare holds ln p + ln total."""
     mean = 0.0
     for v in range(p.size):
-        if p[v] > 0.0:
-            mean += p[v] * spare[v]
-    mean /= total
+        mean += float(p[v] * spare[v]) if p[v] > 0.0 else 0.0
+    mean = p.dtype.type(mean / total)
     for v in range(p.size):
         spare[v] = abs(spare[v] - mean) if p[v] > 0.0 else np.inf
+    for v in range(p.size):
         spare_bits[v] = LARGEST - spare_bits[v]
-
-
-LARGEST = np.iinfo(
-    np.int32
-).max  # not below the bits of any float32; those of float64 become negative and keep their order
 
 
 @njit(fastmath={"reassoc", "contract"})
@@ -165,29 +181,63 @@ def _amount(weights, order, least):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _keep_first(p, weights, order, wanted):  # type: ignore[no-untyped-def]
-    """Set to 0 all of p but the first symbols in descending order, as few as have the wanted sum of weights.
+def _gather(weights, order, low, high, few, few_order, count):  # type: ignore[no-untyped-def]
+    """The first of few, few_order = those of `count` weights with low <= order < high, and how many there are."""
+    found = 0
+    for v in range(count):
+        place = order[v]
+        few[found], few_order[found] = weights[v], place
+        found += (place >= low) & (place < high)
+    return found
 
-    The order's value of the last symbol that stays is found by bisection, so nothing is sorted. Of equal symbols those
-    with lower numbers are first.
+
+@njit
+def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
+    """Where in the order the wanted sum of weights is reached, and what those beyond it sum up to.
+
+    It is found by bisection, so nothing is sorted. Now and then, only the symbols that are still in question are kept.
     """
-    low, high = np.int64(order.min()), np.int64(order.max()) + 1
-    found, beyond = _amount(weights, order, low), 0.0  # from `low` on, and from `high` on
-    if found <= wanted:
-        return
+    w, places = numbers[weights], bits[order]
+    low, high = np.int64(places.min()), np.int64(places.max()) + 1
+    count, beyond, above = places.size, 0.0, 0.0  # sums from `high` on, and of all that is no longer looked at
+    halvings = 0
     while high - low > 1:
         middle = low + (high - low) // 2
-        found = _amount(weights, order, middle)
+        found = above + _amount(w[:count], places, middle)
         if found >= wanted:
             low = middle
         else:
             high, beyond = middle, found
+        halvings += 1
+        if halvings % HALVINGS == 0:
+            count = _gather(w, places, low, high, numbers[FEW], bits[FEW_BITS], count)
+            w, places, above = numbers[FEW], bits[FEW_BITS], beyond
+    return low, beyond
+
+
+@njit
+def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
+    """Set to 0 all chances but those of the first symbols in descending order, as few as have the wanted sum.
+
+    Of equal symbols those with lower numbers are first.
+
+    Args:
+        numbers, bits: as for `draw`.
+        weights, order: which of the numbers are summed up, and which of the bits give the order.
+        wanted: the sum.
+    """
+    p, w, places = numbers[CHANCES], numbers[weights], bits[order]
+    if _amount(w, places, places.min()) <= wanted:
+        return
+    least, beyond = _last_kept(numbers, bits, weights, order, wanted)
     missing = wanted - beyond
     for v in range(p.size):
-        if order[v] < low or (order[v] == low and missing <= 0.0):
-            p[v] = 0.0
-        elif order[v] == low:
-            missing -= weights[v]
+        if places[v] == least:
+            taken = w[v] if missing > 0.0 else 0.0
+            p[v] = p[v] if missing > 0.0 else 0.0
+            missing -= taken
+    for v in range(p.size):
+        p[v] = p[v] if places[v] >= least else 0.0
 
 
 @njit
