@@ -121,3 +121,12 @@ def interrupt_when(process, condition):
 def journal(run):
     """The lines of a run's journal."""
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def examples_of(command, folder):
+    """The three examples at the end of a command's help."""
+    shown = charrnn(command, "--help", cwd=folder).stdout
+    head, *examples = (line.strip() for line in shown.splitlines()[-4:])
+    assert head == "Examples:"
+    assert all(line.startswith("charrnn ") for line in examples)
+    return examples

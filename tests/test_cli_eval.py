@@ -5,7 +5,7 @@ import math
 import shutil
 
 import pytest
-from helpers_cli import charrnn, check_failure
+from helpers_cli import charrnn, check_failure, examples_of, prepare_and_train
 from shop import TEXT
 
 
@@ -53,3 +53,13 @@ def test_chars_limits_what_is_read(shop, what):
     (shop.folder / "part.txt").unlink()
     all_of_it = json.loads(charrnn("eval", "data-run", what, "--chars", "10000000", "--json", cwd=shop.folder).stdout)
     assert all_of_it["chars"] > 50
+
+
+def test_the_examples_of_the_help_work(tmp_path):
+    prepare_and_train(tmp_path, "the cat sat on a mat, and so on\n" * 60, "data")
+    (tmp_path / "data-run").rename(tmp_path / "run")
+    (tmp_path / "novel.txt").write_text("the cat sat, and so on")
+    for example in examples_of("eval", tmp_path):
+        done = charrnn(*example.split()[1:], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "nats" in done.stdout or "bpc" in json.loads(done.stdout)

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from helpers_cli import TIMEOUT, begin, charrnn, check_failure, interrupt_when, prepare_and_train
+from helpers_cli import TIMEOUT, begin, charrnn, check_failure, examples_of, interrupt_when, prepare_and_train
 from shop import BYTES, TEXT
 
 
@@ -143,10 +143,7 @@ def test_rules_change_the_text_and_the_likeliest_is_taken(shop):
 def test_the_examples_of_the_help_work(tmp_path):
     prepare_and_train(tmp_path, "Once there was a cat.\nIt sat.\n" * 60, "data")
     (tmp_path / "data-run").rename(tmp_path / "run")
-    shown = charrnn("sample", "--help", cwd=tmp_path).stdout
-    examples = [line.strip() for line in shown.splitlines() if line.strip().startswith("charrnn sample run")]
-    assert len(examples) == 3
-    for example in examples:
+    for example in examples_of("sample", tmp_path):
         done = charrnn(*shlex.split(example)[1:], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout

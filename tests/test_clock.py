@@ -78,7 +78,7 @@ def test_a_long_validation_text_is_read_in_part_and_the_run_goes_on_with_that_pa
     later = trainer_of(tmp_path / "run", data, load_checkpoint(tmp_path / "run" / "last.npz"), Silent())
     monkeypatch.setattr(Evaluator, "seconds_per_char", lambda self: 1e-9)
     later.warm_up()
-    assert later.validation.evaluator.streams.steps == 100
+    assert later.validation.evaluator.chars == 100
 
 
 def test_an_evaluation_that_is_too_dear_waits_for_the_last_one(tmp_path, monkeypatch):

@@ -10,7 +10,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from helpers_cli import TIMEOUT, begin, charrnn, check_failure, open_terminal, prepare_and_train, read_to_end
+from helpers_cli import (
+    TIMEOUT,
+    begin,
+    charrnn,
+    check_failure,
+    examples_of,
+    open_terminal,
+    prepare_and_train,
+    read_to_end,
+)
 from networks import make
 from thorough import thorough
 
@@ -229,10 +238,7 @@ def test_the_examples_of_the_help_work(tmp_path):
             path.rename(tmp_path / f"{name}-{path.name}")
     for name in ("names.txt", "poem.txt", "novel.txt", "lines.txt"):
         (tmp_path / name).write_text("Ann went home.\nBob did.\n")
-    examples = [line.strip() for line in charrnn("score", "--help", cwd=tmp_path).stdout.splitlines()]
-    examples = [line for line in examples if line.startswith("charrnn score ")]
-    assert len(examples) == 3
-    for example in examples:
+    for example in examples_of("score", tmp_path):
         done = charrnn(*example.split()[1:], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout

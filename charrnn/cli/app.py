@@ -14,7 +14,7 @@ from charrnn import __version__, runtime
 from charrnn.cli.bench import bench
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.gradcheck import gradcheck
-from charrnn.cli.help import SampleCommand, TrainCommand, help_of
+from charrnn.cli.help import SampleCommand, TrainCommand, examples, help_of
 from charrnn.cli.info import info
 from charrnn.cli.log import log
 from charrnn.cli.novelty import novelty
@@ -67,7 +67,9 @@ def _quiet_at_a_closed_pipe() -> Iterator[None]:
 
 GROUPED = {"train": TrainCommand, "sample": SampleCommand}
 for function, name, summary in COMMANDS:
-    app.command(name, short_help=summary, cls=GROUPED.get(name))(_quiet_at_a_closed_pipe()(function))
+    app.command(name, short_help=summary, epilog=examples(name), cls=GROUPED.get(name))(
+        _quiet_at_a_closed_pipe()(function)
+    )
 
 
 def _print_version(wanted: bool) -> None:

@@ -46,7 +46,7 @@ def evaluate(
     text: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DATA|FILE]", help="What to read; - for standard input.", show_default="the data of the RUN"
+            metavar="DATA|FILE", help="What to read; - for standard input.", show_default="the data of the RUN"
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="Of a DATA folder: train, val or test.")] = "val",

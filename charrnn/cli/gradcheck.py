@@ -41,7 +41,7 @@ def gradcheck(
     context: typer.Context,
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="[CKPT|RUN]", help="Check a trained model instead, on --data.", show_default=False),
+        typer.Argument(metavar="CKPT|RUN", help="Check a trained model instead, on --data.", show_default=False),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DATA", help="Folder to take the text from.", show_default=False)

@@ -30,6 +30,34 @@ SAMPLE = {
     "Running": "raw precision threads cell help",
 }
 
+EXAMPLES = {
+    "sample": (
+        'charrnn sample run --length 200 --temperature 0.7 --prompt "Once "',
+        'charrnn sample run --count 100 --lines 1 --top-p 0.9 --separator ""',
+        'charrnn sample run --stop "." --keep-stop --json',
+    ),
+    "score": (
+        "charrnn score run names.txt --sort",
+        "charrnn score run --whole poem.txt novel.txt",
+        "charrnn score english lines.txt --compare german --json",
+    ),
+    "novelty": (
+        "charrnn novelty run",
+        "charrnn novelty run sampled.txt --passages 20",
+        "charrnn sample run --length 5000 | charrnn novelty run - --json",
+    ),
+    "eval": (
+        "charrnn eval run",
+        "charrnn eval run novel.txt --unknown skip",
+        "charrnn eval run data --split train --chars 100000 --json",
+    ),
+}
+
+
+def examples(command: str) -> str | None:
+    """What stands at the end of a command's help."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[command])]) if command in EXAMPLES else None
+
 
 class GroupedCommand(TyperCommand):
     """A command whose options are listed in groups."""

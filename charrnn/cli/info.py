@@ -43,7 +43,7 @@ def info(
     source: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DATA|CKPT|RUN]",
+            metavar="DATA|CKPT|RUN",
             help="A DATA folder, a checkpoint, or a RUN folder (its best.npz). Without, a planned model.",
             show_default=False,
         ),

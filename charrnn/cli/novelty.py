@@ -47,7 +47,7 @@ def novelty(
     text: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]", help="A sampled text; - for standard input.", show_default="drawn from the model"
+            metavar="FILE", help="A sampled text; - for standard input.", show_default="drawn from the model"
         ),
     ] = None,
     length: Annotated[int, typer.Option("--length", "-n", help="Characters to draw, without FILE.")] = 20_000,
@@ -64,11 +64,6 @@ def novelty(
     """Say how much of a sampled text is new, and which passages stand verbatim in the training text.
 
     The same figures for as much held-out text tell what to expect of a text by the same author.
-
-    \b
-    charrnn novelty run
-    charrnn novelty run sampled.txt --passages 20
-    charrnn sample run --length 5000 | charrnn novelty run - --json
     """
     if length < 1 or passages < 0:
         raise ConfigError(

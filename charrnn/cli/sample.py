@@ -119,11 +119,6 @@ def sample(
     """Sample text from a checkpoint, to standard output as it is generated.
 
     Rules apply in this order: repetition penalty, forbidden characters, temperature, top-k, top-p, min-p, typical.
-
-    \b
-    charrnn sample run --length 200 --temperature 0.7 --prompt "Once "
-    charrnn sample run --count 100 --lines 1 --top-p 0.9 --separator ""
-    charrnn sample run --stop "." --keep-stop --json
     """
     if repetition_window > LONGEST_WINDOW:
         raise ConfigError(

@@ -95,7 +95,7 @@ class Score:
 def score(
     source: CheckpointOrRun,
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE...]", help="Texts; - for standard input.", show_default="-")
+        list[Path] | None, typer.Argument(metavar="FILE", help="Texts; - for standard input.", show_default="-")
     ] = None,
     whole: Annotated[bool, typer.Option("--whole", help="A score for each file, not for each line.")] = False,
     chars: Annotated[bool, typer.Option("--chars", help="Each character's surprisal too, in bits.")] = False,
@@ -117,13 +117,7 @@ def score(
     cell: OwnCell = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each score, in a line.")] = False,
 ) -> None:
-    """Say how well a model foretells each line: in bits for each character, fewer for what it expects.
-
-    \b
-    charrnn score run names.txt --sort
-    charrnn score run --whole poem.txt novel.txt
-    charrnn score english lines.txt --compare german --json
-    """
+    """Say how well a model foretells each line: in bits for each character, fewer for what it expects."""
     unknown_policy(unknown)
     inputs = files or [STANDARD_INPUT]
     start_engine(threads)

@@ -39,11 +39,22 @@ class Reader:
     Args:
         network: packed.
         streams: B, texts side by side.
+        steps: characters of each in one pass; 0 for the usual number.
     """
 
-    def __init__(self, network: Network, streams: int = STREAMS) -> None:
+    def __init__(self, network: Network, streams: int = STREAMS, steps: int = 0) -> None:
         self.network = network
-        self.unrolled = Unrolled(network, streams, STEPS if streams > 1 else SINGLE_STEPS)
+        self.unrolled = Unrolled(network, streams, steps or (STEPS if streams > 1 else SINGLE_STEPS))
+
+    def foretell(self, symbols: NDArray[np.int32]) -> NDArray[np.floating]:
+        """Read the next symbols of each stream, (t + 1, B), of which the last are still to be read.
+
+        Returns:
+            (t, B), -ln of the probability of each symbol but the first of its stream; valid until the next call.
+        """
+        self.unrolled.forward(symbols[:-1])
+        self.unrolled.loss(symbols[1:])
+        return self.unrolled.losses[: symbols[1:].size].reshape(-1, self.unrolled.batch)
 
     def read(self, texts: Iterable[Text]) -> Iterator[list[Read]]:
         """Read texts of two symbols or more; they come in groups, each in the order of the texts.
@@ -63,10 +74,7 @@ class Reader:
         parts: list[list[NDArray[np.floating]]] = [[] for _ in texts]
         symbols = _side_by_side([text for _, text in texts], unrolled.batch)
         for at in range(0, len(symbols) - 1, unrolled.most_steps):
-            chunk = symbols[at : at + unrolled.most_steps + 1]
-            unrolled.forward(chunk[:-1])
-            unrolled.loss(chunk[1:])
-            losses = unrolled.losses[: chunk[1:].size].reshape(-1, unrolled.batch)
+            losses = self.foretell(symbols[at : at + unrolled.most_steps + 1])
             for stream, (_, text) in enumerate(texts):
                 if (left := len(text) - 1 - at) > 0:
                     parts[stream].append(losses[:left, stream].copy())

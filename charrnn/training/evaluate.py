@@ -9,13 +9,11 @@ import numpy as np
 
 from charrnn.engine.panels import Array
 from charrnn.model.network import Network
-from charrnn.model.unrolled import Unrolled
+from charrnn.model.reader import SINGLE_STEPS, Reader, Text
 from charrnn.text.stored import Symbols
-from charrnn.text.streams import Streams
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import Optimiser
 
-STEPS = 256
 MEASUREMENTS = 3  # of the speed
 DYNAMIC_STEPS = 32  # characters between updates of dynamic evaluation
 
@@ -36,35 +34,33 @@ class PieceReader:
 
     def __init__(self, network: Network, dynamic: float = 0.0) -> None:
         self.network, self.dynamic = network, dynamic
-        self.steps = DYNAMIC_STEPS if dynamic else STEPS
-        self.unrolled = Unrolled(network, 1, self.steps)
+        self.reader = Reader(network, 1, DYNAMIC_STEPS if dynamic else SINGLE_STEPS)
+        self.steps = self.reader.unrolled.most_steps
         descent = TrainConfig(optimiser="sgd", momentum=0.0, clip_norm=1.0)
         self.optimiser = Optimiser(descent, network.parameters) if dynamic else None
         self.begin()
 
     def begin(self) -> None:
         """Begin a text, from a state of zeros."""
-        self.unrolled.reset_state()
+        self.reader.unrolled.reset_state()
         self.nats, self.chars = 0.0, 0
 
-    def read(self, inputs: Array, targets: Array) -> None:
-        """Count a piece: (t, 1) symbols, and those that follow them."""
-        self.unrolled.forward(inputs)
-        self.nats += self.unrolled.loss(targets) * targets.size
-        self.chars += targets.size
+    def read(self, piece: Text) -> None:
+        """Count a piece: (t + 1,) symbols, of which the last begins the next piece."""
+        nats = self.reader.foretell(piece[:, None].astype(np.int32))
+        self.nats += float(nats.sum(dtype=float))
+        self.chars += nats.size
         self._learn(self.dynamic)
 
     def warm_up(self) -> None:
         """Have the kernels compiled or loaded; no parameter changes."""
-        symbols = np.zeros((1, 1), np.int32)
-        self.unrolled.forward(symbols)
-        self.unrolled.loss(symbols)
+        self.reader.foretell(np.zeros((2, 1), np.int32))
         self._learn(rate=0.0)
 
     def _learn(self, rate: float) -> None:
         """One step on the piece just read, if evaluation is dynamic."""
         if self.optimiser is not None:
-            self.unrolled.backward()
+            self.reader.unrolled.backward()
             gradients = self.network.gradients
             self.optimiser.update(self.network.parameters, gradients, self.optimiser.norm(gradients), rate)
             self.network.pack()
@@ -81,12 +77,14 @@ class Evaluator:
         network: packed.
         symbols: (n,) the text, n >= 2.
         dynamic: learning rate of dynamic evaluation.
+
+    Attributes:
+        chars: how many characters are predicted.
     """
 
     def __init__(self, network: Network, symbols: Symbols, dynamic: float = 0.0) -> None:
         self.reader, self.symbols = PieceReader(network, dynamic), symbols
-        self.unrolled = self.reader.unrolled
-        self.streams = Streams(symbols, 1, min(self.reader.steps, len(symbols) - 1))
+        self.chars = len(symbols) - 1
 
     def warm_up(self) -> None:
         """Have the kernels compiled or loaded; no parameter changes."""
@@ -94,14 +92,12 @@ class Evaluator:
 
     def seconds_per_char(self) -> float:
         """How long it takes to predict one character: the best of some measurements on the first piece of the text."""
-        inputs, targets = self.streams.chunk(0)
-        times = []
+        piece, times = self.symbols[: self.reader.steps + 1], []
         for _ in range(MEASUREMENTS):
             start = time.perf_counter()
-            self.unrolled.forward(inputs)
-            self.unrolled.loss(targets)
+            self.reader.read(piece)
             times.append(time.perf_counter() - start)
-        return min(times) / targets.size
+        return min(times) / (len(piece) - 1)
 
     def loss(self, progress: Callable[[int], bool] | None = None) -> float | None:
         """Mean cross-entropy in nats per character.
@@ -112,8 +108,8 @@ class Evaluator:
             The loss, or None when given up.
         """
         self.reader.begin()
-        for position in range(0, self.streams.steps, self.streams.seq_len):
-            self.reader.read(*self.streams.chunk(position))
+        for at in range(0, self.chars, self.reader.steps):
+            self.reader.read(self.symbols[at : at + self.reader.steps + 1])
             if progress is not None and not progress(self.reader.chars):
                 return None
         return self.reader.loss()
@@ -137,10 +133,10 @@ def loss_of_blocks(
     for block in blocks:
         held = np.concatenate([held, block.astype(np.int32)])
         while len(held) > reader.steps:
-            reader.read(held[: reader.steps, None], held[1 : reader.steps + 1, None])
+            reader.read(held[: reader.steps + 1])
             held = held[reader.steps :]
             if not progress(reader.chars):
                 return None, reader.chars
     if len(held) > 1:
-        reader.read(held[:-1, None], held[1:, None])
+        reader.read(held)
     return (reader.loss() if reader.chars else None), reader.chars + bool(len(held))

@@ -62,7 +62,7 @@ class Validation:
         """Measure how long an evaluation takes; when that is too long for --minutes, fewer characters are read."""
         if self.evaluator is None:
             return
-        p, total = self.state.progress, self.evaluator.streams.steps
+        p, total = self.state.progress, self.evaluator.chars
         pace = self.evaluator.seconds_per_char()
         if not p.step:
             chars = self.clock.chars_to_evaluate(total, pace)
@@ -70,7 +70,7 @@ class Validation:
         if p.evaluation_chars:
             self.evaluator = Evaluator(self.state.network, self.evaluator.symbols[: p.evaluation_chars + 1])
             self.watcher.shortened(p.evaluation_chars, total)
-        self.estimate = pace * self.evaluator.streams.steps
+        self.estimate = pace * self.evaluator.chars
 
     def due(self, finished: bool) -> bool:
         """Whether the model is to be evaluated before the next step.
@@ -107,7 +107,7 @@ class Validation:
 
     def _measured(self, interrupt: Interrupt) -> float | None:
         assert self.evaluator is not None
-        start, total = time.perf_counter(), self.evaluator.streams.steps
+        start, total = time.perf_counter(), self.evaluator.chars
 
         def going_on(done: int) -> bool:
             self.watcher.evaluating(done, total)
@@ -140,7 +140,7 @@ class Validation:
             "eval",
             split="val",
             step=p.step,
-            chars=self.evaluator.streams.steps,
+            chars=self.evaluator.chars,
             loss=finite(loss),
             bpc=finite(loss / math.log(2)),
             seconds=self.estimate,
