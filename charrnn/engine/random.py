@@ -8,23 +8,25 @@ Flood 2014), applied once for each counter.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
-
-from charrnn.engine.kernel import kernel
+from numba import njit
+from numpy.typing import NDArray
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 PURPOSES = {
     **{"initialise": np.uint64(1), "sample": np.uint64(2), "dropout": np.uint64(3)},
     **{"length": np.uint64(4), "reset": np.uint64(5)},
 }
+BLOCK = 1 << 14  # numbers that are made at once
 
 
-@njit
-def mix(z):  # type: ignore[no-untyped-def]
-    """The finaliser: every bit of the result depends on every bit of z, a uint64."""
+def _mix(z):  # type: ignore[no-untyped-def]
+    """The finaliser: every bit of the result depends on every bit of z, a uint64 or an array of them."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+mix = njit(_mix)
 
 
 @njit
@@ -43,8 +45,15 @@ def uniform(seed, purpose, step, index):  # type: ignore[no-untyped-def]
     return np.float64(z >> np.uint64(11)) * 2.0**-53
 
 
-@kernel(parallel=True)
-def fill_uniform(x, low, high, seed, purpose, step):  # type: ignore[no-untyped-def]
-    """Fill the flat array x with numbers in [low, high), element k from counter k."""
-    for k in prange(x.size):
-        x[k] = low + (high - low) * uniform(seed, purpose, step, np.uint64(k))
+def fill_uniform(
+    x: NDArray[np.floating], low: float, high: float, seed: np.uint64, purpose: np.uint64, step: np.uint64
+) -> None:
+    """Fill the flat array x with numbers in [low, high), element k with that which `uniform` makes of counter k."""
+    with np.errstate(over="ignore"):
+        z = _mix(seed + GOLDEN)
+        for counter in (purpose, step):
+            z = _mix(z + (counter + np.uint64(1)) * GOLDEN)
+    for first in range(0, x.size, BLOCK):
+        block = x[first : first + BLOCK]
+        index = np.arange(first + 1, first + 1 + block.size, dtype=np.uint64)
+        block[:] = low + (high - low) * ((_mix(z + index * GOLDEN) >> np.uint64(11)) * 2.0**-53)
