@@ -7,6 +7,8 @@ Flood 2014), applied once for each counter.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ PURPOSES = {
 BLOCK = 1 << 14  # numbers that are made at once
 
 
-def _mix(z):  # type: ignore[no-untyped-def]
+def _mix(z: Any) -> Any:
     """The finaliser: every bit of the result depends on every bit of z, a uint64 or an array of them."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
