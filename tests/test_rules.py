@@ -120,7 +120,7 @@ def test_a_million_symbols_of_a_rule_beside_a_ban():
 
 
 @pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("symbols", [1, 2, 33, 65, 700])
+@pytest.mark.parametrize("symbols", [1, 2, 33, 65, 700, 6000])
 def test_the_same_symbols_are_possible_as_by_sorting(symbols, seed):
     rng = np.random.default_rng(seed)
     z = rng.normal(0, rng.choice([0.5, 3.0, 30.0]), symbols).astype(np.float32)
