@@ -160,11 +160,13 @@ class Compilation:
 
     Attributes:
         tell: shows one line; nothing by default.
+        began: called before the first kernel is compiled; does nothing by default.
         seconds: that compilation took so far.
     """
 
     def __init__(self) -> None:
         self.tell: Callable[[str], None] = lambda line: None
+        self.began: Callable[[], None] = lambda: None
         self.seconds = 0.0
         self._depth, self._told = 0, set[str]()
 
@@ -181,7 +183,8 @@ class Compilation:
         A signal takes effect at the end; an exception raised inside the compiler would be lost or become another one.
         """
         self.once("compiling", "compiling kernels for this CPU, on the first run of such a model, up to 40 s ...")
-        start = time.perf_counter()
+        start, began, self.began = time.perf_counter(), self.began, lambda: None
+        began()
         try:
             with _alone(name), deferred(self._interrupted):
                 self._depth += 1

@@ -37,6 +37,7 @@ from charrnn.training.presets import PRESETS, describe
 
 if TYPE_CHECKING:
     from charrnn.text.data import Data
+    from charrnn.training.ahead import Helper
     from charrnn.training.progress import Progress
     from charrnn.training.state import TrainingState
 
@@ -93,6 +94,7 @@ def train(
     from charrnn.folders import locked
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
+    from charrnn.training.ahead import Helper
     from charrnn.training.loop import Trainer
     from charrnn.training.run import new_run, origin, resume_run
     from charrnn.training.state import TrainingState
@@ -100,6 +102,7 @@ def train(
     data = _data_folder(context, data, out, resume)
     text = open_data(data)
     with ExitStack() as stack:
+        helper = stack.enter_context(Helper())
         if resume:
             if out.is_dir():
                 stack.enter_context(locked(out))
@@ -110,11 +113,12 @@ def train(
             checkpoint = resume_run(out, text, asked, remarks, partial(refuse_too_large, resumed=True))
             say_other_source(checkpoint.model)
             say(f"resuming {out} at step {checkpoint.progress.step:,}")
+            helper.offer(checkpoint.model, checkpoint.training)
             state, run, settle = TrainingState.of(checkpoint, text), out, None
             del checkpoint
         else:
             given = _settings(context, preset)
-            state, lines = _begin(given, explicit(context, OF_MODEL), text, out, init_from, force)
+            state, lines = _begin(given, explicit(context, OF_MODEL), text, out, init_from, force, helper)
             folder = stack.enter_context(new_run(out, state, force, origin(name, note)))
             run, settle = folder.path, folder.settle
             for line in lines:
@@ -126,6 +130,7 @@ def train(
             trainer = Trainer(run, state, display, previewer, settle, runtime.STARTED)
             if not (ended_before := trainer.ended()):
                 trainer.warm_up()
+            helper.stop()
         interrupt = stack.enter_context(Interrupt())
         if ended_before:
             more = "a larger --patience" if trainer.out_of_patience() else "more --epochs, --steps or --minutes"
@@ -198,7 +203,13 @@ def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
 
 
 def _begin(
-    settings: dict[str, Any], asked: dict[str, Any], text: Data, out: Path, init_from: Path | None, force: bool
+    settings: dict[str, Any],
+    asked: dict[str, Any],
+    text: Data,
+    out: Path,
+    init_from: Path | None,
+    force: bool,
+    helper: Helper,
 ) -> tuple[TrainingState, list[str]]:
     """The state at the beginning of a run, and what to say about it.
 
@@ -223,6 +234,7 @@ def _begin(
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
     model = ModelConfig(**{name: settings[name] for name in OF_MODEL if name in settings}, symbols=len(text.vocabulary))
     refuse_too_large(model, training)
+    helper.offer(model, training)
     state, transferred = TrainingState.begin(model, training, text, source)
     lines = [chooser.describe()]
     if text.meta["report"].get("lines", {}).get("list") and not model.stateless and source is None:

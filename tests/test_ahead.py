@@ -1,0 +1,90 @@
+"""The process that compiles ahead: it ends with its command, and what it compiles is what training needs."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from helpers_cli import SIZES, charrnn, environment, start
+
+from charrnn.cache import compilation
+from charrnn.model.config import OWN, ModelConfig
+from charrnn.training import ahead
+from charrnn.training.config import TrainConfig
+
+MODEL = ModelConfig(20, cell="rnn", layers=1, hidden=8)
+WRITES = "import sys, time; open(sys.argv[1], 'w').write(sys.stdin.read()); time.sleep(100)"
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """Where a process in the helper's place writes what it is told."""
+    monkeypatch.setattr(ahead, "COMMAND", (sys.executable, "-c", WRITES, str(tmp_path / "told")))
+    monkeypatch.setattr(ahead.runtime, "available_cpus", lambda: 2)
+    monkeypatch.setattr(compilation, "began", lambda: None)
+    return tmp_path / "told"
+
+
+def content(path):
+    """Of a file that another process is going to write."""
+    end = time.monotonic() + 30
+    while not path.exists() or not path.stat().st_size:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return path.read_text()
+
+
+def test_it_begins_with_the_first_kernel_and_ends_with_the_block(told):
+    config = TrainConfig(batch=3, precision="bfloat16")
+    with ahead.Helper() as helper:
+        helper.offer(MODEL, config)
+        assert not told.exists()
+        with compilation.of("first"), compilation.of("second"):
+            pass
+        model, training = json.loads(content(told))
+        assert (ModelConfig(**model), TrainConfig(**training)) == (MODEL, config)
+        process = helper._process
+        assert process.poll() is None
+    assert process.poll() is not None
+
+
+def test_it_is_not_started_on_one_cpu_nor_for_a_cell_of_the_users_own(told, monkeypatch):
+    with ahead.Helper() as helper:
+        helper.offer(SimpleNamespace(cell=f"{OWN}mine"), TrainConfig())
+        monkeypatch.setattr(ahead.runtime, "available_cpus", lambda: 1)
+        helper.offer(MODEL, TrainConfig())
+        with compilation.of("a kernel"):
+            pass
+        assert helper._process is None
+
+
+def test_training_goes_on_without_it(told, monkeypatch):
+    for command in (("/does/not/exist",), (sys.executable, "-c", "")):
+        monkeypatch.setattr(ahead, "COMMAND", command)
+        with ahead.Helper() as helper:
+            helper.offer(MODEL, TrainConfig())
+            with compilation.of("a kernel"):
+                pass
+
+
+def test_what_it_compiles_is_not_compiled_again(tmp_path):
+    (tmp_path / "text").write_text("the cat sat on a mat\n" * 60)
+    assert charrnn("prepare", "text", "--out", "data", cwd=tmp_path).returncode == 0
+    changes = {"CHARRNN_CACHE": str(tmp_path / "cache")}
+    description = json.dumps([MODEL.as_dict(), TrainConfig(batch=2, seq_len=8).as_dict()])
+    subprocess.run(ahead.COMMAND, input=description, text=True, check=True, env=environment(**changes))
+    before = codes(tmp_path / "cache")
+    assert len(before) >= 7
+    trained = start("train", "data", "--out", "run", *SIZES, "--cell", "rnn", "--steps", "1", cwd=tmp_path, **changes)
+    assert trained.returncode == 0, trained.stderr
+    after = codes(tmp_path / "cache")
+    assert len(after) > len(before)
+    assert {name: after[name] for name in before} == before
+
+
+def codes(folder):
+    """Of each kernel in a compile cache, how many versions there are."""
+    return Counter(path.name.rsplit(".", 3)[0] for path in folder.glob("*/*.nbc"))
