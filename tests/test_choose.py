@@ -16,6 +16,7 @@ from charrnn.training.choose import (
     SIZES,
     Chooser,
     Text,
+    short,
 )
 
 MEGA = 1_000_000
@@ -113,6 +114,15 @@ def test_the_choice_is_told_in_one_line():
     assert "\n" not in line
     for part in ("1 M characters", "65 symbols", "8 times", f"lstm 2 x {chosen['hidden']}", f"{chosen['dropout']:g}"):
         assert part in line
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0.0068, "0.0068"), (1, "1"), (9.96, "10"), (99.6, "100"), (100, "100"), (123.4, "123"), (1000, "1 k"),
+     (99_600, "100 k"), (100_000, "100 k"), (900_290, "900 k"), (1_003_854, "1 M"), (2.5e9, "2.5 G")],
+)  # fmt: skip
+def test_numbers_are_told_to_a_few_digits(number, shown):
+    assert short(number) == shown
 
 
 def test_rates_fall_with_the_size_and_stay_moderate():

@@ -43,6 +43,14 @@ def test_one_bad_step_is_skipped(bad):
     assert progress.loss_mean == pytest.approx(1.0, abs=0.05)
 
 
+def test_a_loss_that_has_always_swung_far_is_not_held_up_by_a_swing():
+    """Three times the mean is no more than eight deviations of such a loss."""
+    progress = Progress(loss_mean=1.0, loss_variance=1.0, step=100)
+    assert judge(progress, 8.9, 1.0, 65) is APPLY
+    progress.loss_mean, progress.loss_variance = 1.0, 1.0
+    assert judge(progress, 9.1, 1.0, 65) is SKIP
+
+
 @pytest.mark.parametrize("bad", [math.nan, 50.0])
 def test_bad_steps_in_a_row_roll_back(bad):
     assert verdicts(settled(), [bad] * 3) == [SKIP, SKIP, ROLL_BACK]

@@ -90,8 +90,8 @@ class Chooser:
         read = self.characters_read(self._model(self.settings["hidden"]))
         decay = f", weight decay {rate:g}" if (rate := self.settings.get("weight_decay")) else ""
         return (
-            f"chosen for {_short(self.text.characters)} characters, {self.text.symbols:,} symbols, "
-            f"each character read about {_short(read / self.text.characters)} times: "
+            f"chosen for {short(self.text.characters)} characters, {self.text.symbols:,} symbols, "
+            f"each character read about {short(read / self.text.characters)} times: "
             f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, "
             f"dropout {self.settings['dropout']:g}{decay}, batch {self.settings['batch']}, lr {self.settings['lr']:g}"
         )
@@ -161,9 +161,10 @@ def _check(text: Text, given: dict[str, Any]) -> None:
         config(**known | {field.name: given[field.name] for field in fields(config) if field.name in given})
 
 
-def _short(number: float) -> str:
-    """A number to two digits, with thousands as k and millions as M."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+def short(number: float) -> str:
+    """A number to two digits, from 100 on to three, with thousands as k and millions as M."""
+    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, "")):
         if number >= unit:
-            return f"{number / unit:.2g} {name}" if number < 100 * unit else f"{number / unit:.0f} {name}"
-    return f"{number:.2g}"
+            break
+    amount = number / unit
+    return f"{float(f'{amount:.2g}') if amount < 100 else round(amount):g}{name}"
