@@ -163,8 +163,7 @@ def _check(text: Text, given: dict[str, Any]) -> None:
 
 def short(number: float) -> str:
     """A number to two digits, from 100 on to three, with thousands as k and millions as M."""
-    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k"), (1.0, "")):
-        if number >= unit:
-            break
+    units = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
+    unit, name = next(((unit, name) for unit, name in units if number >= unit), (1.0, ""))
     amount = number / unit
     return f"{float(f'{amount:.2g}') if amount < 100 else round(amount):g}{name}"
