@@ -54,6 +54,12 @@ def test_clipping_is_checked_too(clipping):
     assert all(r.passed for r in results)
 
 
+@pytest.mark.parametrize("bptt", ["", "3:5"])
+def test_what_is_minimised_beside_the_cross_entropy_is_checked_too(bptt):
+    penalties = {"label_smoothing": 0.2, "activation_penalty": 0.7, "temporal_penalty": 0.9}
+    assert all(r.passed for r in check(ModelConfig(6, hidden=5), bptt=bptt, **penalties))
+
+
 def test_parameters_are_put_back():
     model = ModelConfig(6, hidden=4)
     network = random_network(model, seed=1)
