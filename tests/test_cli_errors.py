@@ -71,6 +71,7 @@ BAD_TRAIN = [
     (["data", "--optimiser", "foo"], "adam, adamw, muon, rmsprop, sgd, adagrad, got 'foo'"),
     (["data", "--init", "foo"], "uniform, orthogonal, identity, got 'foo'"),
     (["data", "--forget-bias", "foo"], "a number from -20 to 20 or chrono, got 'foo'"),
+    (["data", "--forget-bias", "bar"], "a number from -20 to 20 or chrono, got 'bar'"),
     (["data", "--forget-bias", "nan"], "a number from -20 to 20 or chrono, got 'nan'"),
     (["data", "--reset-every", "-1"], "--reset-every of 0 or more, got -1"),
     (["data", "--optimiser", "muon", "--matrix-lr", "0"], "--matrix-lr above 0, got 0"),

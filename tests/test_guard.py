@@ -149,6 +149,11 @@ def test_a_run_has_diverged_when_both_losses_rose_far(validation, training, answ
     assert diverged(progress, validation, 65) is answer
 
 
+@pytest.mark.parametrize(("now", "answer"), [(4.9, False), (5.1, True)])
+def test_far_is_a_quarter_of_a_large_loss(now, answer):
+    assert diverged(Progress(best_loss=4.0, best_loss_mean=4.0, loss_mean=now), now, 65) is answer
+
+
 def test_small_losses_may_vary():
     assert not diverged(Progress(best_loss=0.01, best_loss_mean=0.01, loss_mean=0.1), 0.1, 65)
 
