@@ -303,7 +303,7 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
 
 
 def _refuse_too_large(model: ModelConfig, streams: int, length: int, precision: str) -> None:
-    """Raise ConfigError when texts would take more memory than there is."""
+    """Raise ConfigError when the texts need more memory than is free."""
     from charrnn.model.size import memory_needed
     from charrnn.sampling.sampler import PIECE
 

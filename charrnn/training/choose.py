@@ -40,7 +40,7 @@ RATE_HIDDEN, MOST_RATE = 256, 0.015
 PEAK_SECONDS, PEAK_ROUNDS = 0.05, 5
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
-STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes none of them but the batch
+STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers")},
     **{name: getattr(TrainConfig, name) for name in ("batch", "seq_len")},
 }
@@ -99,7 +99,7 @@ class Chooser:
         )
 
     def characters_read(self, model: ModelConfig) -> float:
-        """How many characters a run with such a model reads."""
+        """How many characters a run with this model reads."""
         s = self.settings
         limits = []
         if s.get("steps"):

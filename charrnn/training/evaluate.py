@@ -19,7 +19,7 @@ DYNAMIC_STEPS = 32  # characters between updates of dynamic evaluation
 
 
 class PieceReader:
-    """Reads a text piece by piece and sums up its cross-entropy; every character but the first is predicted and counts.
+    """Reads a text piece by piece and sums its cross-entropy; every character except the first is predicted and counts.
 
     Args:
         network: packed.

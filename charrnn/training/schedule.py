@@ -6,7 +6,7 @@ import math
 
 from charrnn.training.config import TrainConfig
 
-MOST_DECAYS = 1e15  # of "step": after so many decays, the rate has long been 0
+MOST_DECAYS = 1e15  # of "step": after this many decays, the rate has long been 0
 
 
 def share_done(config: TrainConfig, step: float, epochs: float, time: float) -> float:

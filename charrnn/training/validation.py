@@ -46,7 +46,7 @@ class Validation:
         self.estimate = 0.0
 
     def _usual_every(self) -> int:
-        """Steps between evaluations, so that they take little time beside training."""
+        """Steps between evaluations, so that they take little time compared with training."""
         config, chars = self.state.config, TIMES_READ * len(self.state.data.splits.get("val", ()))
         return max(1, math.ceil(chars / (config.batch * config.accumulate * config.seq_len)))
 
