@@ -1,4 +1,4 @@
-"""`charrnn`: the commands joined, and what becomes of their errors."""
+"""`charrnn`: the command line with all its commands, and how it reports their errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from charrnn.errors import CharRNNError, InterruptError
 from charrnn.files import reason
 from charrnn.interrupt import end_on_signals
 
-CLOSED_PIPE = 128 + 13  # what a shell shows for a command that was ended by SIGPIPE
+CLOSED_PIPE = 128 + 13  # the exit status that a shell shows when SIGPIPE ends a command
 EPILOG = "Start with: charrnn prepare TEXT --out DATA, charrnn train DATA --out RUN, charrnn sample RUN"
 
 app = typer.Typer(
@@ -57,7 +57,7 @@ COMMANDS = (
 
 @contextmanager
 def _quiet_at_a_closed_pipe() -> Iterator[None]:
-    """Whoever reads standard output and goes away ends the command without a word; typer would exit with 1."""
+    """End the command without a message when the reader of standard output closes it; typer would exit with 1."""
     try:
         yield
     except BrokenPipeError:
@@ -88,14 +88,14 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend are one line on standard error."""
+    """Run the command line; an error that the user can correct is one line on standard error."""
     runtime.prepare()
     if sys.stdin is None:  # closed by the shell
         sys.stdin = open(os.devnull)  # noqa: SIM115
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may not know all characters
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal may lack some characters
     sys.stderr = unbreakable(sys.stderr)
     end_on_signals()
     try:
@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def _discard_output() -> None:
-    """Nobody takes our output any more: let the interpreter's last flush go nowhere."""
+    """Nobody reads standard output any more: send what the interpreter flushes at its end to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""The bar of a run on a terminal: how much is done, how long the rest takes, and the figures that there is room for."""
+"""The progress bar of a run on a terminal: how much is done, how long the rest takes, and the figures that fit."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def fitting(figures: dict[str, int], room: int) -> str:
     """The figures that fit into a line, in their order.
 
     Args:
-        figures: each with its rank; the figures of the highest ranks go first where there is no room.
-        room: characters.
+        figures: each figure with its rank; where there is no room, those of the highest ranks are left out first.
+        room: how many characters fit.
     """
     kept = dict(figures)
     while kept and len(", ".join(kept)) > room:
@@ -32,13 +32,13 @@ def fitting(figures: dict[str, int], room: int) -> str:
 
 
 class Pace:
-    """Tells how long the rest of something takes, by how long its beginning took."""
+    """Estimates the time that is left, from the time that the work needed so far."""
 
     def __init__(self, done: float) -> None:
         self._first, self._start = done, time.perf_counter()
 
     def left(self, done: float) -> str:
-        """The time that is left when a share `done` of it is done, in words."""
+        """The time that is left when a share `done` of the work is done, in words."""
         if done <= self._first:
             return "? left"
         seconds = (time.perf_counter() - self._start) * (1.0 - done) / (done - self._first)
@@ -46,13 +46,13 @@ class Pace:
 
 
 class Bar:
-    """One line of a terminal that changes in its place."""
+    """A progress bar: one line of a terminal that is drawn again and again in the same place."""
 
     def __init__(self) -> None:
         from tqdm import tqdm
 
         self._width = columns()
-        self._length = 0  # of the line that is shown
+        self._length = 0  # characters of the line that is shown
         self._bar = tqdm(total=1.0, bar_format=BAR, file=sys.stderr, leave=False, ncols=self._width - 1)
 
     def show(self, done: float, figures: dict[str, int]) -> None:
@@ -64,17 +64,17 @@ class Bar:
         self._bar.set_description_str(text)
 
     def _clear_wrapped(self) -> None:
-        """In a window that became narrower the line fills several rows, and only the last would be drawn over."""
+        """Clear the line if the window became narrower: it fills several rows, and tqdm would clear only one."""
         width = columns()
         if width < self._width:
             if rows := (self._length - 1) // width:
                 sys.stderr.write(f"\x1b[{rows}A\r\x1b[J")
-            self._bar.sp = self._bar.status_printer(sys.stderr)  # which would fill up the line to its older length
+            self._bar.sp = self._bar.status_printer(sys.stderr)  # the older one would pad the line to its older length
         self._width = width
         self._bar.ncols = width - 1
 
     def line(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._bar.write(wrapped(readable(text)), file=sys.stderr)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""`charrnn bench`: how fast this machine trains and samples, beside its own peak."""
+"""`charrnn bench`: how fast this machine trains and samples, compared with its own peak."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from charrnn.text.vocabulary import Codes, Vocabulary
     from charrnn.training.checkpoint import Checkpoint
 
-LARGEST_LOGARITHM = 700.0  # of a number that a double holds
+LARGEST_LOGARITHM = 700.0  # about the logarithm of the largest number that a double can hold
 
 
 def evaluate(
@@ -128,14 +128,14 @@ def evaluate(
 
 
 def _refuse_missing(text: Path, own: bool) -> None:
-    """Raise DataError when there is nothing to read; `own` for the data of the run itself."""
+    """Raise DataError when there is nothing to read; `own` says whether `text` is the data of the run itself."""
     if not text.exists():
         hint = "try naming it, if it was moved: charrnn eval RUN DATA" if own else "try another path"
         raise DataError(f"expected a text file or a DATA folder, got {what_is(text)}; {hint}")
 
 
 def open_data_of(path: Path, checkpoint: Checkpoint, run: Path | None) -> Data:
-    """A DATA folder with the model's vocabulary; with `run`, whose own data it is, the very data of that run."""
+    """Open a DATA folder with the model's vocabulary; if `run` is given, the folder must hold the data of that run."""
     from charrnn.text.data import open_data
 
     data = open_data(path)
@@ -161,13 +161,13 @@ class KnownSymbols:
     Args:
         path: the file, or `-`.
         reading: how it is read.
-        vocabulary: of the model.
-        unknown: what becomes of other characters, see `Vocabulary.encode`.
-        most: symbols that are read; None for all.
+        vocabulary: the vocabulary of the model.
+        unknown: what is done with characters that are not in the vocabulary, see `Vocabulary.encode`.
+        most: the most symbols to read; None for all.
 
     Attributes:
         skipped: characters left out so far.
-        bytes: that all symbols but the first take.
+        bytes: how many bytes the symbols read so far take, without the first symbol.
     """
 
     def __init__(self, path: Path, reading: Reading, vocabulary: Vocabulary, unknown: str, most: int | None) -> None:

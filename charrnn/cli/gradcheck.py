@@ -83,7 +83,7 @@ def _synthetic(model: ModelConfig, sizes: TrainConfig) -> GradientCheck:
 
 
 def _trained(source: Path, data: Path, sizes: TrainConfig, asked: dict[str, Any]) -> GradientCheck:
-    """A trained model on the beginning of its data, from a random state; `asked` of its settings must be its own."""
+    """A trained model on the beginning of its data, from a random state; the settings `asked` must be the model's."""
     import numpy as np
 
     from charrnn.gradcheck import GradientCheck, random_state

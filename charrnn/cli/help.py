@@ -1,4 +1,4 @@
-"""What --help prints: options in groups, those that most users want first; and `charrnn help COMMAND`."""
+"""What --help prints: the options in groups, with the usual options first. Also the command `charrnn help`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-# Headings, and the options below them, of the commands that have many.
+# The commands that have many options: each heading, and the options below it.
 TRAIN = {
     "Usual options": "out preset minutes epochs steps cell layers hidden batch lr dropout precision stateless resume"
     " init_from force",
@@ -55,7 +55,7 @@ EXAMPLES = {
 
 
 def examples(command: str) -> str | None:
-    """What stands at the end of a command's help."""
+    """The examples at the end of a command's help; None if it has none."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[command])]) if command in EXAMPLES else None
 
 
@@ -77,13 +77,13 @@ class GroupedCommand(TyperCommand):
 
 
 class TrainCommand(GroupedCommand):
-    """`train`."""
+    """The command `train`."""
 
     groups = TRAIN
 
 
 class SampleCommand(GroupedCommand):
-    """`sample`."""
+    """The command `sample`."""
 
     groups = SAMPLE
 

@@ -79,7 +79,7 @@ def info(
 
 
 def _planned(context: typer.Context) -> tuple[dict[str, Any], list[str]]:
-    """A model that does not exist yet."""
+    """Values and lines for a model that does not exist yet."""
     from charrnn.cli.shape import plan_values, shape_lines
 
     settings = settings_of(context, ModelConfig)
@@ -93,7 +93,7 @@ def _planned(context: typer.Context) -> tuple[dict[str, Any], list[str]]:
 
 
 def _trained(source: Path) -> tuple[dict[str, Any], list[str]]:
-    """What a checkpoint holds."""
+    """Values and lines for a checkpoint."""
     from charrnn.cli.shape import shape_lines, shape_values
     from charrnn.training.checkpoint import find_checkpoint
 
@@ -107,7 +107,7 @@ def _trained(source: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def model_values(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What `info --json` says of a checkpoint."""
+    """What `info --json` says about a checkpoint."""
     from charrnn.model.size import parameter_count
     from charrnn.training.run import data_of_run
 
@@ -133,7 +133,8 @@ def model_values(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
 def changed_settings(model: ModelConfig, training: TrainConfig) -> dict[str, Any]:
     """The settings that differ from the defaults, without the sizes of the model.
 
-    What a default depends on (the optimiser, the length of a chunk) is taken as it is here.
+    Some defaults depend on the optimiser or on the length of a chunk. They are taken for the optimiser and the length
+    that are given here.
     """
     plain = ModelConfig(model.symbols, model.cell, model.layers, model.hidden, model.embed).as_dict()
     usual = TrainConfig(optimiser=training.optimiser, seq_len=training.seq_len).as_dict()
@@ -145,7 +146,7 @@ def changed_settings(model: ModelConfig, training: TrainConfig) -> dict[str, Any
 
 
 def describe_model(path: Path, checkpoint: Checkpoint, values: dict[str, Any]) -> list[str]:
-    """The same in lines for a person."""
+    """What `info` prints about a checkpoint: the values of `model_values` as lines of text."""
     from charrnn.cli.bar import clock
     from charrnn.cli.progress import losses
 
@@ -171,7 +172,7 @@ def describe_model(path: Path, checkpoint: Checkpoint, values: dict[str, Any]) -
 
 
 def _flags(settings: dict[str, Any]) -> str:
-    """Settings as one would give them on the command line."""
+    """Settings, written as options of the command line."""
     return " ".join(
         f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in settings.items()
     )

@@ -1,4 +1,4 @@
-"""`charrnn sample --interactive`: prompts from the terminal, and what the model continues them with."""
+"""`charrnn sample --interactive`: it reads prompts from the terminal, and the model continues each of them."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Session:
     """Reads lines, and answers them.
 
     Args:
-        checkpoint: of the model.
-        conversation: with it.
+        checkpoint: the checkpoint of the model.
+        conversation: the conversation with the model.
         ending: where a continuation ends.
         unknown: what is done with characters that the model does not know.
         raw: whether a terminal gets control characters as they are.
@@ -50,7 +50,11 @@ class Session:
         self.writer = Writer(raw)
 
     def run(self) -> bool:
-        """Until the input ends, or /quit; returns False if something in a pipe was refused."""
+        """Answer lines until the input ends, or until the line is /quit.
+
+        Returns:
+            False if the input is not a terminal and one of its lines was refused, else True.
+        """
         refused, on_terminal = False, sys.stdin.isatty()
         if on_terminal:
             with suppress(ImportError):
@@ -65,7 +69,7 @@ class Session:
         return on_terminal or not refused
 
     def _next_line(self) -> str | None:
-        """The next line without its end; None when there is none."""
+        """The next line without its line break; None at the end of the input."""
         if not sys.stdin.isatty():
             line = sys.stdin.readline()
             return line.rstrip("\r\n") if line else None

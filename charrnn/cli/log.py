@@ -86,7 +86,7 @@ def _figure(number: float | None) -> str:
 
 
 def chart(train: list[Line], evaluations: list[Line], lines: list[Line]) -> list[str]:
-    """Losses (nats) against characters trained on, drawn with characters."""
+    """A chart of the losses (nats) against the number of characters trained on, as lines of text."""
     chars = {line["step"]: line["chars"] for line in lines if line["kind"] == "train"}
     points = [(line["chars"], line["loss"], TRAINING) for line in train]
     points += [(chars[e["step"]], e["loss"], VALIDATION) for e in evaluations if e["step"] in chars]

@@ -102,7 +102,7 @@ def novelty(
 
 
 def _drawn(checkpoint: Checkpoint, length: int, temperature: float, seed: int) -> NDArray[Any]:
-    """A text of the model."""
+    """A text drawn from the model."""
     from charrnn.cli.sample import draw_one
     from charrnn.sampling.rule import Rule
 
@@ -165,7 +165,7 @@ def _new(overlap: Overlap) -> dict[str, float | None]:
 
 
 def _show(values: dict[str, Any], what: str) -> None:
-    """The same for a person."""
+    """Print the figures as lines of text."""
     rows = {f"{what}, {values['chars']:,} characters": values}
     if values["held_out"] is not None:
         rows[f"held-out text, {values['held_out']['chars']:,}"] = values["held_out"]

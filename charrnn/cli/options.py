@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and what goes with them."""
+"""Arguments and options that several commands share, and functions that belong to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def in_lower_case(name: str | None) -> str | None:
-    """A name that is one of a few, as it is known: `--cell LSTM` is `--cell lstm`."""
+    """The name in lower case, so that `--cell LSTM` means `--cell lstm`."""
     return None if name is None else name.lower()
 
 
@@ -64,7 +64,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an older folder of
 
 
 def start_engine(threads: int | None) -> None:
-    """Set the number of threads, and say it when kernels compile; call it before anything that imports the engine."""
+    """Set the number of threads, and tell the user when kernels compile. Call this before the engine is imported."""
     if threads is not None and not 1 <= threads <= 1024:
         raise ConfigError(f"expected --threads from 1 to 1024, got {threads}; try --threads {runtime.available_cpus()}")
     runtime.prepare(threads)
@@ -72,10 +72,13 @@ def start_engine(threads: int | None) -> None:
 
 
 def precision_here(name: str, *known: str) -> str:
-    """What --precision means on this CPU; `auto` says what it chose. Call it after `start_engine`.
+    """The precision that --precision means on this CPU; for `auto`, tell the user which one was chosen.
+
+    Call this after `start_engine`.
 
     Args:
-        known: what it may be beside float32, bfloat16 and auto.
+        name: the value of --precision.
+        known: the values that are allowed besides float32, bfloat16 and auto.
     """
     names = ("float32", "bfloat16", *known, "auto")
     if name not in names:
@@ -90,7 +93,7 @@ def precision_here(name: str, *known: str) -> str:
 
 
 def own_cell(name: str) -> dict[str, str]:
-    """If --cell is FILE.py:NAME, execute the file; returns what a ModelConfig says of the cell, else nothing."""
+    """If --cell is FILE.py:NAME, execute the file and return the settings of its cell for ModelConfig; else {}."""
     path, colon, name = name.rpartition(":")
     if not colon:
         if name.endswith(".py"):
@@ -102,7 +105,7 @@ def own_cell(name: str) -> dict[str, str]:
 
 
 def name_of(model: ModelConfig) -> str:
-    """A model's cell with the options that make it what it is."""
+    """The name of a model's cell, with the options that change its equations."""
     options = {"peepholes": model.peepholes, "coupled": model.coupled, "no output gate": not model.output_gate}
     further = [name for name, chosen in options.items() if chosen]
     if model.cell == "rnn" and model.nonlinearity != ModelConfig.nonlinearity:
@@ -114,7 +117,7 @@ def name_of(model: ModelConfig) -> str:
 
 
 def cell_of_model(name: str) -> None:
-    """The same beside a trained model, which needs a file only for a cell of one's own."""
+    """Execute the file of --cell for a trained model; only a model with a cell of the user's own needs a file."""
     if name and not own_cell(name):
         raise ConfigError(f"expected --cell FILE.py:NAME beside a trained model, got {name}; try without --cell")
 
@@ -128,7 +131,7 @@ def say_other_source(model: ModelConfig) -> None:
 
 
 def trained_model(source: Path) -> Checkpoint:
-    """The checkpoint that CKPT|RUN means; warns when its cell comes from another file than it was trained with."""
+    """The checkpoint that CKPT|RUN means; it warns as `say_other_source` does."""
     from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
 
     checkpoint = load_checkpoint(find_checkpoint(source))
@@ -160,7 +163,7 @@ def settings_of(context: typer.Context, config: type) -> dict[str, Any]:
 
 
 def refuse_inert(context: typer.Context, chosen: dict[str, Any]) -> None:
-    """Raise ConfigError for a setting on the command line that does nothing beside the others.
+    """Raise ConfigError for a setting on the command line that has no effect together with the other settings.
 
     Args:
         chosen: the settings of the model and its training.
@@ -178,7 +181,7 @@ def refuse_inert(context: typer.Context, chosen: dict[str, Any]) -> None:
 
 
 def refuse_both_lengths(context: typer.Context) -> None:
-    """Raise ConfigError when --bptt, which says how long a chunk is, is given beside --seq-len."""
+    """Raise ConfigError when both --bptt and --seq-len are given: each of them sets the length of a chunk."""
     if context.params["bptt"] and explicit(context, ["seq_len"]):
         raise ConfigError("expected --bptt or --seq-len, got both; try --bptt alone: its K1 is the --seq-len")
 
@@ -199,7 +202,7 @@ def is_data_folder(path: Path) -> bool:
 
 
 def say_if_waiting(inputs: list[Path]) -> None:
-    """Say that text is read from the terminal, where nothing else shows it."""
+    """If text is read from the terminal, tell the user so, because nothing else shows it."""
     from charrnn.text.sources import STANDARD_INPUT
 
     if STANDARD_INPUT in inputs and sys.stdin is not None and sys.stdin.isatty():
@@ -214,15 +217,15 @@ def say_skipped(count: int, where: str) -> None:
 
 
 def print_json(values: dict[str, Any]) -> None:
-    """One JSON object on standard output, in ASCII, whatever the encoding there."""
+    """Print one JSON object to standard output. It is ASCII, so the encoding of the output does not matter."""
     print(json.dumps(values))
 
 
 def say(text: str) -> None:
-    """One line for a person, on standard error."""
+    """Print one line for the user on standard error."""
     print(wrapped(readable(text)), file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
-    """One line for a person who asked for it, on standard output."""
+    """Print one line that the user asked for on standard output."""
     print(readable(text))

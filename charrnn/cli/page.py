@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PICTURES = {code: 0x2400 + code for code in range(0x20) if code not in (9, 10)} | {0x7F: 0x2421}
 PICTURES |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)  # Annex #9
-MOST_BITS = 8.0  # and more have the deepest colour
+MOST_BITS = 8.0  # characters of this many bits or more have the deepest colour
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -59,5 +59,5 @@ def _character(character: str, bits: float) -> str:
 
 
 def _visible(text: str) -> str:
-    """Escaped; control characters by their pictures, so that they are seen and do nothing."""
+    """The text escaped for HTML; visible characters replace control characters, so that these have no effect."""
     return escape(text.translate(PICTURES))

@@ -1,4 +1,4 @@
-"""`charrnn prepare`: texts in, a DATA folder out."""
+"""`charrnn prepare`: it makes a DATA folder from texts."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def prepare(
 
 @contextmanager
 def reading_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar with bytes and time left while texts are read; nothing where there is no terminal."""
+    """Show a bar with bytes and time left while texts are read; show nothing if there is no terminal."""
     if not sys.stderr.isatty():
         yield lambda *_: None
         return

@@ -31,7 +31,7 @@ PLAIN_SECONDS = 10.0  # between plain lines
 
 
 def losses(nats: float) -> str:
-    """A loss in both units."""
+    """A loss in nats and in bits per character."""
     return f"{nats:.4f} nats, {nats / math.log(2):.4f} bpc"
 
 
@@ -43,7 +43,10 @@ def memory_of_run(model: ModelConfig, config: TrainConfig) -> int:
 
 
 def refuse_too_large(model: ModelConfig, config: TrainConfig, resumed: bool = False) -> None:
-    """Raise ConfigError when a run would take more memory than there is; a run that is resumed keeps its sizes."""
+    """Raise ConfigError when a run needs more memory than is free.
+
+    The sizes of a run that is `resumed` cannot change, so the message does not suggest smaller ones.
+    """
     needed, there = memory_of_run(model, config), runtime.available_memory()
     if there is not None and needed > there:
         smaller = f"--hidden {max(1, model.hidden // 2)}"
@@ -86,7 +89,7 @@ class Display:
             self.bar.close()
 
     def _begin(self, trainer: Trainer, rate: float) -> None:
-        """The first steps were made: compilation is over, and their speed tells how long an epoch will take."""
+        """Say how fast the first steps were and how long an epoch will take; compilation is over."""
         streams = trainer.state.learner.streams
         if compilation.seconds:
             say(f"compiled in {compilation.seconds:.1f} s")
@@ -127,14 +130,14 @@ class Display:
         say(f"validation on the first {chars:,} of {total:,} characters, so that it takes little of --minutes")
 
     def evaluated(self, progress: Progress, loss: float, best: bool, preview: str) -> None:
-        """A line for each evaluation."""
+        """Print a line for each evaluation."""
         line = f"step {progress.step:,}: validation {losses(loss)}" + (" (best so far)" if best else "")
         self._line(line)
         for text in preview.splitlines():
             self._line(f"  | {text}")
 
     def warned(self, what: str) -> None:
-        """A line for what went wrong and was mended."""
+        """Print a line about something that went wrong and was repaired."""
         self._line(f"warning: {what}")
 
     def _line(self, text: str) -> None:
@@ -145,7 +148,7 @@ class Display:
 
 
 def summary(run: Path, p: Progress, further: str = "") -> None:
-    """The table at the end of a run; `further` belongs to the command that comes next."""
+    """Print the table at the end of a run; `further` is added to the command that the table suggests next."""
     rate = p.chars / p.seconds if p.seconds else 0.0
     names = [str(run / name) for name in (BEST, LAST) if (run / name).is_file()]
     rows = {"steps": f"{p.step:,}"}
@@ -162,7 +165,7 @@ def summary(run: Path, p: Progress, further: str = "") -> None:
 
 
 class Previewer:
-    """Samples a little text from a network in training, each time from the same random numbers."""
+    """Samples a short text from a network in training, each time with the same random numbers."""
 
     def __init__(self, vocabulary: Vocabulary, seed: int) -> None:
         self.vocabulary, self.seed = vocabulary, seed

@@ -34,7 +34,7 @@ def unescaped(text: str) -> str:
 def prompts_of(
     checkpoint: Checkpoint, prompt: str, prompt_file: Path | None, prompts: Path | None, unknown: str
 ) -> list[tuple[Any, Any]]:
-    """For each prompt its symbols, and what is read before the text: one symbol at least."""
+    """For each prompt, its symbols and all symbols that the model reads before it samples: at least one."""
     import numpy as np
 
     texts: list[str | bytes] = [prompt]
@@ -51,14 +51,14 @@ def prompts_of(
         codes = vocabulary.codes_of(formed(checkpoint, text, place))
         symbols = vocabulary.encode(codes, place, unknown)
         say_skipped(len(codes) - len(symbols), place)
-        # Lines that are independent begin after a line break, so a prompt does too.
+        # Independent lines begin after a line break, so a prompt of a stateless model begins after one too.
         begins = checkpoint.model.stateless or not len(symbols)
         found.append((symbols, np.concatenate([vocabulary.beginning if begins else symbols[:0], symbols])))
     return found
 
 
 def formed(checkpoint: Checkpoint, text: str | bytes, place: str) -> str | bytes:
-    """A prompt as the model reads text: characters in their form, or bytes."""
+    """A prompt as the model reads text: characters after `TextForm.apply`, or bytes."""
     if isinstance(text, bytes) and checkpoint.vocabulary.level == "byte":
         return text
     try:
@@ -71,7 +71,7 @@ def formed(checkpoint: Checkpoint, text: str | bytes, place: str) -> str | bytes
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a file, or of standard input for -."""
+    """The whole content of a file, or of standard input for `-`."""
     from charrnn.files import open_regular, reason
     from charrnn.text.sources import STANDARD_INPUT
 

@@ -9,7 +9,7 @@ SHOWN = 3  # names of files
 
 
 def describe(meta: dict[str, Any]) -> list[str]:
-    """The report of a text in lines for a person."""
+    """The report of a text as lines of text."""
     report, total = meta["report"], meta["characters"]
     unit = "characters" if meta["level"] == "char" else "bytes"
     splits = ", ".join(f"{name} {count:,}" for name, count in meta["splits"].items() if count)
@@ -34,7 +34,7 @@ def _files(meta: dict[str, Any]) -> str:
 
 
 def _to_beat(figures: dict[str, Any] | None) -> list[str]:
-    """What simple models reach on text that was held out; folders of older versions do not say it."""
+    """What simple models reach on held-out text; DATA folders of older versions do not hold these figures."""
     if figures is None:
         older = "not measured by the older charrnn that made this folder; charrnn prepare --force measures it"
         return [LINE.format("to beat", older)]
@@ -47,7 +47,7 @@ def _to_beat(figures: dict[str, Any] | None) -> list[str]:
 
 
 def _advice(meta: dict[str, Any]) -> list[str]:
-    """What the lines of the text suggest to do; folders of older versions do not know them."""
+    """Advice that follows from the lines of the text; DATA folders of older versions hold no figures of lines."""
     found, advice = meta["report"].get("lines"), []
     if found and found["list"] and found["count"]:
         share = f"{found['short'] / found['count']:.0%} of {found['count']:,} lines are short"
@@ -59,7 +59,7 @@ def _advice(meta: dict[str, Any]) -> list[str]:
 
 
 def _shown(code: int) -> str:
-    """A character as it is if it can be seen by itself, else by a name."""
+    """The character itself if it is visible, else its name."""
     character = chr(code)
     names = {" ": "space", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     visible = character.isprintable() and not character.isspace()
@@ -67,7 +67,7 @@ def _shown(code: int) -> str:
 
 
 def _repairs(meta: dict[str, Any]) -> list[str]:
-    """What was done to the text on the way, where it was anything."""
+    """What was changed in the text while it was read; no lines if nothing was changed."""
     repairs, left_out, lines = meta["repairs"], meta["left_out"], []
     if repairs["byte_order_marks"]:
         lines.append(LINE.format("dropped", f"a byte-order mark at the start of {repairs['byte_order_marks']} file(s)"))

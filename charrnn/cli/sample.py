@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 USUAL_LENGTH, USUAL_LINES, USUAL_BATCH = 1000, 20, 64
 LONGEST_WINDOW = 1_000_000
-LONGEST_LINE = 1000  # characters of a line that does not end, where only --lines is given
+LONGEST_LINE = 1000  # with --lines alone, a text has at most this many characters for each line
 
 
 def sample(
@@ -207,7 +207,7 @@ def _rule(
     """
     from charrnn.sampling.rule import Rule
 
-    ranges = {  # name: number, whether it is in its range, the range in words, one to try
+    ranges = {  # name: number, whether it is in its range, the range in words, a number to try
         "temperature": (temperature, 0 <= temperature <= 100, "from 0 to 100", 0.8),
         "top_k": (top_k, 0 <= top_k < 2**31, "of 0 or more", 10),
         "top_p": (top_p, 0 < top_p <= 1, "above 0 and up to 1", 0.9),
@@ -266,7 +266,7 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
     """The automaton of --ban, --allow, --words and --pattern.
 
     Raises:
-        ConfigError: nothing may come, or words are too many.
+        ConfigError: no character is allowed, or there are too many words.
         DataError: characters are not known to the model.
     """
     import numpy as np
@@ -303,11 +303,11 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
 
 
 def _refuse_too_large(model: ModelConfig, streams: int, length: int, precision: str) -> None:
-    """Raise ConfigError when texts would take more memory than there is."""
+    """Raise ConfigError when the texts need more memory than is free."""
     from charrnn.model.size import memory_needed
     from charrnn.sampling.sampler import PIECE
 
-    kept = 100 * streams * length if streams > 1 else 0  # a list of whole numbers and its array
+    kept = 100 * streams * length if streams > 1 else 0  # bytes: a list of integers, and its array
     rounded = precision == "bfloat16"
     needed, there = kept + memory_needed(model, streams, PIECE, 2, rounded=rounded), runtime.available_memory()
     if there is not None and needed > there:

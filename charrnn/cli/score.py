@@ -1,4 +1,4 @@
-"""`charrnn score`: how well a model foretells each line of a text."""
+"""`charrnn score`: how well a model predicts each line of a text."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 STANDARD_INPUT = Path("-")
 LINE_FEED = 10
 LONGEST_LINE = 1 << 24  # characters
-SHADES = ((1, ""), (3, "\x1b[33m"), (6, "\x1b[31m"), (math.inf, "\x1b[1;97;41m"))  # bits, and the colour below them
+SHADES = ((1, ""), (3, "\x1b[33m"), (6, "\x1b[31m"), (math.inf, "\x1b[1;97;41m"))  # bits, and the colour for fewer
 PLAIN = "\x1b[0m"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What gets a score: a line of a file, counted from 1, or with line 0 all of the file."""
+    """What gets a score: one line of a file, with its number from 1 on; or the whole file, with line 0."""
 
     file: str
     line: int
@@ -56,13 +56,13 @@ class Unit:
 
 @dataclass(frozen=True)
 class Score:
-    """A score.
+    """The score of a unit.
 
     Args:
-        unit: of what.
-        text: as the model read it.
-        nats: (chars,) of each character that is foretold; the first one of a text without context is not.
-        other: what the other model of --compare needs, in nats; None without one.
+        unit: what was scored.
+        text: the text as the model read it.
+        nats: (chars,) the surprisal of each predicted character; without context, the first one is not predicted.
+        other: the sum of nats that the other model of --compare needs; None without such a model.
     """
 
     unit: Unit
@@ -72,12 +72,12 @@ class Score:
 
     @property
     def bpc(self) -> float | None:
-        """Bits for each character; None where none was foretold."""
+        """Bits per predicted character; None if no character was predicted."""
         return float(self.nats.sum(dtype=float)) / math.log(2) / len(self.nats) if len(self.nats) else None
 
     @property
     def advantage(self) -> float | None:
-        """How many bits the other model needs more for all characters."""
+        """How many more bits the other model needs for all characters."""
         return None if self.other is None else (self.other - float(self.nats.sum(dtype=float))) / math.log(2)
 
     def values(self, chars: bool) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def score(
 
 
 def _rival(path: Path, checkpoint: Checkpoint) -> Checkpoint:
-    """The other model, which reads the same kind of symbols."""
+    """The other model of --compare; it must read the same kind of symbols."""
     other = trained_model(path)
     if other.vocabulary.level != checkpoint.vocabulary.level:
         raise ConfigError(
@@ -164,7 +164,7 @@ def _rival(path: Path, checkpoint: Checkpoint) -> Checkpoint:
 
 
 def _units(inputs: list[Path], reading: Any, whole: bool) -> Iterator[Unit]:
-    """The lines of files, or the files whole."""
+    """The lines of the files, or each file as a whole."""
     import numpy as np
 
     from charrnn.text.sources import read_file
@@ -180,7 +180,7 @@ def _units(inputs: list[Path], reading: Any, whole: bool) -> Iterator[Unit]:
 
 
 def _lines(blocks: Iterable[Codes], name: str) -> Iterator[Codes]:
-    """The lines of a text that comes in blocks, without what ends them."""
+    """The lines of a text that comes in blocks, without their line ends."""
     import numpy as np
 
     begun: list[Codes] = []
@@ -206,9 +206,9 @@ class Scorer:
     """Scores units with one model.
 
     Args:
-        checkpoint: of the model.
-        context: what stands before each.
-        unknown: what becomes of characters that it does not know.
+        checkpoint: the checkpoint of the model.
+        context: the text before each unit.
+        unknown: what is done with characters that the model does not know.
 
     Attributes:
         skipped: characters left out so far.
@@ -226,7 +226,7 @@ class Scorer:
         self._readers: dict[int, Reader] = {}
 
     def nats(self, units: list[Unit]) -> list[NDArray[np.floating]]:
-        """What each character of each unit needs, in nats."""
+        """The surprisal of each predicted character of each unit, in nats."""
         import numpy as np
 
         texts = []
@@ -252,7 +252,7 @@ class Scorer:
 
 
 def _scores(scorer: Scorer, rival: Scorer | None, units: Iterator[Unit]) -> Iterator[Score]:
-    """Scores, in the order of the units, some thousand at a time."""
+    """The scores in the order of the units; some thousands of units are read together."""
     from itertools import islice
 
     from charrnn.model.reader import SORTED, STREAMS
@@ -271,7 +271,7 @@ def _text(unit: Unit, scorer: Scorer) -> str:
 
 
 def _show(found: Score, coloured: bool) -> None:
-    """A line for a person: bits for each character, with --compare the advantage, and the text."""
+    """Print one line: the bits per character, with --compare the advantage, and the text."""
     figures = f"{found.bpc:7.3f}" if found.bpc is not None else "      -"
     if found.advantage is not None:
         figures += f"  {found.advantage:+9.2f}"
@@ -290,7 +290,7 @@ def _show(found: Score, coloured: bool) -> None:
 
 
 def _write_page(path: Path, scores: Iterator[Score]) -> None:
-    """Write the page of --html beside its place, then rename it."""
+    """Write the page of --html to a file beside its final place, then rename that file."""
     from charrnn.cli.page import page
     from charrnn.files import replacing
 

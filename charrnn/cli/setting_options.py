@@ -1,4 +1,4 @@
-"""The settings of a model and of its training as options of the commands, made from the fields that state them."""
+"""The settings of a model and of its training as options of the commands, made from the configurations' fields."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MODEL, TRAINING = tuple(settings_in(ModelConfig)), tuple(settings_in(TrainConfig
 
 
 def _cell_name(text: str) -> str:
-    """A cell's name as it is known; FILE.py:NAME stays as it is."""
+    """The name of a cell in lower case; FILE.py:NAME stays as it is."""
     return text if ":" in text else text.lower()
 
 
 def _option(name: str, kind: Any, what: Setting) -> Any:
-    """What typer is to know of a setting, at its parameter."""
+    """The type annotation of a setting's parameter, which tells typer what it needs."""
     more: dict[str, Any] = {"help": what.help, "metavar": what.metavar}
     if what.names or name == "cell":
         more["callback"] = _cell_name if name == "cell" else in_lower_case
@@ -37,12 +37,12 @@ def _option(name: str, kind: Any, what: Setting) -> Any:
 def setting_options(
     before: str, training: tuple[str, ...] = (), **defaults: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command settings as options; it finds their values in `context.params`.
+    """Give a command settings as options; the command finds their values in `context.params`.
 
     Args:
-        before: the parameter of the command before which they are listed.
-        training: the settings of training that it has, beside all those of a model.
-        defaults: those that are not the configurations'.
+        before: a parameter of the command; the settings are listed before it.
+        training: the settings of training that the command has; it always has all settings of a model.
+        defaults: the defaults that differ from those of the configurations.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""What a model takes, part by part: for `charrnn info`."""
+"""What each part of a model needs in parameters, computation and memory; for `charrnn info`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_
 from charrnn.training.choose import measured_peak
 
 ADAM_VECTORS = 4  # parameters, gradients, two moments
-TRAINING_SHARE = 0.7  # of the CPU's peak, that training without evaluations reaches
+TRAINING_SHARE = 0.7  # share of the CPU's peak that training reaches, without evaluations
 NUMBER_BYTES = 4
 ROW = "  {:<11} {:<34} {:>12} {:>14} {:>11}"
 
@@ -40,14 +40,14 @@ def shape_values(model: ModelConfig, batch: int, seq_len: int, precision: str) -
 
 
 def plan_values(model: ModelConfig, batch: int, seq_len: int, precision: str) -> dict[str, Any]:
-    """The same of a model that does not exist yet, with the characters a second that this machine would train."""
+    """The same for a model that does not exist yet, and its training speed on this machine in characters a second."""
     values = shape_values(model, batch, seq_len, precision)
     speed = TRAINING_SHARE * measured_peak(precision == "bfloat16") / (6 * values["multiply_adds"])
     return {"model": model.as_dict()} | values | {"chars_per_second": speed}
 
 
 def shape_lines(values: dict[str, Any]) -> list[str]:
-    """The parts as a table for a person."""
+    """The parts as a table, in lines of text."""
     lines = [ROW.format("part", "shapes", "parameters", "multiply-adds", "activations")]
     for part in values["parts"]:
         shapes = [f"{name} {' x '.join(map(str, shape))}" for name, shape in part["shapes"].items()]

@@ -19,11 +19,11 @@ class Shown:
     """Writes texts to standard output: as they are, below headings or with separators, or as JSON.
 
     Args:
-        checkpoint: of the model.
-        count: how many texts there are going to be.
-        separator: between texts; None for headings.
+        checkpoint: the checkpoint of the model.
+        count: how many texts there will be.
+        separator: what is written between texts; None for headings.
         raw: whether a terminal gets control characters as they are.
-        as_json: one object to a line.
+        as_json: whether each text is written as one JSON object in a line.
         seed: shown with JSON.
     """
 
@@ -35,20 +35,20 @@ class Shown:
         self.vocabulary, self.count, self.as_json, self.seed = checkpoint.vocabulary, count, as_json, seed
         self.separator = None if separator is None else separator.encode("utf-8", "surrogateescape")
         self.writer = Writer(raw)
-        self.early: dict[int, Text] = {}  # texts that ended before those in front of them
+        self.early: dict[int, Text] = {}  # texts that ended before a text of a lower number
         self.begun, self.done, self.left_nothing = False, 0, 0
         many = count > 1 and sys.stderr.isatty() and not sys.stdout.isatty()
         self.bar = Bar() if many else None
 
     def piece(self, text: Text) -> None:
-        """Show what has come of the only text."""
+        """Show the next piece, when there is only one text."""
         if not self.begun:
             self.writer.write(self.vocabulary.decode(text.prompt))
             self.begun = True
         self.writer.write(self.vocabulary.decode(text.hand_over()))
 
     def text(self, text: Text) -> None:
-        """Show a text that has ended, in its turn."""
+        """Show a text that has ended; texts that are not JSON are shown in the order of their numbers."""
         self.done += 1
         self.left_nothing += text.stopped == "constraint"
         if self.bar is not None:
@@ -89,7 +89,7 @@ class Shown:
         print(json.dumps(values), flush=True)
 
     def finish(self) -> None:
-        """Say what is not seen in the texts."""
+        """Close the bar, and say what the texts do not show."""
         if self.bar is not None:
             self.bar.close()
         if self.left_nothing:

@@ -1,4 +1,4 @@
-"""What a person sees: nothing that comes from a file commands the terminal, nothing that is shown ends a command."""
+"""Output for a terminal: text from a file cannot control the terminal, and a failed message does not end a command."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import Any, TextIO
 from charrnn.errors import InterruptError
 
 USUAL_COLUMNS = 80
-# Control characters but tab and line feed, and what changes the direction of all that follows (Unicode Annex #9).
+# Control characters except tab, line feed and CR LF, and characters that change the direction of the text after them
+# (Unicode Annex #9).
 COMMANDS = re.compile(r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 COMMAND_BYTES = re.compile(rb"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
 
 
 def readable(text: str) -> str:
-    r"""The text with every character that a terminal would obey written as \x1b or \u202e."""
+    r"""The text, with each character that would control a terminal written as an escape such as \x1b or \u202e."""
     return COMMANDS.sub(lambda found: _escape(ord(found[0])), text)
 
 
@@ -34,7 +35,7 @@ def readable_bytes(text: bytes) -> bytes:
 
 
 def columns() -> int:
-    """How wide the terminal is that standard error goes to; 80 where it does not say."""
+    """The width of the terminal that standard error goes to; 80 if it is not known."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_COLUMNS
     except (OSError, ValueError):
@@ -42,7 +43,7 @@ def columns() -> int:
 
 
 def wrapped(line: str) -> str:
-    """The line broken between words, for the terminal that standard error goes to; whole if that is none."""
+    """The line, broken between words if standard error goes to a terminal."""
     if not sys.stderr.isatty():
         return line
     return textwrap.fill(line, columns(), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
@@ -74,14 +75,14 @@ class _Unbreakable(io.RawIOBase):
 
 
 def unbreakable(stream: TextIO) -> TextIO:
-    """A stream for messages alone, in place of standard error; a command goes on when nobody can read it."""
+    """A stream for messages, in place of standard error; a command goes on when its messages cannot be written."""
     raw: Any = _Unbreakable(stream.fileno())
     return io.TextIOWrapper(raw, stream.encoding, "backslashreplace", line_buffering=True, write_through=True)
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], None]]:
-    """Inside the block, the function that it gives raises InterruptError after Ctrl-C."""
+    """Give the block a function that raises InterruptError if Ctrl-C was pressed."""
     from charrnn.interrupt import Interrupt
 
     with Interrupt() as interrupt:
@@ -94,20 +95,20 @@ def interruptible() -> Iterator[Callable[[], None]]:
 
 
 class Writer:
-    """Writes texts to standard output in whole characters; on a terminal, without what it would obey.
+    """Writes texts to standard output in whole characters; for a terminal, control characters are escaped.
 
     Args:
-        raw: whether a terminal gets that too.
+        raw: whether a terminal gets control characters as they are.
 
     Attributes:
-        texts: how many were finished.
+        texts: how many texts were finished.
     """
 
     def __init__(self, raw: bool = False) -> None:
         self.texts = 0
         self._readable = sys.stdout.isatty() and not raw
         self._ended = False  # whether what was shown ends with a line break
-        self._begun = b""  # the bytes of a character of which more are to come
+        self._begun = b""  # the first bytes of a character that is not complete yet
 
     def write(self, piece: bytes) -> None:
         """Show a piece of a text."""
@@ -122,7 +123,7 @@ class Writer:
         self._ended = piece.endswith(b"\n") if piece else self._ended
 
     def finish(self, line_break: bool = True) -> None:
-        """End a text, with a line break if it has none at its end."""
+        """End a text; with `line_break`, add a line break if the text does not end with one."""
         rest, self._begun = self._begun, b""
         self._show(rest)
         if line_break and not self._ended:
@@ -131,7 +132,7 @@ class Writer:
 
 
 def unfinished(text: bytes) -> int:
-    """How many bytes at the end are the beginning of a character in UTF-8."""
+    """How many bytes at the end are the beginning of an incomplete UTF-8 character."""
     for count in range(1, min(3, len(text)) + 1):
         byte = text[-count]
         if byte >= 0xC0:

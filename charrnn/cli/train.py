@@ -1,4 +1,4 @@
-"""`charrnn train`: a DATA folder in, a RUN folder with a trained model out."""
+"""`charrnn train`: it trains a model on a DATA folder and writes a RUN folder."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def train(
 
 
 def _data_folder(context: typer.Context, data: Path | None, out: Path, resume: bool) -> Path:
-    """The DATA folder that was named, or that of the run that goes on."""
+    """The DATA folder that the user named, else the one of the run that is resumed."""
     from charrnn.training.run import data_of_run
 
     if data is None and not resume:
@@ -178,7 +178,7 @@ def _result(out: Path, p: Progress, interrupted: bool) -> dict[str, Any]:
 
 @contextmanager
 def _ready_to_resume(command: str) -> Iterator[None]:
-    """Whoever interrupts what is inside the block is told the command that goes on with the run, if there is one."""
+    """If the user interrupts the block, print the command that resumes the run, unless it is empty."""
     try:
         yield
     except InterruptError:
@@ -188,7 +188,11 @@ def _ready_to_resume(command: str) -> Iterator[None]:
 
 
 def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
-    """The settings that are given: on the command line, then by the preset, then the usual ones where there are any."""
+    """The settings that are given.
+
+    What the command line does not give comes from the preset, and what the preset does not give from the defaults, if
+    there are any.
+    """
     refuse_both_lengths(context)
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"expected --preset to be one of {', '.join(PRESETS)}, got {preset!r}; try --preset fast")
@@ -227,7 +231,7 @@ def _begin(
     if source is not None:
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
         refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
-        # What was learnt before is kept by a moderate rate.
+        # A moderate rate keeps what was learnt before.
         settings = {"lr": TrainConfig.lr} | settings | replace(model_for(source, text.vocabulary), **rates).as_dict()
     chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, measured_peak)
     settings = chooser.choose()

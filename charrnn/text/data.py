@@ -1,4 +1,4 @@
-"""A DATA folder, opened: its vocabulary and its splits as arrays of symbol numbers that stay in their files."""
+"""An opened DATA folder: its vocabulary, and its splits as arrays of symbol numbers that stay in their files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Data:
     Args:
         path: the folder.
         meta: what `meta.json` holds.
-        vocabulary: which symbol each number is.
+        vocabulary: which symbol each number stands for.
         splits: name -> (n,) symbol numbers, in a file; empty splits are left out.
     """
 
@@ -77,7 +77,7 @@ class Data:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def split(self, name: str) -> StoredSymbols:
-        """One split, or a DataError that names those there are."""
+        """One split; if it does not exist, raise a DataError that names the existing splits."""
         if name not in self.splits:
             there, hint = ", ".join(self.splits), "try one of these"
             if name in SPLITS:
@@ -97,7 +97,7 @@ def open_data(path: Path) -> Data:
     """Open a DATA folder that `charrnn prepare` made.
 
     Raises:
-        DataError: it is not one, is of a newer format, or is damaged.
+        DataError: the path is not a DATA folder, or the folder is of another format, or damaged.
     """
     try:
         meta = _parse_meta(path)
@@ -125,7 +125,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     """What the meta.json of a DATA folder holds.
 
     Raises:
-        DataError: it is damaged, another file, or of another format.
+        DataError: meta.json is missing, damaged, not made by `charrnn prepare`, or of another format.
     """
     try:
         return _parse_meta(path)
@@ -167,7 +167,7 @@ def _read_vocabulary(path: Path, level: str) -> Vocabulary:
 
 
 def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
-    """Write vocab.json: the symbols as characters or as byte values, and which of them stands for unknown ones."""
+    """Write vocab.json: the symbols as characters or as byte values, and the symbol that stands for unknown ones."""
     listed = [chr(c) for c in vocabulary.codes] if vocabulary.level == "char" else vocabulary.codes.tolist()
     content = {
         "level": vocabulary.level,
@@ -183,5 +183,5 @@ def _check_split(symbols: StoredSymbols, sizes: dict[str, int], vocabulary: Voca
     if symbols.dtype != vocabulary.dtype or symbols.shape != (size,):
         raise ValueError(f"{name} does not hold {size} symbols of {vocabulary.dtype}")
     largest = max(int(block.max()) for block in blocks(symbols))
-    if largest >= len(vocabulary):  # the engine looks rows of tables up by these numbers
+    if largest >= len(vocabulary):  # the engine uses these numbers as row numbers of tables
         raise ValueError(f"{name} holds symbol {largest} of a vocabulary of {len(vocabulary)}")

@@ -1,4 +1,4 @@
-"""What to prepare: the texts, how to read and split them, and reading them one after the other."""
+"""What to prepare: the texts, and how to read and split them. A job reads the texts one after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.sources import Source
 from charrnn.text.vocabulary import Codes, Vocabulary
 
-Progress = Callable[[str, int, int], None]  # what is being done, bytes done, bytes in all
+Progress = Callable[[str, int, int], None]  # what is being done, bytes read since the last call, all bytes
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Inputs:
     Args:
         text: files, folders, or `-` for standard input, joined in this order and then split.
         val, test: texts to take for these splits, instead of parts of `text`.
-        patterns: which files of folders.
-        skip_undecodable: whether files of folders that cannot be decoded are left out, instead of being an error.
+        patterns: which files of folders are read.
+        skip_undecodable: whether undecodable files of folders are left out; otherwise they are an error.
     """
 
     text: list[Path]
@@ -44,9 +44,9 @@ class PrepareOptions:
         val: fraction of the text, at its end, that is held out for validation.
         test: fraction after the validation part.
         min_count: characters that occur less often become the unknown symbol; 0 for none.
-        max_vocab: most symbols of the vocabulary, of which the unknown symbol is one; 0 for no limit.
+        max_vocab: the most symbols of the vocabulary, including the unknown symbol; 0 for no limit.
         vocabulary: a vocabulary to use instead of the text's own.
-        shuffle_lines: seed of the order in which the lines of the text to be split come; None to keep their order.
+        shuffle_lines: seed of the random order of the lines in the text to be split; None to keep their order.
     """
 
     reading: Reading = field(default_factory=Reading)
@@ -92,10 +92,14 @@ class PrepareOptions:
 
 @dataclass
 class Job:
-    """One preparation: its sources by split (the texts to be split stand under "train"), options and progress.
+    """One preparation.
 
     Args:
-        skipped: sources that were left out, by split.
+        sources: the sources of each split; the texts to be split are under "train".
+        options: how to read and split them.
+        progress: called with what is being done, the bytes read since the last call, and all bytes to read.
+        skipped: the sources that were left out, for each split.
+        repairs: counts what was repaired while reading.
     """
 
     sources: dict[str, list[Source]]
@@ -114,7 +118,7 @@ class Job:
         """Leave out the files of folders that cannot be decoded.
 
         Raises:
-            DataError: none is left of a split's texts.
+            DataError: all texts of a split would be left out.
         """
         for split, sources in self.sources.items():
             gone = self.skipped[split] = [s for s in sources if s.in_folder and not self._decodes(s)]
@@ -136,7 +140,7 @@ class Job:
         return True
 
     def hash(self) -> None:
-        """Read all sources for their hashes alone."""
+        """Read all sources, only to compute their hashes."""
         for split in SPLITS:
             for source in self.sources[split]:
                 source.hash(self._advance("comparing"))
@@ -151,7 +155,7 @@ class Job:
 
 
 def listed(sources: dict[str, list[Source]]) -> list[dict[str, Any]]:
-    """What meta.json says of each source."""
+    """What meta.json says about each source."""
     return [
         {"name": source.name, "split": split, "bytes": source.size, "sha256": source.sha256}
         for split in SPLITS

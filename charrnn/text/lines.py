@@ -1,4 +1,4 @@
-"""The lines of a text: what they are like, and their order by chance."""
+"""The lines of a text: a description of them, and a random order."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from charrnn.errors import DataError
 from charrnn.text.vocabulary import Codes, Vocabulary
 
 SHORT = 32  # characters of the longest line that counts as short
-LEAST_LINES, LEAST_SHORT, MOST_EMPTY = 20, 0.9, 0.01  # of a list: how many lines, and shares of them
+LEAST_LINES, LEAST_SHORT, MOST_EMPTY = 20, 0.9, 0.01  # of a list: number of lines, and shares of short and empty ones
 BLOCK = 1 << 20  # characters that are put in order at a time
 GOLDEN = 0x9E3779B97F4A7C15
 
 
 def describe_lines(symbols: Codes, vocabulary: Vocabulary) -> dict[str, Any]:
-    """What the report says of the lines that end in a line break.
+    """What the report says about the lines that end in a line break.
 
     Args:
         symbols: (n,) symbol numbers.
-        vocabulary: theirs.
+        vocabulary: the vocabulary of these symbols.
     Returns:
-        count; short: of 1 to SHORT characters; empty; cr_lf: that end in CR LF; list: whether the text looks like a
-        list, such as of names: it has at least 20 lines, 9 of 10 are short, and at most 1 of 100 is empty. (Verse
-        and speech have short lines too, but empty ones between them.)
+        count: how many lines; short: how many of 1 to SHORT characters; empty: how many without characters; cr_lf: how
+        many end in CR LF; list: whether the text looks like a list, for example of names. A list has at least 20 lines,
+        at least 9 of 10 are short, and at most 1 of 100 is empty. (Verse and speech also have short lines, but empty
+        lines between them.)
     """
     breaks = _places(symbols, vocabulary.line_break)
     carriage_returns = symbols[np.maximum(breaks - 1, 0)] == vocabulary.numbers[ord("\r")]
@@ -47,16 +48,17 @@ def _places(symbols: Codes, line_break: int) -> NDArray[np.int64]:
 
 
 def shuffled_lines(symbols: Codes, line_break: int, seed: int) -> Iterator[Codes]:
-    """The lines of a text in an order that depends on the seed and their number alone.
+    """The lines of a text in a random order, which depends only on the seed and on the number of lines.
 
-    The order is that of 64 bits for each line, the counter hash of SplitMix64 (Steele, Lea & Flood 2014, "Fast
-    Splittable Pseudorandom Number Generators"). If the last line has no line break, it gets one, and the line that
-    comes last loses its own; so the text keeps its characters and their number.
+    Each line gets a hash of 64 bits, and the lines are sorted by their hashes. The hash is that of SplitMix64, applied
+    to a counter (Steele, Lea & Flood 2014, "Fast Splittable Pseudorandom Number Generators"). If the last line of the
+    text has no line break, it gets one, and the last line of the new order loses its line break. So the text keeps its
+    characters and their number.
 
     Args:
         symbols: (n,) symbol numbers.
-        line_break: the symbol number of the line break, negative where the vocabulary has none.
-        seed: from 0 up.
+        line_break: the symbol number of the line break; negative if the vocabulary has none.
+        seed: 0 or more.
     Returns:
         Pieces of the text.
     Raises:

@@ -1,4 +1,4 @@
-"""Smoothed n-gram models of order 0, 1 and 2: what the simplest models of a text reach."""
+"""Smoothed n-gram models of order 0, 1 and 2: how well the simplest models predict a text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ORDERS = 3  # order 0 knows how often each symbol occurs, order 1 the symbol before, order 2 the two before
+ORDERS = 3  # order 0 knows how often each symbol occurs; order 1 also the symbol before, order 2 the two before
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -18,8 +18,8 @@ class Table:
     """Counts by key.
 
     Args:
-        keys: (n,) ascending.
-        counts: (n,).
+        keys: (n,) in ascending order.
+        counts: (n,) the count of each key.
     """
 
     keys: Integers
@@ -38,15 +38,15 @@ class WittenBell:
         p(w | h) = (c(hw) + t(h) p(w | h')) / (c(h) + t(h))
 
     where c(hw) counts how often the symbol w follows the history h, c(h) is the sum of c(hw) over all w, t(h) is how
-    many different symbols follow h, and h' is h without its first symbol. Below the empty history stands the uniform
-    distribution, 1 / V; after a history that never occurred, p(w | h) is p(w | h').
+    many different symbols follow h, and h' is h without its first symbol. For the empty history, p(w | h') is the
+    uniform distribution, 1 / V. After a history that never occurred, p(w | h) is p(w | h').
 
     Sources: Witten & Bell 1991, "The Zero-Frequency Problem", method C; as an interpolation in Chen & Goodman 1998,
     "An Empirical Study of Smoothing Techniques for Language Modeling", section 2.5.
 
     Args:
-        symbols: (n,) the text to learn from, numbers below `size`, at least ORDERS of them.
-        size: V, at most 0x110000, whose cube an int64 holds.
+        symbols: (n,) the text to learn from: at least ORDERS numbers, all below `size`.
+        size: V, at most 0x110000; an int64 holds the cube of this number.
     """
 
     def __init__(self, symbols: NDArray[np.integer], size: int) -> None:
@@ -55,7 +55,7 @@ class WittenBell:
         self._tables = [self._count(s, order) for order in range(ORDERS)]
 
     def _key(self, grams: list[Integers]) -> Integers:
-        """One number for each row of symbols, ascending as the rows do."""
+        """One number for each row of symbols; the numbers have the same order as the rows."""
         key = grams[0]
         for column in grams[1:]:
             key = key * self.size + column
@@ -69,12 +69,12 @@ class WittenBell:
         return Table(keys, counts), Table(histories, totals), Table(histories, followers)
 
     def probabilities(self, grams: NDArray[np.integer]) -> list[Floats]:
-        """What the model of each order gives to the last symbol of each row after those before it.
+        """The probability of the last symbol of each row after the symbols before it, from the model of each order.
 
         Args:
             grams: (n, ORDERS) symbols.
         Returns:
-            (n,) probabilities for each order.
+            For each order, (n,) probabilities.
         """
         columns = list(grams.astype(np.int64).T)
         p = np.full(len(grams), 1 / self.size)
@@ -92,8 +92,8 @@ def held_out_bits(rest: NDArray[np.integer], part: NDArray[np.integer], size: in
     """Cross-entropy in bits per symbol of order 0, 1 and 2 on a part that the models have not learned from.
 
     Args:
-        rest: (n,) what they learn from, at least ORDERS symbols, whose last ones stand before the part.
-        part: (m,) what they are measured on, every symbol of it.
+        rest: (n,) the text that they learn from, at least ORDERS symbols; its last symbols come before the part.
+        part: (m,) the text that they are measured on; every symbol of it counts.
         size: V.
     """
     before = np.concatenate([rest[len(rest) - ORDERS + 1 :], part])

@@ -1,4 +1,4 @@
-"""Which files of a folder are meant: patterns of names that add up, and patterns of what is left out."""
+"""Which files of a folder are read: those that fit one of the patterns, without those that fit an exclusion."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ INNERMOST = re.compile(r"\{([^{}]*)\}")
 
 
 def expand_braces(pattern: str, option: str) -> list[str]:
-    """The patterns that one with alternatives in braces, such as *.{py,txt}, stands for.
+    """The patterns that a pattern with alternatives in braces, such as *.{py,txt}, stands for.
 
     Raises:
-        DataError: a brace has no partner, or there is nothing to choose between.
+        DataError: a brace has no partner, or there are no alternatives between two braces.
     """
     found = INNERMOST.search(pattern)
     if (found and "," not in found[1]) or (not found and re.search("[{}]", pattern)):
@@ -32,21 +32,21 @@ def expand_braces(pattern: str, option: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Patterns:
-    """Patterns in the manner of the shell, which fit the end of a path below the folder.
+    """Patterns like those of the shell; they are compared with the end of a path below the folder.
 
     Args:
-        glob: files that fit one of these are meant.
-        exclude: but none of these, and nothing in folders that fit one.
+        glob: files that fit one of these patterns are read.
+        exclude: files that fit one of these patterns are left out, and so is everything in folders that fit one.
     """
 
     glob: Sequence[str] = ("*",)
     exclude: Sequence[str] = ()
 
     def files(self, folder: Path) -> list[Path]:
-        """The files below a folder that are meant, without hidden ones, in the order of their paths.
+        """The files below a folder that fit these patterns, without hidden ones, in the order of their paths.
 
         Raises:
-            DataError: a pattern is none.
+            DataError: a pattern is not valid.
         """
         excluded = _fitting(folder, self.exclude, "exclude")
         return [

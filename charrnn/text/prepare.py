@@ -1,4 +1,4 @@
-"""From text of any size to a DATA folder, in two passes: one counts the characters, one writes their numbers."""
+"""Makes a DATA folder from text of any size, in two passes: one counts the characters, one writes their numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from charrnn.text.vocabulary import UNKNOWN, Vocabulary
 def prepare(
     inputs: Inputs, out: Path, options: PrepareOptions, force: bool = False, progress: Progress = lambda *_: None
 ) -> tuple[dict[str, Any], bool]:
-    """Read texts and write a DATA folder, or find that the one there is up to date.
+    """Read texts and write a DATA folder, unless the existing DATA folder is up to date.
 
     Args:
         inputs: where the texts are.
@@ -43,10 +43,10 @@ def prepare(
         force: replace an older DATA folder at `out`.
         progress: called with what is being done, the bytes read since the last call, and all bytes to read.
     Returns:
-        What `meta.json` holds, and whether it was there already.
+        What `meta.json` holds, and whether the folder was already up to date.
     Raises:
         DataError: a text is missing, empty, undecodable or too short for a split.
-        OutputError: `out` was made from something else, is something else, or cannot be written.
+        OutputError: `out` was made from other texts or options, is not a DATA folder, or cannot be written.
     """
     if inputs.skip_undecodable and (options.reading.level, options.reading.errors) != ("char", "error"):
         raise DataError(
@@ -86,7 +86,7 @@ def _check_places(inputs: Inputs, out: Path) -> None:
 
 
 def _same_as_before(meta: dict[str, Any], job: Job, skips: bool, out: Path) -> dict[str, Any]:
-    """The older meta if it was made from the same texts in the same way, else an OutputError that says what changed."""
+    """The older meta if the texts and options are the same; else raise an OutputError that names the changes."""
     before, now = meta["options"], job.options.as_dict()
     changes = [f"--{name.replace('_', '-')}" for name in before | now if before.get(name) != now.get(name)]
     skipped = meta.get("skipped", []) if skips else []
@@ -101,7 +101,7 @@ def _same_as_before(meta: dict[str, Any], job: Job, skips: bool, out: Path) -> d
 
 
 def _changed_inputs(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
-    """What is new, gone, changed or in another order."""
+    """The inputs that are new, missing or changed, or a note that their order is another."""
     if before == now:
         return []
     names = [Counter((i["split"], i["name"]) for i in inputs) for inputs in (before, now)]
@@ -168,7 +168,11 @@ def _own_vocabulary(census: Census, options: PrepareOptions) -> Vocabulary:
 
 
 def _left_out(census: Census, vocabulary: Vocabulary) -> dict[str, int]:
-    """How many different characters, and how many in all, become the unknown symbol; an error if there is none."""
+    """How many different characters, and how many in all, become the unknown symbol.
+
+    Raises:
+        DataError: characters are left out, and the vocabulary has no unknown symbol.
+    """
     missing = census.counts.copy()
     missing[vocabulary.codes] = 0
     codes = np.flatnonzero(missing)

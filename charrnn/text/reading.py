@@ -1,4 +1,4 @@
-"""From the bytes of a file to the numbers of its characters, a block at a time."""
+"""Reading a file: its bytes become the numbers of its characters, one block at a time."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from charrnn.text.vocabulary import LEVELS, Codes, code_points
 ERRORS = ("error", "replace", "skip", "surrogateescape")
 NORMAL_FORMS = ("none", "nfc", "nfkc")
 NEWLINES = ("keep", "lf")
-LONG_WORD = 1 << 16  # characters without white space that are taken for no word
-MOST_MARKS = 1 << 16  # characters in a row that join the one before, beyond which they are cut apart
-BEGINNINGS = {  # of files that are no UTF-8, and what to try
+LONG_WORD = 1 << 16  # this many characters without white space are not taken for a word
+MOST_MARKS = 1 << 16  # if more characters in a row join the one before, they are cut apart
+BEGINNINGS = {  # the first bytes of files that are not UTF-8, and what to try
     b"\xff\xfe\0\0": "--encoding utf-32, which its first bytes speak for",
     b"\xff": "--encoding utf-16, which its first bytes speak for",
     b"\xfe": "--encoding utf-16, which its first bytes speak for",
@@ -34,11 +34,11 @@ def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class TextForm:
-    """What is done to characters after decoding; a model's prompts go the same way as its training text.
+    """What is done to characters after decoding; it is the same for a model's training text and for its prompts.
 
     Args:
         normalize: Unicode normal form, one of NORMAL_FORMS (Unicode Standard Annex 15).
-        newlines: "lf" to make one line feed of CR LF and of a lone CR.
+        newlines: "lf" to replace each CR LF and each single CR by one line feed.
         lowercase: whether letters are made lower case.
     """
 
@@ -52,11 +52,11 @@ class TextForm:
 
     @property
     def folds(self) -> bool:
-        """Whether more than line ends may change."""
+        """Whether characters other than line ends may change."""
         return self.lowercase or self.normalize != "none"
 
     def fold(self, text: str) -> str:
-        """Normal form and case of a text."""
+        """The text in normal form and in lower case, as far as these are asked for."""
         if text.isascii():
             return text.lower() if self.lowercase else text
         text = self._normal(text)
@@ -68,27 +68,27 @@ class TextForm:
         return unicodedata.normalize("NFC" if self.normalize == "nfc" else "NFKC", text)
 
     def apply(self, text: str) -> str:
-        """The whole form of a whole text."""
+        """The text after all changes: line ends, normal form and case."""
         if self.newlines == "lf":
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         return self.fold(text)
 
 
 def begins_anew(character: str) -> bool:
-    """Whether normalisation can never join or reorder this character with what stands before it."""
+    """Whether normalisation can never join this character with the text before it, or reorder them."""
     first = unicodedata.normalize("NFKD", character)[0]
     medial_or_final_jamo = 0x1160 <= ord(first) <= 0x11FF
     return not (unicodedata.category(first).startswith("M") or medial_or_final_jamo)
 
 
 class Folding:
-    """`TextForm.fold` for a text that comes in pieces: what the next piece may still change is held back."""
+    """`TextForm.fold` for a text that comes in pieces: text that the next piece may still change is kept for later."""
 
     def __init__(self, form: TextForm) -> None:
         self.form, self.held = form, ""
 
     def add(self, piece: str, final: bool) -> str:
-        """The next folded part of the text; all that is left if this piece is the final one."""
+        """The next folded part of the text; the whole rest if this piece is the final one."""
         text = self.held + piece
         cut = len(text) if final else self._cut(text)
         self.held = text[cut:]
@@ -96,7 +96,10 @@ class Folding:
 
     @staticmethod
     def _cut(text: str) -> int:
-        """Where neither side depends on the other: at white space, since a Greek sigma depends on its word."""
+        """Where to cut, so that neither part depends on the other.
+
+        This is at white space, because the lower case of a Greek sigma depends on its word.
+        """
         cut = max(text.rfind("\n"), text.rfind(" "))
         if cut > 0 or len(text) < LONG_WORD:
             return max(cut, 0)
@@ -111,8 +114,8 @@ class Reading:
     Args:
         level: "char" for Unicode code points, "byte" for bytes.
         encoding: of the files, at level char: any codec of Python.
-        errors: what becomes of undecodable bytes, one of ERRORS; replaced ones become U+FFFD each, and
-            "surrogateescape" makes a lone surrogate of each byte, which `Vocabulary.decode` turns back.
+        errors: what is done with undecodable bytes, one of ERRORS. "replace" makes U+FFFD of each undecodable place.
+            "surrogateescape" makes a lone surrogate of each byte, which `Vocabulary.decode` turns into the byte again.
         form: what is done to the characters.
     """
 
@@ -139,13 +142,13 @@ class Reading:
 
 
 class Repairs:
-    """Counts what was mended while reading: undecodable places, their bytes, byte-order marks dropped."""
+    """Counts what was repaired while reading: undecodable places, their bytes, and dropped byte-order marks."""
 
     def __init__(self) -> None:
         self.places = self.bytes = self.byte_order_marks = 0
 
     def handler(self, errors: str) -> str:
-        """The name of an error handler of `codecs` that treats errors so and counts here."""
+        """The name of an error handler of `codecs` that treats errors as `errors` says, and counts them here."""
         if errors == "error":
             return "strict"
 
@@ -167,12 +170,12 @@ def read_blocks(blocks: Iterable[bytes], where: str, reading: Reading, repairs: 
     """Decode a file.
 
     Args:
-        blocks: its bytes, in pieces of any size.
-        where: its name, for messages.
-        reading: how.
-        repairs: counts what was mended.
+        blocks: the bytes of the file, in pieces of any size.
+        where: the name of the file, for messages.
+        reading: how the file is read.
+        repairs: counts what was repaired.
     Returns:
-        Its characters' code points (level char) or its bytes (level byte), in arrays of any unsigned type.
+        The code points of its characters (level char) or its bytes (level byte), in arrays of any unsigned type.
     Raises:
         UndecodableError: bytes cannot be decoded and `reading.errors` is "error".
     """
@@ -189,7 +192,7 @@ def read_blocks(blocks: Iterable[bytes], where: str, reading: Reading, repairs: 
 
 
 def _decoded(blocks: Iterable[bytes], where: str, reading: Reading, repairs: Repairs) -> Iterator[tuple[str, bool]]:
-    """Decoded text in pieces, the first of them not empty unless all are, and whether it is the final piece."""
+    """Decoded text in pieces, each with whether it is the final one; the first is not empty unless all are empty."""
     plain = codecs.getincrementaldecoder(reading.encoding)(repairs.handler(reading.errors))
     decoder = io.IncrementalNewlineDecoder(plain, translate=True) if reading.form.newlines == "lf" else plain
     fed = 0
@@ -210,7 +213,7 @@ def _decoded(blocks: Iterable[bytes], where: str, reading: Reading, repairs: Rep
 
 def _undecodable(error: UnicodeDecodeError, fed: int, where: str, reading: Reading) -> UndecodableError:
     found = error.object[error.start : error.end][:8].hex(" ")
-    offset = fed - len(error.object) + error.start  # the codec's buffer ends where reading has come to
+    offset = fed - len(error.object) + error.start  # the codec's buffer ends with the newest byte read
     hint = "--encoding latin-1, --errors replace, or --level byte"
     if offset <= 1:
         hint = next((advice for begin, advice in BEGINNINGS.items() if error.object.startswith(begin)), hint)

@@ -1,4 +1,4 @@
-"""What a text is like: its characters, and the bits per character that a model of it must beat."""
+"""The report of a text: its characters, and the bits per character that a model of the text must beat."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from charrnn.text.vocabulary import CODE_POINTS, Codes, Vocabulary
 
 SAMPLE = 2_000_000  # characters at the beginning of a text on which simple models are measured
 XZ_SAMPLE = 2_000_000  # bytes that xz, by far the slowest of them, reads at most
-HELD_OUT = 0.1  # of the text to train on, where there is none for validation
+HELD_OUT = 0.1  # of the training text, if there is no validation text
 SHOWN = 10
 
 
@@ -27,7 +27,7 @@ class Census:
 
     Attributes:
         counts: (0x110000,) how often each code occurs.
-        total: of all counts.
+        total: the sum of all counts.
     """
 
     def __init__(self) -> None:
@@ -45,12 +45,12 @@ def describe_text(census: Census, vocabulary: Vocabulary, splits: Mapping[str, S
     """The report that goes into meta.json.
 
     Args:
-        census: of the whole text.
-        vocabulary: of the text; what it leaves out counts as its unknown symbol.
+        census: the counts of the whole text.
+        vocabulary: the vocabulary of the text; a character that it leaves out counts as its unknown symbol.
         splits: name -> (n,) symbol numbers, without empty splits.
     Returns:
-        commonest, rarest: [code, count] pairs; scripts: letters of each; lines: see `describe_lines`, of the
-        beginning of the text to train on; to_beat: see `simple_models`.
+        commonest, rarest: [code, count] pairs; scripts: the number of letters of each script; lines: what
+        `describe_lines` says about the beginning of the training text; to_beat: see `simple_models`.
     """
     codes = np.flatnonzero(census.counts)
     counts = census.counts[codes]
@@ -74,7 +74,7 @@ def _scripts(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> dict[str, i
 
 
 def script(code: int) -> str | None:
-    """The script that a letter belongs to, by the first word of its Unicode name; None for what is no letter."""
+    """The script that a letter belongs to, from the first word of its Unicode name; None if it is not a letter."""
     if not unicodedata.category(chr(code)).startswith("L"):
         return None
     name = unicodedata.name(chr(code), "OTHER").split()[0]
@@ -84,12 +84,14 @@ def script(code: int) -> str | None:
 def simple_models(splits: Mapping[str, Symbols], vocabulary: Vocabulary) -> dict[str, Any]:
     """What simple models reach on text that they have not seen.
 
-    They learn from the beginning of the text to train on, and are measured on the beginning of the one for validation,
-    together at most SAMPLE characters; where there is none for validation, on the last tenth of that beginning.
+    The models learn from the beginning of the training text, and are measured on the beginning of the validation text.
+    Both parts together have at most SAMPLE characters. If there is no validation text, the models are measured on the
+    last tenth of the first SAMPLE characters of the training text, and learn from the other nine tenths.
 
     Returns:
-        split: which one they are measured on; learned, measured: characters; orders: bits per character of n-gram
-        models of order 0, 1 and 2; xz: see `xz_bits`. The figures are None where the text is too short.
+        split: the split that the models are measured on; learned, measured: how many characters; orders: bits per
+        character of n-gram models of order 0, 1 and 2; xz: see `xz_bits`. The figures are None if the text is too
+        short.
     """
     split = "val" if "val" in splits else "train"
     most = int(SAMPLE * HELD_OUT)
@@ -110,14 +112,15 @@ def simple_models(splits: Mapping[str, Symbols], vocabulary: Vocabulary) -> dict
 
 
 def xz_bits(rest: bytes, part: bytes, characters: int) -> float | None:
-    """How many bits a character of a text adds to the rest when xz -6 compresses both; None for a Python without it.
+    """How many bits each character of a part adds to the rest when xz -6 compresses both; None in a Python without xz.
 
-    Both are compressed as xz does it (LZMA2, preset 6), without the file's head and end: the size of rest and part less
-    that of the rest. Of a rest that is too long, the end is taken.
+    The bits are the compressed size of rest and part together, minus the compressed size of the rest. The texts are
+    compressed as xz does (LZMA2, preset 6), but without the head and the end of the file. If the rest is too long, only
+    its end is used.
 
     Args:
-        rest, part: UTF-8, or bytes at level byte.
-        characters: in the part.
+        rest, part: texts in UTF-8, or bytes at level byte.
+        characters: the number of characters in the part.
     """
     try:
         import lzma

@@ -20,13 +20,13 @@ from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.vocabulary import Codes
 
 STANDARD_INPUT = Path("-")
-BLOCK = 1 << 18  # bytes that are read and worked on at a time: with all that is made of them they fit the L2 cache
-PACKED = {  # how compressed streams begin
+BLOCK = 1 << 18  # bytes that are processed at a time: with all arrays made from them, they fit into the L2 cache
+PACKED = {  # the first bytes of compressed streams
     ".gz": re.compile(rb"\x1f\x8b\x08"),
     ".bz2": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
     ".xz": re.compile(rb"\xfd7zXZ\0"),
 }
-COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}  # and the module that reads it
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}  # each ending, and the module that reads such files
 
 Advance = Callable[[int], None]
 
@@ -36,13 +36,13 @@ class Source:
 
     Args:
         path: the file.
-        name: what it is called in meta.json and in messages.
-        file: an open file to read instead of the path: what came from standard input.
-        in_folder: whether it is one of the files of a folder that was named, not named itself.
+        name: the name of the file in meta.json and in messages.
+        file: an open file to read instead of the path; it holds what came from standard input or a pipe.
+        in_folder: whether the user named the folder of the file, and not the file itself.
 
     Attributes:
-        size: bytes as stored.
-        sha256: of the bytes as stored, in hexadecimal, once it was read to its end.
+        size: number of bytes as stored.
+        sha256: hash of the bytes as stored, in hexadecimal; empty until the file was read to its end.
     """
 
     def __init__(self, path: Path, name: str, file: IO[bytes] | None = None, in_folder: bool = False) -> None:
@@ -60,12 +60,12 @@ class Source:
         return stack.enter_context(self.path.open("rb", buffering=0))
 
     def blocks(self, advance: Advance) -> Iterator[bytes]:
-        """Its content, decompressed.
+        """The content of the file, decompressed.
 
         Args:
             advance: called with the number of stored bytes read since the last call.
         Raises:
-            DataError: it cannot be read, is damaged, or is another one than it was at an earlier reading.
+            DataError: the file cannot be read, is damaged, or has changed since it was read before.
         """
         with _readable(self.path), ExitStack() as stack:
             hashed = _Hashed(self._open(stack), advance)
@@ -93,7 +93,7 @@ class Source:
         return stack.enter_context(decompression.open(io.BufferedReader(stored), "rb", **form))
 
     def hash(self, advance: Advance) -> None:
-        """Read it for its hash alone."""
+        """Read the file, only to compute its hash."""
         with _readable(self.path), ExitStack() as stack:
             hashed = _Hashed(self._open(stack), advance)
             while hashed.read(BLOCK):
@@ -107,7 +107,7 @@ def _ending_of(beginning: bytes) -> str:
 
 
 class _Hashed(io.RawIOBase):
-    """A file whose SHA-256 is taken while it is read."""
+    """A file whose SHA-256 is computed while it is read."""
 
     def __init__(self, file: IO[bytes], advance: Advance) -> None:
         self.file, self.advance, self.sha256 = file, advance, hashlib.sha256()
@@ -124,7 +124,7 @@ class _Hashed(io.RawIOBase):
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turns what can go wrong while reading a file into a DataError."""
+    """Turns errors that happen while a file is read into a DataError."""
     try:
         yield
     except _damage() as error:
@@ -136,7 +136,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _damage() -> tuple[type[Exception], ...]:
-    """What reading raises; a Python may come without some of the decompression modules."""
+    """The exceptions that reading may raise; some decompression modules may be missing in a Python."""
     names = {"zlib": "error", "lzma": "LZMAError"}
     loaded = [getattr(sys.modules[module], name) for module, name in names.items() if module in sys.modules]
     return (OSError, EOFError, *loaded)
@@ -147,9 +147,9 @@ def find_sources(inputs: list[Path], patterns: Patterns, stack: ExitStack, spool
 
     Args:
         inputs: files, folders, or `-` for standard input.
-        patterns: which files of folders.
-        stack: closes what was opened for them.
-        spool_in: a folder for a temporary file with what comes from a pipe.
+        patterns: which files of folders are read.
+        stack: closes the files that are opened here.
+        spool_in: a folder for a temporary file, which holds what comes from a pipe.
     Raises:
         DataError: a file is missing, unreadable or empty, or a folder has none that fit.
     """
@@ -187,10 +187,10 @@ def _files_in(folder: Path, patterns: Patterns) -> list[Source]:
 
 
 def _spooled(path: Path, name: str, pipe: Any, stack: ExitStack, spool_in: Path) -> Source:
-    """What comes through a pipe, perhaps compressed, kept in a temporary file, since it is read twice."""
+    """The content of a pipe, which may be compressed, in a temporary file, because it is read twice."""
     try:
         spool = stack.enter_context(tempfile.TemporaryFile(dir=spool_in))  # noqa: SIM115  (the stack closes it)
-        while block := pipe.read1(BLOCK):  # one reading at a time: at a terminal, the first end is the end
+        while block := pipe.read1(BLOCK):  # read1, so that the first Ctrl-D at a terminal ends the text
             spool.write(block)
         spool.flush()
     except OSError as error:
@@ -204,7 +204,7 @@ def read_file(path: Path, reading: Reading) -> Iterator[Codes]:
     """The characters or bytes of one file, or of standard input for `-`, in pieces.
 
     Raises:
-        DataError: it is missing, a folder, empty or undecodable.
+        DataError: the file is missing, a folder, empty or undecodable.
     """
     some = False
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The splits of a text: how long they are, and their files."""
+"""The splits of a text: their lengths and their files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charrnn.text.vocabulary import UNKNOWN, Codes, Vocabulary
 
 
 def split_sizes(counts: dict[str, int], job: Job) -> dict[str, int]:
-    """Characters in each split; what has no text of its own is a part of the end of the text."""
+    """The number of characters in each split; val or test without its own text is taken from the text's end."""
     options, sizes = job.options, dict(counts)
     for name, fraction in (("val", options.val), ("test", options.test)):
         if not job.sources[name]:
@@ -39,7 +39,7 @@ def split_sizes(counts: dict[str, int], job: Job) -> dict[str, int]:
 
 
 def write_splits(folder: Path, job: Job, sizes: dict[str, int], vocabulary: Vocabulary) -> None:
-    """Second pass: the symbol numbers of each split, into its .npy file."""
+    """The second pass: write the symbol numbers of each split into its .npy file."""
     numbers = vocabulary.numbers.copy()
     if vocabulary.has_unknown:
         numbers[numbers < 0] = numbers[UNKNOWN]
@@ -61,7 +61,7 @@ def write_splits(folder: Path, job: Job, sizes: dict[str, int], vocabulary: Voca
 
 
 def _in_order(job: Job, split: str, pieces: Iterator[Codes], vocabulary: Vocabulary) -> Iterator[Codes]:
-    """A split's symbols in pieces: the text to be split in the order of --shuffle-lines, if that is asked for."""
+    """A split's symbols in pieces; with --shuffle-lines, the lines of the text to be split are in random order."""
     seed = job.options.shuffle_lines
     if split != "train" or seed is None:
         return pieces
@@ -69,10 +69,10 @@ def _in_order(job: Job, split: str, pieces: Iterator[Codes], vocabulary: Vocabul
 
 
 class SplitWriter:
-    """Writes one split's .npy file, of a length known before.
+    """Writes the .npy file of one split, whose length is known before.
 
     Attributes:
-        left: symbols still to come.
+        left: how many symbols are still to be written.
     """
 
     def __init__(self, stack: ExitStack, folder: Path, name: str, size: int, dtype: np.dtype[Any]) -> None:
@@ -82,7 +82,7 @@ class SplitWriter:
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def write(self, symbols: Codes) -> Codes:
-        """Write as many as this split still takes; returns the rest."""
+        """Write as many symbols as still fit into this split; return the rest."""
         taken = symbols[: self.left]
         self._file.write(taken.data)
         self.left -= len(taken)

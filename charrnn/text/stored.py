@@ -21,12 +21,12 @@ BLOCK = 1 << 20  # symbols
 class StoredSymbols:
     """An array (n,) in a .npy file; its slices are arrays in memory.
 
-    A memory map would be as simple, but a file that is cut short under it ends the process with SIGBUS.
+    A memory map would be as simple. But if the file became shorter while it is mapped, SIGBUS would end the process.
 
     Args:
         path: the file.
     Raises:
-        OSError, ValueError: it cannot be read, or is no whole .npy file.
+        OSError, ValueError: the file cannot be read, or is not a complete .npy file.
 
     Attributes:
         shape, dtype: as the file declares them.

@@ -1,4 +1,4 @@
-"""B contiguous streams out of one text, read side by side, chunk after chunk."""
+"""One text is cut into B contiguous streams, which are read side by side, chunk after chunk."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Streams:
 
     Args:
         symbols: (n,) the text.
-        batch: B, how many streams.
-        seq_len: time steps of a chunk, unless others are asked for.
+        batch: B, the number of streams.
+        seq_len: time steps of a chunk, unless `chunk` is asked for another number.
 
     Attributes:
         steps: time steps in one stream; each step predicts one character of every stream.
@@ -36,12 +36,12 @@ class Streams:
     def chunk(
         self, position: int, steps: int | None = None, past: int = 0
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Inputs and targets (T, B) from time step `position` on, and from `past` steps before it.
+        """Inputs and targets (T, B): `steps` time steps from `position` on, and the `past` time steps before it.
 
         Args:
-            position: in each stream.
-            steps: from there on, seq_len unless given; fewer at the end of the text.
-            past: at most `position`.
+            position: a time step in each stream.
+            steps: how many time steps from `position` on, seq_len unless given; fewer at the end of the text.
+            past: how many time steps before `position`, at most `position`.
         Raises:
             ValueError: the position is not in the streams.
         """

@@ -1,4 +1,4 @@
-"""Which symbols a model knows, and the way from text to symbol numbers and back."""
+"""The symbols that a model knows, and the conversion of text to symbol numbers and back."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from charrnn.errors import DataError
 
 LEVELS = ("char", "byte")
 CODE_POINTS = 0x110000
-COUNTED = 1 << 20  # symbols looked at at a time
+COUNTED = 1 << 20  # symbols that are processed at a time
 UNKNOWN = 0xFFFD  # the replacement character of Unicode stands for all characters left out of a vocabulary
 
 Codes = NDArray[np.unsignedinteger]
 
 
 def code_points(text: str) -> Codes:
-    """The Unicode code points of a text, one number each: uint8 if all are ASCII, else uint32."""
+    """The Unicode code points of a text, one number for each character: uint8 if all are ASCII, else uint32."""
     if text.isascii():
         return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def describe(code: int) -> str:
-    """A code point as a person reads it: 'é' (U+00E9)."""
+    """A code point in a readable form: 'é' (U+00E9)."""
     return f"{chr(code)!r} (U+{code:04X})"
 
 
@@ -89,20 +89,20 @@ class Vocabulary:
 
     @property
     def beginning(self) -> NDArray[np.int64]:
-        """What a text without a prompt begins after: (1,) a line break, or the first symbol where there is none."""
+        """(1,) The symbol before a text that has no prompt: a line break, or the first symbol if there is none."""
         return np.array([max(self.line_break, 0)])
 
     def codes_of(self, text: str | bytes) -> Codes:
-        """Code points or bytes of a text; a str at level byte is taken as UTF-8.
+        """Code points or bytes of a text; a str at level byte is encoded as UTF-8.
 
-        Bytes of the command line that are not UTF-8 come as surrogate escapes and become those bytes again.
+        Bytes of the command line that are not UTF-8 are surrogate escapes in a str; they become those bytes again.
         """
         if self.level == "byte":
             return np.frombuffer(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text, np.uint8)
         return code_points(text if isinstance(text, str) else text.decode("utf-8"))
 
     def describe(self, code: int) -> str:
-        """A code as a person reads it: 'é' (U+00E9), or byte 0xFF."""
+        """A code in a readable form: 'é' (U+00E9), or byte 0xFF."""
         return describe(code) if self.level == "char" else f"byte 0x{code:02X}"
 
     def encode(self, codes: Codes, where: str, unknown: str = "error", start: int = 0) -> NDArray[np.unsignedinteger]:
@@ -111,11 +111,12 @@ class Vocabulary:
         Args:
             codes: (n,) as `codes_of` returns them.
             where: what the text is, for the message.
-            unknown: what becomes of a code that is not in the vocabulary: "error", "skip" to leave it out, or
+            unknown: what is done with a code that is not in the vocabulary: "error", "skip" to leave it out, or
                 "replace" to take the unknown symbol.
-            start: where in the text they begin, for the message.
+            start: the position of the first code in the text, for the message.
         Raises:
-            DataError: there is such a code, and unknown is "error", or "replace" without an unknown symbol.
+            DataError: a code is not in the vocabulary, and `unknown` is "error", or it is "replace" and the vocabulary
+                has no unknown symbol.
         """
         symbols = self.numbers[codes]
         gone = symbols < 0
@@ -145,7 +146,7 @@ class Vocabulary:
         )
 
     def bytes_of(self, symbols: NDArray[np.integer]) -> int:
-        """How many bytes a text of these symbols takes: in UTF-8 at level char."""
+        """How many bytes a text of these symbols takes; at level char, in UTF-8."""
         total = 0
         for start in range(0, len(symbols), COUNTED):
             total += int(self._lengths[symbols[start : start + COUNTED]].sum())
@@ -153,11 +154,11 @@ class Vocabulary:
 
     @cached_property
     def _lengths(self) -> NDArray[np.int64]:
-        """(V,) bytes of each symbol."""
+        """(V,) How many bytes each symbol takes."""
         return np.array([len(self.decode(np.array([k]))) for k in range(len(self))])
 
     def decode(self, symbols: NDArray[np.integer]) -> bytes:
-        """Text of symbol numbers: UTF-8 at level char, the bytes themselves at level byte.
+        """The text of symbol numbers: in UTF-8 at level char, the bytes themselves at level byte.
 
         Lone surrogates that stand for undecodable bytes (U+DC80 to U+DCFF) become these bytes again.
         """

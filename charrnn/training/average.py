@@ -1,4 +1,4 @@
-"""An exponential moving average of the parameters (Polyak & Juditsky 1992 averaged evenly)."""
+"""An exponential moving average of the parameters (Polyak & Juditsky 1992 gave all updates the same weight)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from charrnn.model.parameters import Parameters
 
 
 class Average:
-    """Follows the parameters; early on with a shorter memory, so that the beginning is soon forgotten.
+    """Averages the parameters. The memory is shorter at first, so that the initial parameters are soon forgotten.
 
     Args:
-        decay: of the memory, below 1.
-        parameters: what to follow.
+        decay: the decay of the memory, below 1.
+        parameters: what to average.
 
     Attributes:
         values: the average, in the form of the parameters.
@@ -24,13 +24,13 @@ class Average:
         self.decay, self.values = decay, parameters.like()
 
     def follow(self, parameters: Parameters, step: int) -> None:
-        """Take update number `step`, counted from 1, into the average."""
+        """Add the parameters after update number `step`, counted from 1, to the average."""
         decay = min(self.decay, step / (10.0 + step))
         move_towards((self.values.flat, parameters.flat), (self.values.flat,), (1.0 - decay,))
 
     @contextmanager
     def in_place_of(self, parameters: Parameters) -> Iterator[None]:
-        """The parameters are the averaged ones inside the block."""
+        """Inside the block, the parameters hold the averaged values."""
         own = parameters.flat.copy()
         parameters.flat[:] = self.values.flat
         try:

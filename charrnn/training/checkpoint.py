@@ -1,4 +1,4 @@
-"""Checkpoints: one .npz that holds everything a model and its training need, and no code.
+"""Checkpoints: one .npz file that holds everything that a model and its training need, and no code.
 
 Arrays under plain names:
 
@@ -9,9 +9,9 @@ Arrays under plain names:
     form                        JSON text: TextForm, what is done to characters before they are read
     data                        fingerprint of the training data
     parameters/NAME             float32, unpacked
-    optimiser/m/NAME, .../v/... moments, as far as the optimiser has them
+    optimiser/m/NAME, .../v/... the moments that the optimiser has
     average/NAME                moving average of the parameters, if the run has one
-    state/h, state/c            (L, B, H) hidden state before the next chunk and its history, of all B streams
+    state/h, state/c            (L, B, H) hidden state of all B streams before the next chunk and its history
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from charrnn.training.progress import Progress
 FORMAT = "charrnn-checkpoint"
 FORMAT_VERSION = 3
 READABLE_VERSIONS = (2, 3)  # 2 knows fewer settings of a model
-OLDER_DEFAULTS = {"reset_every": 0}  # what runs did that were begun before there was such a setting
+OLDER_DEFAULTS = {"reset_every": 0}  # the behaviour of runs that began before these settings existed
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Checkpoint:
 
     @property
     def best_parameters(self) -> dict[str, Array]:
-        """Those that are evaluated and sampled from: the averaged ones, if the run has an average."""
+        """The parameters for evaluation and sampling: the averaged ones if the run has an average."""
         return self.average or self.parameters
 
     def network(self, dtype: Any = np.float32, precision: str = "float32") -> Network:
@@ -76,7 +76,7 @@ class Checkpoint:
         return network
 
     def refuse_other_vocabulary(self, vocabulary: Vocabulary, path: Path) -> None:
-        """Raise CheckpointError unless data has the model's vocabulary; `path` is the data's."""
+        """Raise CheckpointError unless the data has the model's vocabulary; `path` is the path of the data."""
         if vocabulary != self.vocabulary:
             raise CheckpointError(
                 f"expected data with the model's vocabulary ({len(self.vocabulary)} symbols), got {path} with another "
@@ -84,7 +84,7 @@ class Checkpoint:
             )
 
     def save(self, path: Path) -> None:
-        """Write the file whole, flushed to disk, in place of an older one."""
+        """Write the whole file, flush it to disk, and replace an older file."""
         arrays: dict[str, Any] = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -107,12 +107,13 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; nothing in the file is ever executed, and only what belongs to one is read.
+    """Read a checkpoint. Nothing in the file is executed, and only the parts that belong to a checkpoint are read.
 
     Args:
         path: the `.npz`.
     Raises:
-        CheckpointError: it is missing, truncated, damaged, foreign, of a newer format, or larger than the free memory.
+        CheckpointError: the file is missing, truncated, damaged, not a checkpoint, of a format that this version cannot
+            read, or larger than the free memory.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -159,7 +160,7 @@ def _read(archive: Archive, path: Path) -> Checkpoint:
     model = build(ModelConfig, parse(archive.text("model")))
     settings = OLDER_DEFAULTS | _object(archive, "training")
     if settings.get("bptt") == f"{settings.get('seq_len')}:{settings.get('seq_len')}":
-        settings["bptt"] = ""  # which format 2 spelled out
+        settings["bptt"] = ""  # format 2 wrote out two equal lengths
     training = build(TrainConfig, settings)
     values = _object(archive, "progress")
     progress = build(Progress, {"evaluated_step": values.get("step", 0)} | values)
@@ -199,7 +200,7 @@ def _object(archive: Archive, name: str) -> dict[str, Any]:
 
 
 def _check_sizes(archive: Archive, folders: dict[str, Shapes], path: Path) -> None:
-    """Compare what the arrays declare with what they should be, and with the free memory."""
+    """Compare the declared shapes and types of the arrays with the expected ones, and their size with free memory."""
     total = 0
     for folder, shapes in folders.items():
         for name, shape in shapes.items():
@@ -216,7 +217,7 @@ def _check_sizes(archive: Archive, folders: dict[str, Shapes], path: Path) -> No
 
 
 def _floats(archive: Archive, name: str) -> Array:
-    """An array as float32, of finite numbers."""
+    """An array as float32; raise ValueError unless all its numbers are finite."""
     with np.errstate(over="ignore"):
         array = archive.array(name).astype(np.float32, copy=False)
     if not np.isfinite(array).all():

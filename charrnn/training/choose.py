@@ -1,16 +1,18 @@
 """The settings that a user leaves open, chosen for the text and for the length of the run.
 
-The rule is explained, and its figures are measured, in docs/defaults.md:
+docs/defaults.md explains the rule and gives the measurements behind its figures:
 
-1. --steps or --epochs say how many characters a run reads, or it is what this CPU can read in --minutes.
+1. --steps or --epochs say how many characters a run reads. With --minutes, it is the number that this CPU can read in
+   that time.
 2. The model is the largest of SIZES that reads CHARS_PER_WEIGHT characters for each weight between its hidden units.
-3. Beyond PASSES_WITHOUT_DROPOUT of the text, each doubling of the passes adds DROPOUT_PER_DOUBLING between the layers,
-   less for a model of fewer parameters than the text has characters. Weights decay so that in the whole run one that
-   is not learnt anew would shrink by exp(-RUN_DECAY).
-4. The learning rate is that of RATES, and falls with the root of the hidden units.
+3. After PASSES_WITHOUT_DROPOUT passes over the text, each doubling of the passes adds DROPOUT_PER_DOUBLING to the
+   dropout between the layers. A model with fewer parameters than the text has characters gets less dropout. The weight
+   decay is chosen so that a weight without a gradient would shrink by the factor exp(-RUN_DECAY) over the whole run.
+4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the square root of the number of
+   hidden units, relative to RATE_HIDDEN.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
 
-What is given is never changed, and the rest follows it.
+Settings that are given are never changed. The other settings are chosen to fit them.
 """
 
 from __future__ import annotations
@@ -27,18 +29,18 @@ from charrnn.training.config import USUAL_EPOCHS, TrainConfig
 
 SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 CHARS_PER_WEIGHT = 5.0
-EFFICIENCY = 0.6  # share of the CPU's peak that a run reaches, evaluations and all else included
-MOST_GAIN = 4.0  # of bfloat16 beside float32: equations and memory are no faster, whatever products are
+EFFICIENCY = 0.6  # share of the CPU's peak that a run reaches, including evaluations and everything else
+MOST_GAIN = 4.0  # of bfloat16 over float32: faster products do not make equations and memory faster
 PASSES_WITHOUT_DROPOUT, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
 RUN_DECAY, MOST_DECAY = 1.3, 0.3
-MEAN_RATE = 0.5  # of the highest rate, over a run
-RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # that are right for RATE_HIDDEN hidden units
+MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
+RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # for RATE_HIDDEN hidden units
 USUAL_RATE = 0.008  # of other cells
 RATE_HIDDEN, MOST_RATE = 256, 0.015
 PEAK_SECONDS, PEAK_ROUNDS = 0.05, 5
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
-STEADY: dict[str, Any] = {  # what the choice is worked out from, and does not change
+STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers")},
     **{name: getattr(TrainConfig, name) for name in ("batch", "seq_len")},
 }
@@ -46,7 +48,7 @@ STEADY: dict[str, Any] = {  # what the choice is worked out from, and does not c
 
 @dataclass(frozen=True)
 class Text:
-    """What the choice depends on of a training text: its characters, and V."""
+    """What the choice needs to know about a training text: its number of characters, and V."""
 
     characters: int
     symbols: int
@@ -58,8 +60,8 @@ class Chooser:
     Args:
         text: what is trained on.
         given: settings that are fixed, of model and training.
-        peak: measures the CPU's floating-point operations a second, in bfloat16 or not; asked only when --minutes is
-            given.
+        peak: measures the CPU's floating-point operations a second, in bfloat16 or not; called only when --minutes
+            is given.
     Raises:
         ConfigError: a given setting is impossible.
     """
@@ -75,7 +77,7 @@ class Chooser:
         self.peak = peak(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
 
     def choose(self) -> dict[str, Any]:
-        """The given settings, and values for hidden, embed, batch, lr, dropout and weight decay where they are not."""
+        """The given settings, with chosen values for the rest: hidden, embed, batch, lr, dropout and weight decay."""
         settings = self.settings
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
@@ -97,7 +99,7 @@ class Chooser:
         )
 
     def characters_read(self, model: ModelConfig) -> float:
-        """How many characters a run with such a model reads."""
+        """How many characters a run with this model reads."""
         s = self.settings
         limits = []
         if s.get("steps"):
@@ -144,7 +146,7 @@ class Chooser:
 def measured_peak(rounded: bool = False) -> float:
     """The CPU's floating-point operations a second on all threads of the engine, as far as a run can use them.
 
-    It is the best of some short measurements, since other work on the machine only ever makes one slower.
+    It is the highest of several short measurements, because other work on the machine can only lower a measurement.
 
     Args:
         rounded: whether products are computed in bfloat16.
@@ -156,7 +158,7 @@ def measured_peak(rounded: bool = False) -> float:
 
 
 def _check(text: Text, given: dict[str, Any]) -> None:
-    """Have the configurations check what is given, before anything is worked out from it."""
+    """Let the configurations check the given settings before anything is computed from them."""
     for config, known in ((ModelConfig, {"symbols": text.symbols}), (TrainConfig, {})):
         config(**known | {field.name: given[field.name] for field in fields(config) if field.name in given})
 

@@ -1,4 +1,4 @@
-"""The time of a run: clock time since its command began, and what evaluations may take of it."""
+"""The time of a run: clock time since its command began, and how much of it evaluations may take."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import time
 
 from charrnn.training.progress import Progress
 
-EVALUATION_SHARE = 0.05  # of the time of a run with --minutes, for the last evaluation and for all others
-LEAST_SHARE = 0.5  # of --minutes that is left for training, however long it takes to begin and to evaluate
+EVALUATION_SHARE = 0.05  # of the time of a run with --minutes: for one evaluation, and for all before the final one
+LEAST_SHARE = 0.5  # the least share of --minutes for training, even if the start or an evaluation takes long
 
 
 class Clock:
     """Keeps the times in the progress of one run.
 
     Args:
-        progress: so far; a run that goes on has an elapsed time.
-        minutes: that the run may take; 0 for no limit.
+        progress: the progress so far; that of a resumed run has an elapsed time.
+        minutes: how many minutes the run may take; 0 for no limit.
         began: when the command began, in seconds by `time.perf_counter`.
     """
 
@@ -24,19 +24,19 @@ class Clock:
         self._zero = began - progress.elapsed
 
     def leave_out(self, seconds: float) -> None:
-        """Do not count this time, which was spent on compiling."""
+        """Do not count these seconds, which were spent on compilation."""
         self._zero += seconds
 
     def keep(self, progress: Progress) -> None:
-        """Note how much time has passed."""
+        """Store in the progress how much time has passed."""
         progress.elapsed = time.perf_counter() - self._zero
 
     def share_done(self, progress: Progress, evaluation: float) -> float:
-        """How much of the time for training has passed, 0 without a limit.
+        """The share of the time for training that has passed; 0 without a limit.
 
         Args:
-            progress: of the run.
-            evaluation: seconds that the last evaluation is going to take.
+            progress: the progress of the run.
+            evaluation: seconds that the final evaluation will take.
         """
         if not self.limit:
             return 0.0
@@ -44,11 +44,11 @@ class Clock:
         return (progress.elapsed - progress.overhead) / available
 
     def affords(self, progress: Progress, evaluation: float) -> bool:
-        """Whether there is time for one more evaluation, which takes `evaluation` seconds, before the last."""
+        """Whether there is time for one more evaluation, which takes `evaluation` seconds, before the final one."""
         return progress.evaluation_seconds + evaluation <= EVALUATION_SHARE * progress.elapsed
 
     def chars_to_evaluate(self, characters: int, seconds_per_char: float) -> int:
-        """How many of the characters of a validation text there is time for in one evaluation."""
+        """How many characters of a validation text one evaluation has time to read."""
         if not self.limit:
             return characters
         return max(1, min(characters, int(EVALUATION_SHARE * self.limit / seconds_per_char)))

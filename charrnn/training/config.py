@@ -14,18 +14,18 @@ PRECISIONS = ("float32", "bfloat16", "auto")
 SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
 LARGEST_BIAS = 20
 USUAL_EPOCHS = 10.0  # where nothing says when to stop
-SPREAD, FARTHEST = 1 / 14, 4.0  # of random lengths: standard deviation, 5 steps for a mean of 70, and how many of it
+SPREAD, FARTHEST = 1 / 14, 4.0  # of random lengths: standard deviation (5 steps at mean 70), and the most deviations
 USUAL_BETA2 = {"rmsprop": 0.95}  # char-rnn's setting of RMSprop; 0.999 for the others (Kingma & Ba 2015)
 
 
 LARGE = below_power(63)
 WITH_DECAY = ("schedule", ("step", "plateau"))
-DIVIDED = ("adam", "adamw", "rmsprop", "adagrad", "muon")  # by the root of second moments
+DIVIDED = ("adam", "adamw", "rmsprop", "adagrad", "muon")  # optimisers that divide by the root of second moments
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run. Each says what it is; those that are None get the usual value of the optimiser."""
+    """Settings of a training run, each with its help. A setting that is None gets the usual value of the optimiser."""
 
     batch: int = setting(32, "Streams of text read side by side.", AT_LEAST_ONE, below_power(31))
     seq_len: int = setting(64, "Time steps over which gradients flow back.", AT_LEAST_ONE, below_power(31))
@@ -36,7 +36,7 @@ class TrainConfig:
     )
     bptt: str = setting(
         "", "Move on K1 steps, propagate back over K2.", metavar="K1:K2", usual="both are --seq-len"
-    )  # "" where they are the same
+    )  # "" if K1 and K2 are the same
     random_lengths: bool = setting(False, "Chunks of random lengths around --seq-len.")
     accumulate: int = setting(1, "Batches that make one update.", AT_LEAST_ONE, below_power(31))
     lr: float = setting(0.003, "Learning rate.", POSITIVE)
@@ -131,7 +131,7 @@ class TrainConfig:
         check_forget_bias(self.forget_bias)
 
     def _fill_in(self) -> None:
-        """Put the usual values where there are none."""
+        """Fill in the usual values of settings that have none."""
         if self.momentum is None:
             object.__setattr__(self, "momentum", 0.95 if self.optimiser == "muon" else 0.9)
         if self.beta2 is None:
@@ -149,7 +149,7 @@ class TrainConfig:
 
     @property
     def history(self) -> int:
-        """Time steps before a chunk's own over which gradients flow back too."""
+        """The number of time steps before a chunk over which gradients also flow back."""
         return parse_bptt(self.bptt)[1] - self.seq_len if self.bptt else 0
 
     @property
@@ -166,7 +166,7 @@ def parse_bptt(text: str) -> tuple[int, int]:
     """K1 and K2 of "K1:K2".
 
     Raises:
-        ConfigError: it is not of this form, with 1 <= K1 <= K2.
+        ConfigError: the text is not of this form, with 1 <= K1 <= K2.
     """
     parts = text.split(":")
     if len(parts) == 2 and all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):

@@ -1,4 +1,4 @@
-"""Evaluation: a whole text read once, left to right, with carried state."""
+"""Evaluation: a whole text is read once from left to right, and the state is carried along."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ DYNAMIC_STEPS = 32  # characters between updates of dynamic evaluation
 
 
 class PieceReader:
-    """Reads a text piece by piece and sums up its cross-entropy; every character but the first is predicted and counts.
+    """Reads a text piece by piece and sums its cross-entropy; every character except the first is predicted and counts.
 
     Args:
         network: packed.
-        dynamic: learning rate of dynamic evaluation, 0 for none: after each piece of the text was read and counted, the
-            network learns from it by one step of gradient descent (Mikolov et al. 2010; Krause et al. 2018,
-            "Dynamic Evaluation of Neural Sequence Models"). Its parameters are then changed.
+        dynamic: learning rate of dynamic evaluation; 0 for none. In dynamic evaluation, each piece of the text is read
+            and counted first. Then the network learns from the piece by one step of gradient descent (Mikolov et al.
+            2010; Krause et al. 2018, "Dynamic Evaluation of Neural Sequence Models"). This changes its parameters.
 
     Attributes:
-        steps: characters of a piece; only the last one may have fewer.
-        nats, chars: the sum so far, and of how many characters.
+        steps: characters of a piece; only the last piece may have fewer.
+        nats, chars: the sum of the cross-entropy so far, and over how many characters.
     """
 
     def __init__(self, network: Network, dynamic: float = 0.0) -> None:
@@ -46,14 +46,14 @@ class PieceReader:
         self.nats, self.chars = 0.0, 0
 
     def read(self, piece: Text) -> None:
-        """Count a piece: (t + 1,) symbols, of which the last begins the next piece."""
+        """Read and count a piece: (t + 1,) symbols; its last symbol is also the first one of the next piece."""
         nats = self.reader.foretell(piece[:, None].astype(np.int32))
         self.nats += float(nats.sum(dtype=float))
         self.chars += nats.size
         self._learn(self.dynamic)
 
     def warm_up(self) -> None:
-        """Have the kernels compiled or loaded; no parameter changes."""
+        """Compile or load the kernels; no parameter changes."""
         self.reader.foretell(np.zeros((2, 1), np.int32))
         self._learn(rate=0.0)
 
@@ -87,11 +87,11 @@ class Evaluator:
         self.chars = len(symbols) - 1
 
     def warm_up(self) -> None:
-        """Have the kernels compiled or loaded; no parameter changes."""
+        """Compile or load the kernels; no parameter changes."""
         self.reader.warm_up()
 
     def seconds_per_char(self) -> float:
-        """How long it takes to predict one character: the best of some measurements on the first piece of the text."""
+        """How long it takes to predict one character: the shortest of some measurements on the text's first piece."""
         piece, times = self.symbols[: self.reader.steps + 1], []
         for _ in range(MEASUREMENTS):
             start = time.perf_counter()
@@ -103,9 +103,9 @@ class Evaluator:
         """Mean cross-entropy in nats per character.
 
         Args:
-            progress: called with the characters read so far; evaluation is given up when it returns False.
+            progress: called with the number of characters read so far; the evaluation stops when it returns False.
         Returns:
-            The loss, or None when given up.
+            The loss, or None if the evaluation was stopped.
         """
         self.reader.begin()
         for at in range(0, self.chars, self.reader.steps):
@@ -118,7 +118,9 @@ class Evaluator:
 def loss_of_blocks(
     network: Network, blocks: Iterable[Array], dynamic: float = 0.0, progress: Callable[[int], bool] = lambda _: True
 ) -> tuple[float | None, int]:
-    """The loss of a text that comes in blocks of any size, bit for bit that of `Evaluator`, without keeping the text.
+    """The loss of a text that comes in blocks of any size; the text is not kept.
+
+    The loss is the same as that of `Evaluator`, bit for bit.
 
     Args:
         network: packed.
@@ -126,8 +128,8 @@ def loss_of_blocks(
         dynamic: learning rate of dynamic evaluation.
         progress: as for `Evaluator.loss`.
     Returns:
-        Mean cross-entropy in nats per character, None when given up or without a character to predict; and how many
-        characters came.
+        Mean cross-entropy in nats per character, or None if the evaluation was stopped or there was no character to
+        predict; and how many characters were read.
     """
     reader, held = PieceReader(network, dynamic), np.zeros(0, np.int32)
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Fine-tuning: a model begins with the parameters of another, whose vocabulary may be a different one."""
+"""Fine-tuning: a model begins with the parameters of another, whose vocabulary may differ."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def model_for(source: Checkpoint, vocabulary: Vocabulary) -> ModelConfig:
 
 
 def transfer(source: Checkpoint, vocabulary: Vocabulary, parameters: Parameters) -> Transferred:
-    """Overwrite fresh parameters with those of another model, rows of symbols by character.
+    """Overwrite fresh parameters with those of another model; the rows of symbols are matched by character.
 
     Args:
-        source: the other model, of the same shape but for its vocabulary.
-        vocabulary: of the new model.
+        source: the other model, of the same shape except for its vocabulary.
+        vocabulary: the vocabulary of the new model.
         parameters: initialised; rows of symbols that `source` does not know stay as they are.
     Raises:
         CheckpointError: one model reads characters, the other bytes.

@@ -1,4 +1,4 @@
-"""What protects a run from itself: a loss that is no number, or far above what it was."""
+"""Checks that protect a run from a loss that is not finite, or that is far above its earlier values."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 MEMORY = 0.99  # of the running mean and variance of the loss
 PATIENCE = 3  # updates skipped in a row before something is done
 TIMES_MEAN, DEVIATIONS = 3.0, 8.0  # a loss is far above its mean when it is above both bounds
-FIRST_STEPS = 50  # during which the mean means little
-NOISE = 0.02  # by how much the loss on a text of noise may be above that of guessing
-FAR_ABOVE = 0.15  # share of the loss of guessing by which a validation loss is suspiciously far above the training loss
-RISE = 1.25  # a loss has risen far when it is above this multiple of its best ...
-RISE_OF_GUESSING = 0.1  # ... and by so much of ln V
+FIRST_STEPS = 50  # during which the mean is not reliable yet
+NOISE = 0.02  # how far, as a share, the loss on a text of noise may be above that of guessing
+FAR_ABOVE = 0.15  # how far a validation loss may be above the training loss, as a share of the loss of guessing
+RISE = 1.25  # a loss has risen far when it is above this multiple of its lowest value ...
+RISE_OF_GUESSING = 0.1  # ... and above that value by this share of ln V
 
 
 def guessing(symbols: int) -> float:
-    """The loss (nats) of guessing all V symbols with equal probability; for V = 1, of two."""
+    """The loss (nats) of guessing all V symbols with equal probability; V = 1 counts as V = 2."""
     return math.log(max(symbols, 2))
 
 
 def useful(loss: float, symbols: int) -> bool:
-    """Whether a validation loss (nats) is not above that of guessing."""
+    """Whether a validation loss (nats) is not above that of guessing, apart from NOISE."""
     return loss <= (1.0 + NOISE) * guessing(symbols)
 
 
@@ -38,15 +38,16 @@ class Verdict(Enum):
 
 
 def judge(progress: Progress, loss: float, norm: float, symbols: int) -> Verdict:
-    """Whether the step's update is to be applied; counts what was skipped, and follows the loss, in `progress`.
+    """Decide whether the update of a step is applied; keep the skipped updates and the mean loss in `progress`.
 
-    A bad step is skipped. After some in a row, the run rolls back if the model is broken: the loss is no number, or
-    twice that of guessing. If it is not, the text has changed rather than the model, and the update is applied.
+    A bad step is skipped. At the third one in a row (PATIENCE), the run rolls back if the model is broken: the loss or
+    the norm is not finite, or the loss is more than twice that of guessing. If the model is not broken, the text has
+    changed, and the update is applied.
 
     Args:
-        progress: of the run, with the running mean and variance of the loss.
+        progress: the progress of the run, with the running mean and variance of the loss.
         loss: nats per character.
-        norm: of the gradient.
+        norm: the norm of the gradient.
         symbols: V.
     """
     p = progress
@@ -67,12 +68,13 @@ def judge(progress: Progress, loss: float, norm: float, symbols: int) -> Verdict
 
 
 def diverged(progress: Progress, loss: float, symbols: int) -> bool:
-    """Whether the model got worse step by step: validation and training loss have both risen far since the best one.
+    """Whether the model got worse step by step: both losses have risen far since the lowest validation loss.
 
-    A validation loss that rises alone is overfitting, a training loss that rises alone a harder text.
+    If only the validation loss rises, the model overfits. If only the training loss rises, the text became harder.
 
     Args:
-        progress: of the run, with the running mean of the training loss, now and at the best validation loss.
+        progress: the progress of the run, with the running mean of the training loss, now and at the lowest validation
+            loss.
         loss: the validation loss in nats per character.
         symbols: V.
     """
@@ -85,10 +87,10 @@ def diverged(progress: Progress, loss: float, symbols: int) -> bool:
 
 
 def suspicion(progress: Progress, epochs: float, loss: float, symbols: int) -> str:
-    """Why nobody would expect this validation loss (nats), and what may be the reason; empty if it is nothing unusual.
+    """Says why this validation loss (nats) is unusual and what may be the reason; empty if the loss is not unusual.
 
     Args:
-        progress: of the run, with the running mean of the training loss.
+        progress: the progress of the run, with the running mean of the training loss.
         epochs: passes over the training text so far.
         loss: the validation loss.
         symbols: V.

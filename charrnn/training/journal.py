@@ -1,4 +1,4 @@
-"""The journal of a run, log.jsonl: one JSON object to a line, each written whole."""
+"""The journal of a run, log.jsonl: each line is one JSON object, and is written as a whole."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from charrnn.json_files import WHOLE, Form, Maybe, Number, check, parse
 
 LONGEST_LINE = 1 << 24  # bytes
 NUMBER = Number(-1e100, 1e100)
-FORMS: dict[str, Form] = {  # of lines that are shown; others need a step at most
+FORMS: dict[str, Form] = {  # of the lines that are shown; of other lines, only OPTIONAL values are checked
     "train": dict.fromkeys(("step", "chars"), WHOLE) | dict.fromkeys(("epoch", "seconds", "loss", "bpc", "lr"), NUMBER),
     "eval": {"step": WHOLE, "loss": Maybe(NUMBER), "bpc": Maybe(NUMBER)},
     "event": {"name": str},
@@ -28,7 +28,7 @@ class Journal:
 
     Args:
         path: the file.
-        last_step: lines of later steps, left by a run that was killed after its last checkpoint, are dropped.
+        last_step: lines of later steps are dropped. A run leaves them if it is killed after its newest checkpoint.
     """
 
     def __init__(self, path: Path, last_step: int) -> None:
@@ -44,7 +44,7 @@ class Journal:
             raise OutputError(f"expected to write {path}, got: {reason(error)}; try another folder") from None
 
     def write(self, kind: str, **values: Any) -> None:
-        """One line: its kind, then the values in the order given; floats to 6 digits."""
+        """Write one line: its kind, then the values in the given order; floats are rounded to 6 digits."""
         short = {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()}
         try:
             self._file.write(json.dumps({"kind": kind} | short) + "\n")
@@ -58,7 +58,7 @@ class Journal:
 
 
 def _complete_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects in the file's lines; one that was cut off when its process was killed, or is damaged, is left out."""
+    """The objects in the file's lines; lines that are damaged, or incomplete after a killed process, are left out."""
     with open_regular(path) as file:
         while text := file.readline(LONGEST_LINE):
             try:
@@ -92,5 +92,5 @@ def read_journal(run: Path) -> list[dict[str, Any]]:
 
 
 def finite(number: float) -> float | None:
-    """The number, or None for what JSON cannot hold."""
+    """The number, or None if it is not finite, because JSON cannot hold it."""
     return number if math.isfinite(number) else None

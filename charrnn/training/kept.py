@@ -19,7 +19,7 @@ class KeptCheckpoints:
     Args:
         path: the RUN folder.
         state: what is saved.
-        settle: called when the run has its first checkpoint; returns where the RUN folder is from then on.
+        settle: called when the run has its first checkpoint; it returns the place of the RUN folder from then on.
     """
 
     def __init__(self, path: Path, state: TrainingState, settle: Callable[[], Path] | None = None) -> None:
@@ -27,7 +27,7 @@ class KeptCheckpoints:
         self._saved = time.perf_counter()
 
     def save(self, name: str = LAST) -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint of the current state."""
         self.state.snapshot().save(self.path / name)
         if name == LAST:
             self._saved = time.perf_counter()
@@ -35,15 +35,15 @@ class KeptCheckpoints:
                 self.path, self._settle = self._settle(), None
 
     def load(self, name: str) -> Checkpoint:
-        """Read one of them."""
+        """Read one of the run's checkpoints."""
         return load_checkpoint(self.path / name)
 
     def due(self) -> bool:
-        """Whether the last checkpoint is so old that a new one is to be written."""
+        """Whether last.npz is so old that a new one should be written."""
         return time.perf_counter() - self._saved >= SAVE_SECONDS
 
     def keep_older(self) -> None:
-        """Keep a checkpoint of this evaluation, and drop the oldest of those beyond --keep."""
+        """Keep a checkpoint of this evaluation; if there are more than --keep of them, drop the oldest."""
         if not self.state.config.keep:
             return
         self.save(f"step-{self.state.progress.step:09d}.npz")
@@ -51,12 +51,12 @@ class KeptCheckpoints:
             path.unlink(missing_ok=True)
 
     def drop_later(self) -> None:
-        """Drop those of evaluations after the step to which the run went back."""
+        """Drop the checkpoints of evaluations after the step that the run went back to."""
         for step, path in self._older():
             if step > self.state.progress.step:
                 path.unlink(missing_ok=True)
 
     def _older(self) -> list[tuple[int, Path]]:
-        """The checkpoints of earlier evaluations, each after its step."""
+        """The steps of earlier evaluations with their checkpoints, in ascending order."""
         paths = [path for path in self.path.glob("step-*.npz") if OLDER_CHECKPOINT.fullmatch(path.name)]
         return sorted((int(path.stem.removeprefix("step-")), path) for path in paths if path.is_file())

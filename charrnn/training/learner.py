@@ -1,4 +1,4 @@
-"""The gradient of one update: a chunk of text of all streams, in one batch or in several, one after the other."""
+"""The gradient of one update, from a chunk of all streams. They form one batch, or several that are read in turn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def noise_of(config: TrainConfig) -> Noise:
 
 
 def objective_of(config: TrainConfig) -> Objective:
-    """What the settings ask to minimise beside the cross-entropy."""
+    """What the settings ask to minimise in addition to the cross-entropy."""
     return Objective(config.label_smoothing, config.activation_penalty, config.temporal_penalty)
 
 
@@ -51,7 +51,7 @@ class Learner:
     """Forward and backward passes over the next chunk of all streams.
 
     Args:
-        network: its gradients are written.
+        network: the network; `learn` writes its gradients.
         symbols: (n,) the training text.
         config: batch, accumulate, lengths of chunks, noise and objective.
     """
@@ -60,19 +60,20 @@ class Learner:
         self.network, self.config = network, config
         self.streams = streams_of(symbols, config)
         self.unrolled = Unrolled(network, config.batch, config.chunk_steps, noise_of(config), objective_of(config))
-        # With one batch, the state stays in the buffers of the chunk; else each batch's is put there in its turn.
+        # With one batch, the state stays in the buffers of the chunk. With several batches, the state of each batch is
+        # copied there before the batch is read.
         self._states = [self.unrolled.state() for _ in range(config.accumulate)] if config.accumulate > 1 else []
         self._after: list[State] = []
         self._advance = 0  # time steps from the beginning of one chunk to that of the next
 
     def state(self) -> State:
-        """The state before the next chunk: for each of "h" (and "c") an array (L, streams, H)."""
+        """The state before the next chunk: an array (L, streams, H) for each name of a state, "h" (and "c")."""
         if not self._states:
             return self.unrolled.state()
         return {name: np.concatenate([s[name] for s in self._states], axis=1) for name in self._states[0]}
 
     def set_state(self, state: State) -> None:
-        """Go on from this state, as `state` returns it."""
+        """Continue from this state, which has the form that `state` returns."""
         if not self._states:
             self.unrolled.set_state(state)
         else:
@@ -80,15 +81,15 @@ class Learner:
                 self._states[k] = {name: values[:, part] for name, values in state.items()}
 
     def reset_state(self) -> None:
-        """Go on from a state of zeros."""
+        """Continue from a state of zeros."""
         self.set_state({name: np.zeros_like(values) for name, values in self.state().items()})
 
     def learn(self, position: int, step: int) -> tuple[float, int, int]:
-        """Gradient of the objective of the next chunk; the state moves on when it is accepted.
+        """Compute the gradient of the objective of the next chunk; call `accept` or `reject` after it.
 
         Args:
             position: time step in the streams.
-            step: updates made before, which number the draws of noise.
+            step: number of updates made before; it selects the random numbers of the noise.
         Returns:
             Loss in nats per character; time steps read; characters read.
         """
@@ -113,12 +114,12 @@ class Learner:
         return total / self.config.accumulate, steps, chars
 
     def length(self, step: int) -> int:
-        """Time steps that the chunk of this update moves on by, if the text goes on so far."""
+        """How many time steps the chunk of this update moves on, if the text is long enough."""
         config = self.config
         return random_length(config.seq_len, config.seed, step) if config.random_lengths else config.seq_len
 
     def _past(self, position: int) -> int:
-        """Time steps before `position` over which gradients flow back too."""
+        """The number of time steps before `position` over which gradients also flow back."""
         return min(position, self.config.history)
 
     def _parts(self) -> list[slice]:
@@ -127,10 +128,11 @@ class Learner:
         return [slice(k * batch, (k + 1) * batch) for k in range(self.config.accumulate)]
 
     def _reset_some(self, step: int, part: slice) -> None:
-        """Streams go back to a state of zeros at random.
+        """Set the states of randomly chosen streams back to zeros.
 
-        Evaluation and sampling begin at zeros, and a stream does so only once in an epoch, the first time with an
-        untrained model. A model that never sees zeros again may come to be lost there.
+        Evaluation and sampling begin from a state of zeros. Without this method, a stream begins from zeros only once
+        in an epoch, and the model is still untrained when it does so for the first time. A model that does not see a
+        state of zeros again may predict badly from it.
         """
         if not self.config.reset_every or self.network.config.stateless:
             return
@@ -155,10 +157,10 @@ class Learner:
         """Let the next chunk begin from the state before this one."""
         if not self._states:
             self.unrolled.advance = 0
-        self.network.pack()  # without the draw of a recurrent dropout
+        self.network.pack()  # packed again without the dropout of recurrent weights
 
     def warm_up(self) -> None:
-        """Have the kernels compiled; nothing changes but the gradients."""
+        """Compile the kernels; only the gradients change."""
         state = self.state()
         inputs, targets = self.streams.chunk(0)
         self._pass(inputs[:2, : self.config.batch], targets[:2, : self.config.batch], past=0, draw=0)

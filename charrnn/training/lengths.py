@@ -16,7 +16,8 @@ LEAST = 5
 def random_length(seq_len: int, seed: int, step: int) -> int:
     """Time steps of the chunk of this update (Merity, Keskar & Socher 2018, section 4.1).
 
-    Normal around seq_len, or in one of twenty chunks around its half, so that the chunks of each epoch begin elsewhere.
+    The lengths are normally distributed around seq_len, and for one chunk in twenty around half of it. So the chunks
+    of each epoch begin at other places.
     """
     halved, radius, angle = (
         uniform(np.uint64(seed), PURPOSES["length"], np.uint64(step), np.uint64(k)) for k in range(3)

@@ -44,9 +44,9 @@ class Trainer:
     Args:
         path: the RUN folder, which has a checkpoint of the state.
         state: where to begin.
-        watcher: who is told.
+        watcher: is told how the run goes.
         preview: makes a sample of text, of a given length, to show at each evaluation.
-        settle: called when the run has its first checkpoint; returns where the RUN folder is from then on.
+        settle: called when the run has its first checkpoint; it returns the place of the RUN folder from then on.
         began: when the command began, in seconds by `time.perf_counter`; None for now.
     """
 
@@ -70,12 +70,12 @@ class Trainer:
         self.lr, self.last_norm = self.config.lr, math.nan
 
     def run(self, interrupt: Interrupt) -> None:
-        """Train until a stopping rule holds or an interrupt is asked for; save at the end either way.
+        """Train until a stopping rule holds or an interrupt is requested; in both cases, save at the end.
 
         Raises:
-            DataError: the text was changed meanwhile; last.npz then holds all that was learnt before.
-            TrainingError: the run broke again and again; last.npz is then the last good checkpoint. Or no model that it
-                evaluated was better than guessing.
+            DataError: the text was changed during the run; last.npz then holds everything that was learnt before.
+            TrainingError: the run broke repeatedly; last.npz is then the newest intact checkpoint. Or no evaluated
+                model was better than guessing.
             OutputError: a file cannot be written.
         """
         if self.ended():
@@ -103,7 +103,7 @@ class Trainer:
             self._refuse_useless()
 
     def _train(self, journal: Journal) -> None:
-        """One step, and now and then a line of the journal and a checkpoint."""
+        """Make one step; when it is time, write a line of the journal and a checkpoint."""
         try:
             self.step(journal)
         except DataError:
@@ -115,7 +115,7 @@ class Trainer:
             self.kept.save()
 
     def _evaluate(self, journal: Journal, interrupt: Interrupt) -> None:
-        """Measure the validation loss; a model that is broken or has diverged goes back to where it was not."""
+        """Measure the validation loss; if the model is broken or has diverged, go back to an earlier checkpoint."""
         self.log(journal)
         if self.recovery.mend(journal):
             return
@@ -124,11 +124,11 @@ class Trainer:
             self.kept.save()
 
     def ended(self) -> bool:
-        """Whether nothing is left to do: one of the stopping rules holds, and the last evaluation was made."""
+        """Whether nothing is left to do: one of the stopping rules holds, and the final evaluation was made."""
         return self.finished() and not self.evaluation_due()
 
     def evaluation_due(self) -> bool:
-        """Whether the model is to be evaluated before the next step."""
+        """Whether the model must be evaluated before the next step."""
         return self.validation.due(self.finished())
 
     def finished(self) -> bool:
@@ -136,7 +136,7 @@ class Trainer:
         return self.done() >= 1.0 or self.out_of_patience()
 
     def out_of_patience(self) -> bool:
-        """Whether too many evaluations brought no lower loss."""
+        """Whether there were --patience evaluations since the loss was lowest."""
         return 0 < self.config.patience <= self.state.progress.evaluations_since_best
 
     def done(self) -> float:
@@ -148,7 +148,7 @@ class Trainer:
         return share_done(self.config, steps, self.state.epochs(), time_done)
 
     def warm_up(self) -> None:
-        """Have every kernel compiled or loaded; no parameter changes, and compilation takes no time of the run."""
+        """Compile or load every kernel; no parameter changes, and the time of the run does not count compilation."""
         self.state.learner.warm_up()
         scratch = Parameters({"any": (1,), "any.W_h": (1, 1)}, self.state.network.dtype)
         optimiser = Optimiser(self.config, scratch)
@@ -165,7 +165,7 @@ class Trainer:
         self._warm = True
 
     def step(self, journal: Journal) -> None:
-        """One chunk forwards and backwards and one update, unless `judge` forbids it."""
+        """Make one forward and backward pass over a chunk, and one update, unless `judge` forbids the update."""
         start, state, p = time.perf_counter(), self.state, self.state.progress
         loss, steps, chars = state.learner.learn(p.position, p.step)
         norm = state.optimiser.norm(state.network.gradients)
@@ -187,7 +187,7 @@ class Trainer:
             self._interval.seconds += seconds
 
     def _update(self, steps: int, norm: float) -> None:
-        """Move the parameters against the gradient, which has this global norm, and move along the text by `steps`."""
+        """Update the parameters with the gradient, whose global norm is `norm`, and move `steps` on in the text."""
         state, p = self.state, self.state.progress
         before = self.done()
         state.learner.accept()
@@ -202,13 +202,13 @@ class Trainer:
             state.average.follow(state.network.parameters, p.step)
 
     def _log_due(self) -> bool:
-        """Whether the journal gets a line."""
+        """Whether it is time for a line of the journal."""
         if every := self.config.log_every:
             return self.state.progress.step % every == 0
         return time.perf_counter() - self._interval.began >= LOG_SECONDS
 
     def log(self, journal: Journal) -> None:
-        """A line of the journal, and word to the watcher, about the steps since the line before, if there were any."""
+        """Write a line of the journal about the steps since the line before, if any, and tell the watcher."""
         since, p = self._interval, self.state.progress
         self._interval = Interval(time.perf_counter())
         if not since.chars:
@@ -229,7 +229,7 @@ class Trainer:
         self.watcher.trained(self, loss, speed)
 
     def _refuse_useless(self) -> None:
-        """Raise TrainingError when no evaluation of the whole run was better than guessing."""
+        """Raise TrainingError if the run was evaluated, but never with a loss better than guessing."""
         p = self.state.progress
         if p.evaluated_step and p.best_loss is None:
             raise TrainingError(

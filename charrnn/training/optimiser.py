@@ -1,4 +1,4 @@
-"""Optimisers: moments under the parameters' names, and fused sweeps for each update."""
+"""Optimisers: moments with the names of the parameters, and fused passes over all parameters for each update."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOMENTS = {
     **{"adam": ("m", "v"), "adamw": ("m", "v"), "muon": ("m", "v")},
     **{"rmsprop": ("v",), "adagrad": ("v",), "sgd": ("m",)},
 }
-MUON_SCRATCH = 5  # numbers beside those for each weight: its direction, and four packed matrices
+MUON_SCRATCH = 5  # further numbers for each weight: its direction, and four packed matrices
 
 
 class Optimiser:
@@ -34,10 +34,10 @@ class Optimiser:
 
     Args:
         config: which optimiser, its rate and its clipping.
-        parameters: the ones to train; moments are made in their image.
+        parameters: the parameters to train; the moments have the same names and shapes.
 
     Attributes:
-        moments: "m" and "v", as far as the optimiser has them.
+        moments: those of "m" and "v" that the optimiser has.
         updates: how many updates have been made.
     """
 
@@ -74,7 +74,7 @@ class Optimiser:
                 matrix.update(parameters, gradients, moment, clipping, rate, config.momentum, config.weight_decay)
 
     def _sweep(self, p: Array, g: Array, moments: dict[str, Array], sweep: tuple[float, ...], lr: float) -> None:
-        """One update of flat vectors by the formula that treats every number by itself."""
+        """One elementwise update of flat vectors."""
         config = self.config
         assert config.beta2 is not None
         if config.optimiser in ("adam", "adamw", "muon"):
@@ -95,14 +95,14 @@ class Optimiser:
 
 
 class Matrix:
-    """One weight matrix under Muon: H x H for each gate, each moved by the orthogonal matrix nearest to its momentum.
+    """One weight matrix under Muon: the H x H part of each gate moves by the orthogonal matrix nearest to its momentum.
 
     Jordan et al. (2024), "Muon: An optimizer for hidden layers in neural networks", with Nesterov's momentum: a step
     has the same size along every pair of singular vectors, so that rare directions are learnt as fast as common ones.
 
     Args:
-        name: of the matrix, (H, gates * H).
-        parameters: that hold it.
+        name: the name of the matrix, which has the shape (H, gates * H).
+        parameters: the parameters that hold the matrix.
     """
 
     def __init__(self, name: str, parameters: Parameters) -> None:
@@ -133,7 +133,7 @@ class Matrix:
         move_along((p, direction), (p,), (1.0 - rate * decay, rate))
 
     def _orthogonalise(self, direction: Array) -> None:
-        """Put the orthogonal matrices nearest to those of the gates in their place."""
+        """Replace the matrix of each gate by the orthogonal matrix that is nearest to it."""
         packed, *scratch = self._packed
         pack(direction, self.gates, self._order, packed)
         gram, polynomial, other = scratch
@@ -153,7 +153,7 @@ def hidden_matrices(parameters: Parameters) -> list[str]:
 
 
 def runs_without(left_out: list[str], parameters: Parameters) -> list[slice]:
-    """The parts of the flat vector that lie between the arrays of these names, each as long as can be."""
+    """The parts of the flat vector without the arrays of these names; each part is as long as possible."""
     runs: list[slice] = []
     for name, _ in parameters.items():
         place = parameters.place(name)

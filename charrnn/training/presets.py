@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-# What each preset says instead of the defaults, of the model and of its training.
+# The settings of the model and of its training that each preset gives instead of the defaults.
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"cell": "lstm", "hidden": 256, "precision": "auto"},
     "quality": {"cell": "lstm", "hidden": 512, "ema": 0.999, "precision": "auto"},
-    "classic": {  # those of char-rnn (Karpathy 2015), whose rate also fell a little from the tenth pass on
+    "classic": {  # the settings of char-rnn (Karpathy 2015); its rate also fell a little from the tenth pass on
         **{"cell": "lstm", "layers": 2, "hidden": 128, "embed": 0, "batch": 50, "seq_len": 50, "epochs": 50.0},
         **{"optimiser": "rmsprop", "lr": 0.002, "beta2": 0.95, "schedule": "constant", "warmup": 0.0},
         **{"clip_norm": 0.0, "clip_value": 5.0, "dropout": 0.0, "dropout_output": 0.0, "reset_every": 0},

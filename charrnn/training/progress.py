@@ -1,4 +1,4 @@
-"""How far a run has come, as its checkpoints have it."""
+"""How far a run has come, as its checkpoints store it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ class Progress:
     Args:
         step: updates made.
         epoch: whole epochs read.
-        position: time steps read of the present epoch.
+        position: time steps read in the present epoch.
         chars: characters trained on.
         seconds: time spent on training alone.
-        elapsed: seconds since the command that began the run, with all that belongs to it but compilation.
-        overhead: of them, before the first step.
-        evaluation_seconds: spent on evaluations.
-        evaluation_chars: predicted in each evaluation, of the beginning of the validation text; 0 for all of it.
+        elapsed: seconds that the commands of the run have taken, without compilation.
+        overhead: the seconds of `elapsed` before the first step.
+        evaluation_seconds: seconds spent on evaluations.
+        evaluation_chars: how many characters of the validation text's beginning each evaluation predicts; 0 for all.
         best_loss, best_step: lowest validation loss in nats per character, and when; None before there is one.
         evaluations_since_best: evaluations since then.
-        lr_scale: what plateaus and rollbacks have made of the learning rate.
-        loss_mean, loss_variance: running, of the training loss; None at the beginning.
+        lr_scale: the factor by which plateaus and rollbacks have lowered the learning rate.
+        loss_mean, loss_variance: running mean and variance of the training loss; the mean is None at the beginning.
         best_loss_mean: the running mean when the validation loss was lowest.
         skipped: updates skipped in a row.
-        rollbacks: soon after one another, since the loss was last at its best.
-        rolled_back_from: the step at which the last of them came.
-        evaluated_step: of the last evaluation that was not interrupted.
+        rollbacks: how often the run went back since the loss was lowest, each time soon after the time before.
+        rolled_back_from: the step at which the newest rollback happened.
+        evaluated_step: the step of the newest evaluation that was not interrupted.
     """
 
     step: int = 0
@@ -66,13 +66,13 @@ class Progress:
                 raise ValueError(f"{name} is {number}, above {most:g}")
 
     def check_within(self, steps: int, streams: int) -> None:
-        """Raise ValueError unless a run over such a text can have come so far.
+        """Raise ValueError unless a run over a text of this size can have come so far.
 
         Args:
             steps: time steps in each stream of the text.
             streams: how many there are.
         """
-        if self.step * streams >= 2**63:  # numbers of draws
+        if self.step * streams >= 2**63:  # the numbers of random draws must be smaller
             raise ValueError(f"step is {self.step}")
         read = self.epoch * steps + self.position
         if self.position >= steps:

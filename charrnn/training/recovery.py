@@ -1,4 +1,4 @@
-"""Going back to a checkpoint when a run breaks: with half the learning rate, and not for ever."""
+"""Going back to a checkpoint when a run breaks, with half the learning rate, a limited number of times."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from charrnn.training.watcher import Watcher
 
 MOST_ROLLBACKS = 5  # before the run is given up
 STEPS_OF_PEACE = 1000  # after which earlier rollbacks no longer count
-TIMES = ("elapsed", "overhead", "evaluation_seconds", "evaluation_chars")  # of the progress: they never go back
+TIMES = ("elapsed", "overhead", "evaluation_seconds", "evaluation_chars")  # of the progress: a rollback keeps these
 
 
 class Recovery:
-    """Brings a broken run back to where it was whole.
+    """Brings a broken run back to an intact checkpoint.
 
     Args:
         state: the model in training.
         kept: the checkpoints it can go back to.
-        watcher: who is told.
+        watcher: is told when the run goes back.
     """
 
     def __init__(self, state: TrainingState, kept: KeptCheckpoints, watcher: Watcher) -> None:
         self.state, self.kept, self.watcher = state, kept, watcher
 
     def mend(self, journal: Journal) -> bool:
-        """Go back if the model holds numbers that are not finite; whether it did."""
+        """Go back if the model holds numbers that are not finite; return whether it went back."""
         if broken := not self.state.is_finite():
             self.roll_back(journal, "parameters that are no numbers")
         return broken
 
     def mend_divergence(self, journal: Journal, loss: float) -> bool:
-        """Go back to the best model if the run has diverged, as its validation loss (nats) shows; whether it did."""
+        """Go back to best.npz if the validation loss (nats) shows that the run diverged; return whether it did so."""
         if diverging := diverged(self.state.progress, loss, self.state.model.symbols):
             self.roll_back(journal, "validation and training loss far above the best evaluation's", BEST)
         return diverging
@@ -43,7 +43,7 @@ class Recovery:
         """Go back to a checkpoint, with half the learning rate.
 
         Raises:
-            TrainingError: it happened too often, each time soon after the one before, since the loss was at its lowest.
+            TrainingError: the run went back too often since the loss was lowest, each time soon after the time before.
         """
         failed = self.state.progress
         what = f"{reason} at step {failed.step:,}"

@@ -28,12 +28,12 @@ from charrnn.training.state import TrainingState
 
 FORMAT, FORMAT_VERSION = "charrnn-run", 1
 LARGEST_CONFIG = 1 << 20  # bytes
-# What may change when a run goes on.
+# The settings that may change when a run is resumed.
 RESUMABLE = {"epochs", "steps", "minutes", "patience", "eval_every", "log_every", "keep", "preview"}
 
 
 def origin(name: str = "", note: str = "") -> dict[str, str]:
-    """Where and when a run began, and what its user says of it, as config.json keeps it."""
+    """Where and when a run began, and what its user says about it, in the form that config.json stores."""
     return {
         "name": name,
         "note": note,
@@ -59,13 +59,13 @@ def _describe(model: ModelConfig, training: TrainConfig, data: Data, began: dict
 
 @contextmanager
 def new_run(path: Path, state: TrainingState, force: bool, began: dict[str, str] | None = None) -> Iterator[NewFolder]:
-    """A RUN folder with a checkpoint of step 0, locked inside the block; `began` is what `origin` says of it.
+    """Make a RUN folder with a checkpoint of step 0, locked inside the block; `began` is what `origin` returned.
 
-    With `force` it stands beside its place until it is settled or the block ends well, so that an older run there is
-    replaced by one that has got somewhere.
+    With `force`, the folder is built beside its final place. It moves to that place when `settle` is called, or when
+    the block ends without an error. So an older run is replaced only after the new run has made progress.
 
     Raises:
-        OutputError: it exists (and force is not set), or cannot be written.
+        OutputError: the folder exists (and force is not set), or cannot be written.
     """
     with building_folder(path, CONFIG, force) as folder:
         (folder.path / CONFIG).write_bytes(_describe(state.model, state.config, state.data, began or origin()))
@@ -82,17 +82,17 @@ def resume_run(
     remarks: dict[str, str] | None = None,
     refuse: Callable[[ModelConfig, TrainConfig], None] = lambda *_: None,
 ) -> Checkpoint:
-    """The last checkpoint of a run, ready to go on; the folder is locked by the caller.
+    """The checkpoint last.npz of a run, ready to be resumed; the caller must lock the folder.
 
     Args:
         path: the RUN folder.
         data: the training data, which must be the run's own.
-        asked: settings that the user gave; those of RESUMABLE replace the run's, others must agree with it.
+        asked: settings that the user gave; those in RESUMABLE replace the run's, the others must agree with the run's.
         remarks: a new name and note, see `origin`.
         refuse: raises an error if the run cannot go on here; called before anything is written.
     Raises:
-        CheckpointError: it is no RUN folder, or the data is another.
-        ConfigError: a setting differs that cannot change.
+        CheckpointError: the path is not a RUN folder, or the data is not the run's own.
+        ConfigError: a setting that cannot change differs.
     """
     if not (path / CONFIG).is_file():
         raise CheckpointError(
@@ -127,13 +127,13 @@ def read_config(path: Path) -> dict[str, Any]:
     """What the config.json of a RUN folder holds.
 
     Raises:
-        OSError, ValueError: it cannot be read, or holds no object.
+        OSError, ValueError: the file cannot be read, or holds no JSON object.
     """
     return read_object(path / CONFIG, LARGEST_CONFIG)
 
 
 def _origin_of(path: Path) -> dict[str, Any]:
-    """What config.json says of the beginning of a run; nothing in older ones."""
+    """What config.json says about the beginning of a run; empty if it says nothing, as in runs of older versions."""
     try:
         began = read_config(path).get("origin")
     except (OSError, ValueError):
@@ -154,7 +154,7 @@ def _check_progress(checkpoint: Checkpoint, data: Data, path: Path) -> None:
 
 
 def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str) -> None:
-    """Raise ConfigError unless what the user asked for agrees with the settings there are."""
+    """Raise ConfigError unless the settings that the user asked for agree with the existing ones."""
     for name, value in asked.items():
         if settings[name] != value:
             flag = name.replace("_", "-")
@@ -171,7 +171,7 @@ def data_of_run(path: Path) -> Path:
     try:
         content = read_config(folder)
         check(content, {"data": {"path": str}}, CONFIG)
-        os.fsencode(content["data"]["path"])  # fails for what no path can hold
+        os.fsencode(content["data"]["path"])  # raises ValueError for a text that cannot be a path
         return Path(content["data"]["path"])
     except (OSError, ValueError):
         raise CheckpointError(

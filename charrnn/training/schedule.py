@@ -6,11 +6,11 @@ import math
 
 from charrnn.training.config import TrainConfig
 
-MOST_DECAYS = 1e15  # of "step": a rate that has long been 0
+MOST_DECAYS = 1e15  # of "step": after this many decays, the rate has long been 0
 
 
 def share_done(config: TrainConfig, step: float, epochs: float, time: float) -> float:
-    """How much of a run is done, from 0 to 1, by the stopping rule that is nearest.
+    """How much of a run is done, from 0 to 1, according to the stopping rule that is nearest to its limit.
 
     Args:
         config: the stopping rules.
@@ -27,11 +27,14 @@ def share_done(config: TrainConfig, step: float, epochs: float, time: float) -> 
 
 
 def learning_rate(config: TrainConfig, done: float, step: int, scale: float) -> float:
-    """The rate of the update after `step` others, when a share `done` of the run, from 0 to 1, is done in its middle.
+    """The learning rate of the update after `step` others.
 
-    It rises in a straight line while the run warms up (Goyal et al. 2017). Then "constant" keeps it; "linear" falls to
-    0 in a straight line; "cosine" in half a cosine wave (Loshchilov & Hutter 2017, SGDR, without restarts); "step"
-    multiplies it with `decay` again and again; "plateau" does so when the validation loss stays, which is in `scale`.
+    In the middle of this update, a share `done` of the run, from 0 to 1, is done.
+
+    The rate rises in a straight line during the warm-up (Goyal et al. 2017). Then "constant" keeps the rate. "linear"
+    lowers it to 0 in a straight line. "cosine" lowers it to 0 along half a cosine wave (Loshchilov & Hutter 2017, SGDR,
+    without restarts). "step" multiplies it by `decay` at regular intervals. "plateau" multiplies it by `decay` when the
+    validation loss does not fall; these factors are in `scale`.
     """
     warm = 1.0
     if config.warmup:

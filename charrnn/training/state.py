@@ -23,16 +23,16 @@ from charrnn.training.progress import Progress
 
 
 class TrainingState:
-    """A model in training, from which a checkpoint is made and which a checkpoint brings back.
+    """A model in training, which can be saved as a checkpoint and restored from one.
 
-    Its parameters are zeros. `begin` and `restore` give it others.
+    The parameters of a new object are zeros. `begin` and `restore` give it other parameters.
 
     Args:
         model: the shape of the network.
         config: how it is trained.
         data: what it is trained on.
     Raises:
-        DataError: the text is too short, or has no lines and the model is stateless.
+        DataError: the text is too short, or the model is stateless and the text has no line break.
     """
 
     def __init__(self, model: ModelConfig, config: TrainConfig, data: Data) -> None:
@@ -54,12 +54,12 @@ class TrainingState:
         """The state before the first step.
 
         Args:
-            model: its shape; with a source, that of `finetune.model_for`.
+            model: the shape of the network; with a source, the shape that `finetune.model_for` returns.
             config: how it is trained.
             data: what it is trained on.
-            source: a model whose parameters it begins with, and fresh rows for characters unknown there.
+            source: a model; training begins with its parameters, and with fresh rows for characters that it lacks.
         Returns:
-            The state, and what became of the source's characters.
+            The state, and how many characters were kept, new or dropped; None for these without a source.
         """
         state = cls(model, config, data)
         parameters = state.network.parameters
@@ -91,7 +91,7 @@ class TrainingState:
         self.progress = checkpoint.progress
 
     def snapshot(self) -> Checkpoint:
-        """A checkpoint of this moment. It shares its arrays with the state: save it before the next step."""
+        """A checkpoint of the current state. It shares its arrays with the state: save it before the next step."""
         return Checkpoint(
             model=self.model,
             training=self.config,

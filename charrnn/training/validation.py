@@ -17,7 +17,7 @@ from charrnn.training.kept import KeptCheckpoints
 from charrnn.training.state import TrainingState
 from charrnn.training.watcher import Watcher
 
-TIMES_READ = 20  # by default, training reads this many times the validation text between evaluations
+TIMES_READ = 20  # by default, training reads this many times the length of the validation text between evaluations
 
 Preview = Callable[[Network, int], str]
 
@@ -27,13 +27,13 @@ class Validation:
 
     Args:
         state: the model in training.
-        clock: of the run.
+        clock: the clock of the run.
         kept: where best.npz and older checkpoints are saved.
-        watcher: who is told.
+        watcher: is told about the evaluations.
         preview: makes a sample of text, of a given length, to show at each evaluation.
 
     Attributes:
-        estimate: seconds that the next evaluation is going to take; 0 without a validation split.
+        estimate: seconds that the next evaluation will take; 0 without a validation split.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Validation:
         self.estimate = 0.0
 
     def _usual_every(self) -> int:
-        """Steps between evaluations, so that they take little time beside training."""
+        """Steps between evaluations, so that they take little time compared with training."""
         config, chars = self.state.config, TIMES_READ * len(self.state.data.splits.get("val", ()))
         return max(1, math.ceil(chars / (config.batch * config.accumulate * config.seq_len)))
 
     def warm_up(self) -> None:
-        """Have the kernels of evaluations and previews compiled or loaded."""
+        """Compile or load the kernels of evaluations and previews."""
         if self.evaluator is None:
             return
         self.evaluator.warm_up()
@@ -59,7 +59,7 @@ class Validation:
             self.preview(self.state.network, 1)
 
     def plan(self) -> None:
-        """Measure how long an evaluation takes; when that is too long for --minutes, fewer characters are read."""
+        """Measure how long an evaluation takes; if it takes too long for --minutes, evaluate on fewer characters."""
         if self.evaluator is None:
             return
         p, total = self.state.progress, self.evaluator.chars
@@ -73,9 +73,9 @@ class Validation:
         self.estimate = pace * self.evaluator.chars
 
     def due(self, finished: bool) -> bool:
-        """Whether the model is to be evaluated before the next step.
+        """Whether the model must be evaluated before the next step.
 
-        An evaluation that was interrupted is made up for when the run goes on.
+        An evaluation that was interrupted is made again when the run is resumed.
 
         Args:
             finished: whether there is no next step.
@@ -89,7 +89,7 @@ class Validation:
         return at_its_time or finished
 
     def evaluate(self, journal: Journal, interrupt: Interrupt) -> float | None:
-        """Measure the validation loss; the lowest so far is kept as best.npz.
+        """Measure the validation loss; if it is the lowest so far, write best.npz.
 
         Returns:
             The loss in nats per character, or None when it was interrupted.
@@ -121,7 +121,7 @@ class Validation:
         return loss
 
     def _take_in(self, loss: float) -> bool:
-        """Note a validation loss in the progress of the run; whether it is the lowest so far."""
+        """Store a validation loss in the progress of the run; return whether it is the lowest so far."""
         p, config, symbols = self.state.progress, self.state.config, self.state.model.symbols
         lowest = useful(loss, symbols) and (p.best_loss is None or loss < p.best_loss)
         p.evaluations_since_best = 0 if lowest else p.evaluations_since_best + 1

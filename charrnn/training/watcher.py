@@ -1,4 +1,4 @@
-"""Whoever watches a run, and what is told."""
+"""The interface of an object that watches a run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """What is told to whoever watches a run."""
+    """An object that watches a run; its methods are called when something happens."""
 
     def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
-        """Some steps were made: their mean loss (nats) and characters per second."""
+        """Some steps were made; `loss` is their mean loss (nats), `rate` their characters per second."""
 
     def evaluating(self, done: int, total: int) -> None:
-        """So many characters of the validation text were read."""
+        """The evaluation has read `done` of the `total` characters of the validation text."""
 
     def evaluated(self, progress: Progress, loss: float, best: bool, preview: str) -> None:
-        """The validation loss was measured (nats); whether it is the lowest so far; a sample, if wanted."""
+        """The validation loss (nats) was measured; `best` if it is the lowest yet; `preview` is a sample or empty."""
 
     def shortened(self, chars: int, total: int) -> None:
         """Evaluations read only the first `chars` of all `total` characters of the validation text."""
 
     def warned(self, what: str) -> None:
-        """Something went wrong, and was mended."""
+        """Something went wrong, and was repaired."""
