@@ -145,7 +145,7 @@ def kernels_for(plan: Plan) -> Kernels:
 
 
 def _by_stage(name: str, functions: list[Any]) -> Any:
-    """A function that calls the one of these functions whose number is `stage`. All have the same arguments."""
+    """A function that calls number `stage` of these functions. All have the same arguments."""
     if len(functions) == 1:
         return functions[0]
     number, last, others = len(functions) - 1, functions[-1], _by_stage(name, functions[:-1])
