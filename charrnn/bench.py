@@ -1,8 +1,9 @@
-"""Measuring the engine beside the machine's own peak, in turn, so that a drifting machine flatters neither.
+"""Measures the engine and the machine's own peak in turn. So a change of the machine's speed affects both.
 
-Floating-point operations are counted as 6 times the multiply-adds of the dense products for a character in
-training (2 forwards, 4 backwards) and 2 times in sampling: the recurrent products of all layers, the input
-products of the layers above the first, and the output. The first layer's input is looked up, not multiplied.
+Floating-point operations for a character are counted as 6 times the multiply-adds of the dense products in
+training (2 forwards, 4 backwards) and 2 times in sampling. The dense products are the recurrent products of all
+layers, the input products of the layers above the first, and the output. The first layer's input is looked up,
+not multiplied.
 """
 
 from __future__ import annotations
@@ -84,10 +85,10 @@ class Bench:
     """One model, trained and sampled on random symbols.
 
     Args:
-        config: its shape.
+        config: the shape of the model.
         training: batch, sequence length, optimiser and clipping.
         streams: how many streams are sampled at once.
-        precision: of products, see `Network`; with "int8" those of training are float32.
+        precision: the precision of products, see `Network`. With "int8" the products of training are float32.
     """
 
     def __init__(self, config: ModelConfig, training: TrainConfig, streams: int, precision: str = "float32") -> None:
@@ -117,7 +118,7 @@ class Bench:
         self.network.pack()
 
     def rate(self, work: Any, chars: int) -> float:
-        """Characters a second of a piece of work, repeated for a round; the median of its repetitions."""
+        """Characters per second of a piece of work. It is repeated for a round, and the median time counts."""
         times: list[float] = []
         end = time.perf_counter() + ROUND_SECONDS
         while not times or time.perf_counter() < end:
@@ -127,7 +128,7 @@ class Bench:
         return chars / statistics.median(times)
 
     def run(self, seconds: float) -> dict[str, Any]:
-        """Measure peak, training and sampling in turn for about `seconds`; medians of the rounds."""
+        """Measure peak, training and sampling in turn for about `seconds`. The results are medians of the rounds."""
         self.step()
         self.sampler.take(PIECE)
         peak_flops(PEAK_SECONDS, self.rounded)

@@ -1,7 +1,8 @@
 """The compile cache: files of machine code that are checked before they are used.
 
-Code is read from the first place that holds it whole, and written to the first place that takes it: the user's cache
-folder, else a folder under the temporary one. Whatever is damaged counts as missing, and is made anew.
+There are two places: the user's cache folder, and a folder under the temporary one. Code is read from the first place
+that holds it undamaged, and written to the first place that accepts it. A damaged file counts as missing, and is made
+again.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ except ImportError:  # on Windows nothing is locked
 
 SEAL = hashlib.sha256().digest_size  # bytes at the end of each file: the hash of all before them
 KEY = re.compile(r"[0-9a-f]{16}")  # how the folder of one version is named
-RECENT_SECONDS = 7 * 86400.0  # after which the folder of another version is no longer kept
-PATIENCE_SECONDS = 60.0  # that one process waits for another that compiles the same
+RECENT_SECONDS = 7 * 86400.0  # after this time without use, the folder of another version is removed
+PATIENCE_SECONDS = 60.0  # how long one process waits for another one that compiles the same
 
 
 @cache
@@ -55,11 +56,12 @@ def key() -> str:
 
 
 class Place:
-    """A folder with a folder of compiled code for each version of all that the code depends on.
+    """A folder with subfolders of compiled code: one for each version of everything that the code depends on.
 
     Args:
         root: the folder; it need not exist.
-        shared: whether others can write to the folder that it stands in. It is then used only if it is ours alone.
+        shared: whether other users can write to the folder that `root` stands in. Then `root` is used only if it
+            belongs to this user alone.
 
     Attributes:
         path: the folder for this version.
@@ -72,7 +74,7 @@ class Place:
         self._hold()
 
     def usable(self) -> bool:
-        """Whether what is in the folder can be trusted."""
+        """Whether the content of the folder can be trusted."""
         if not self.shared:
             return True
         try:
@@ -82,7 +84,7 @@ class Place:
         return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file; None where there is none, or a damaged one."""
+        """The content of a file; None if the file is missing or damaged."""
         if not self.usable():
             return None
         try:
@@ -96,7 +98,7 @@ class Place:
         """Write a file, whole or not at all.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         self.make()
         temporary = self.path / f".{name}.{os.getpid()}.tmp"
@@ -108,10 +110,10 @@ class Place:
                 temporary.unlink(missing_ok=True)
 
     def make(self) -> None:
-        """Make the folder, if it is not there; others of the same root, that nobody uses any more, are removed.
+        """Make the folder, if it is not there. Other folders of the same root are removed if nobody uses them any more.
 
         Raises:
-            OSError: it cannot be made, or is not ours alone.
+            OSError: the folder cannot be made, or does not belong to this user alone.
         """
         if self.usable() and self.path.is_dir():
             return
@@ -125,7 +127,7 @@ class Place:
         self._prune()
 
     def _hold(self) -> None:
-        """Note that the folder is in use: by its time, and by a lock until the process ends."""
+        """Mark the folder as used: by its modification time, and by a lock until the process ends."""
         if not self.usable():
             return
         with suppress(OSError):
@@ -156,12 +158,12 @@ def places() -> list[Place]:
 
 
 class Compilation:
-    """What a person is told of the compilation in this process.
+    """The messages to the user about the compilation in this process.
 
     Attributes:
-        tell: shows one line; nothing by default.
-        began: called before the first kernel is compiled; does nothing by default.
-        seconds: that compilation took so far.
+        tell: shows one line; by default it does nothing.
+        began: called before the first kernel is compiled; by default it does nothing.
+        seconds: how many seconds compilation has taken so far.
     """
 
     def __init__(self) -> None:
@@ -178,9 +180,10 @@ class Compilation:
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
-        """Compile something inside the block: alone among all processes, and with no signal breaking in.
+        """Compile something inside the block. Other processes that compile the same wait, and signals are deferred.
 
-        A signal takes effect at the end; an exception raised inside the compiler would be lost or become another one.
+        A signal takes effect at the end of the block. An exception that is raised inside the compiler would be lost, or
+        would become another exception.
         """
         self.once("compiling", "compiling kernels for this CPU, on the first run of such a model, up to 40 s ...")
         start, began, self.began = time.perf_counter(), self.began, lambda: None
@@ -205,7 +208,7 @@ compilation = Compilation()
 
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
-    """No other process is inside such a block for this name, unless it has been for longer than our patience."""
+    """Keep other processes out of such a block for this name. Each of them waits for PATIENCE_SECONDS at most."""
     descriptor = _lock_file(name)
     try:
         if descriptor is not None:
@@ -232,12 +235,12 @@ def _wait(descriptor: int) -> None:
             return
         except BlockingIOError:
             time.sleep(0.05)
-        except OSError:  # there are file systems without locks
+        except OSError:  # some file systems have no locks
             return
 
 
 def keep(write: Callable[[Place], None]) -> None:
-    """Write something to the first place that takes it; whoever finds none compiles again the next time."""
+    """Write something to the first place that accepts it. If no place does, the code is compiled again next time."""
     troubles = [] if runtime.cache_root() is not None else ["expected a home folder, got none"]
     for place in places():
         try:
@@ -253,7 +256,7 @@ def keep(write: Callable[[Place], None]) -> None:
 
 
 def cached_bytes(name: str, make: Callable[[], bytes]) -> bytes:
-    """The file `name` of the compile cache, made by `make` where there is none."""
+    """The content of the file `name` in the compile cache. If there is no such file, `make` makes the content."""
 
     def found() -> bytes | None:
         return next((content for place in places() if (content := place.read(name)) is not None), None)

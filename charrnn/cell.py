@@ -1,4 +1,4 @@
-"""What a file with a cell of one's own imports: `from charrnn.cell import State, cell, tanh`; see docs/cells.md."""
+"""The names that a user's file with a cell imports: `from charrnn.cell import State, cell, tanh`; see docs/cells.md."""
 
 from charrnn.engine.expressions import exp, relu, sigmoid, tanh
 from charrnn.model.cell import State, cell

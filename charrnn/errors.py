@@ -1,4 +1,4 @@
-"""The errors that a user can cause or mend: each one sentence, what was expected, what came, what to try."""
+"""The errors that a user can cause or repair. Each is one sentence: what was expected, what came, what to try."""
 
 
 class CharRNNError(Exception):
@@ -10,11 +10,11 @@ class DataError(CharRNNError):
 
 
 class UndecodableError(DataError):
-    """A file is no text in the encoding that it is read in."""
+    """A file cannot be decoded in the encoding that is used to read it."""
 
 
 class ConfigError(CharRNNError):
-    """A setting, or a combination of settings, makes no model or no training run."""
+    """With a setting, or a combination of settings, no model can be made or trained."""
 
 
 class CheckpointError(CharRNNError):
@@ -22,7 +22,7 @@ class CheckpointError(CharRNNError):
 
 
 class OutputError(CharRNNError):
-    """Something cannot be written where it was asked for."""
+    """Something cannot be written to the place that the user asked for."""
 
 
 class TrainingError(CharRNNError):
@@ -32,7 +32,7 @@ class TrainingError(CharRNNError):
 class InterruptError(BaseException):
     """A signal asked the command to end; the command line says so, with exit status 128 + the signal's number.
 
-    It is no Exception, like KeyboardInterrupt: libraries that handle any Exception must not lose it.
+    Like KeyboardInterrupt, it is not an Exception, because libraries that handle every Exception must not lose it.
     """
 
     def __init__(self, signal: int) -> None:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, flushed to disk, then renamed."""
+"""Files that appear whole or not at all: each is written under another name, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import IO
 
 from charrnn.errors import OutputError
 
-HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp")  # what `replacing` calls a file until it is whole
+HALF_WRITTEN = re.compile(r"\..+\.\d+\.tmp")  # the name that `replacing` gives a file until it is complete
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file for reading; a pipe or a device in its place is an error at once, and never waited for.
+    """Open a regular file for reading. A pipe or a device in its place is an error at once, without any waiting.
 
     Raises:
-        OSError: it cannot be opened, or is something else.
+        OSError: the file cannot be opened, or is not a regular file.
     """
 
     def opener(name: str, flags: int) -> int:
@@ -34,7 +34,7 @@ def open_regular(path: Path) -> IO[bytes]:
 
 
 def reason(error: OSError) -> str:
-    """What the system says of an error."""
+    """What the system says about an error."""
     return error.strerror or str(error)
 
 
@@ -61,10 +61,10 @@ def sync(path: Path, flags: int) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of `path` when the block ends well, and vanishes when it does not.
+    """A binary file that replaces `path` if the block succeeds, and is removed if it fails.
 
     Raises:
-        OutputError: the folder cannot be written, or the disk is full; `path` is then as it was.
+        OutputError: the folder cannot be written, or the disk is full. Then `path` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -82,7 +82,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def clear_half_written(folder: Path) -> None:
-    """Remove what killed processes left of files they wrote there; nobody else may be writing, so lock it first."""
+    """Remove the incomplete files of killed processes. Nobody else may write to the folder, so lock it first."""
     for path in folder.iterdir():
         if HALF_WRITTEN.fullmatch(path.name):
             with suppress(OSError):

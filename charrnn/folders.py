@@ -1,4 +1,4 @@
-"""Folders of ours: built beside their place, locked, then renamed, so that they appear whole or not at all."""
+"""The project's own folders. Each is built beside its place, locked, then renamed, to appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ CONFIG, JOURNAL, LAST, BEST = RUN_FILES = ("config.json", "log.jsonl", "last.npz
 OUR_FILES |= set(RUN_FILES)
 OLDER_CHECKPOINT = re.compile(r"step-\d+\.npz")
 LARGEST_MARKER = 1 << 26  # bytes of a JSON file that marks a folder
-UNDER_CONSTRUCTION = ".new"  # how the name of a folder ends until it has its place
-OLD_SECONDS = 60.0  # after which a folder under construction that nobody holds was left behind
+UNDER_CONSTRUCTION = ".new"  # the end of a folder's name until the folder is at its place
+OLD_SECONDS = 60.0  # a folder under construction that is older and not locked was left behind
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Nobody else holds this folder inside the block; the system gives it free when the process ends, however it ends.
+    """Lock this folder inside the block. The system releases the lock when the process ends, even if it is killed.
 
     Raises:
         OutputError: another process holds it.
@@ -44,7 +44,7 @@ def locked(folder: Path) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # there are file systems without locks
+        with suppress(OSError):  # some file systems have no locks
             _lock(folder, descriptor)
         yield
     finally:
@@ -64,10 +64,10 @@ class NewFolder:
     """A folder under construction.
 
     Args:
-        place: where it shall stand, resolved.
+        place: the final path of the folder, resolved.
         marker: see `building_folder`.
-        site: the folder that it is built in, on the file system of its place.
-        force: whether an older folder of ours may be replaced.
+        site: the folder that it is built in, on the same file system as its place.
+        force: whether an older folder of the project may be replaced.
 
     Attributes:
         path: where its files are now.
@@ -80,10 +80,10 @@ class NewFolder:
         self.path.mkdir()
 
     def settle(self) -> Path:
-        """Let it stand at its place, if it does not yet, flushed to disk; returns the place.
+        """Flush the folder to disk and move it to its place, if it is not there yet. Returns the place.
 
         Raises:
-            OutputError: something came to stand there meanwhile, which is left as it is.
+            OutputError: something else appeared at the place meanwhile. It is not changed.
         """
         if self.path == self.place:
             return self.place
@@ -115,7 +115,7 @@ class NewFolder:
     def _fill(self) -> None:
         """Fill an empty folder, which may be a mount point or somebody's working folder.
 
-        The marker, which makes it ours, comes last.
+        The marker comes last, because it makes the folder one of the project.
         """
         if _content(self.place):
             raise self._appeared()
@@ -123,7 +123,7 @@ class NewFolder:
             os.rename(item, self.place / item.name)
 
     def _swap(self) -> None:
-        """Take the place of an older folder, which is removed with the site; it comes back if that fails."""
+        """Replace an older folder. It is removed together with the site, or moved back if the replacement fails."""
         with locked(self.place):
             _refuse(self.place, self.marker, force=True)
             aside = self._site / "older"
@@ -143,16 +143,16 @@ class NewFolder:
 
 @contextmanager
 def building_folder(path: Path, marker: str, force: bool) -> Iterator[NewFolder]:
-    """A new folder that settles at `path` when the block ends well, or before; what has not settled vanishes.
+    """A new folder that moves to `path` when the block succeeds, or earlier by `settle`. Otherwise it is removed.
 
     It is locked until the block ends.
 
     Args:
-        path: where the folder shall stand; an empty folder there is filled.
-        marker: a JSON file by which an older folder of ours is known; nothing else is ever replaced.
+        path: the final place of the folder. An empty folder there is filled.
+        marker: a JSON file that marks an older folder of the project. Nothing else is ever replaced.
         force: whether such an older folder may be replaced.
     Raises:
-        OutputError: something stands at `path`, or it cannot be written; what stood there is then as it was.
+        OutputError: something stands at `path`, or it cannot be written. What stood there is not changed.
     """
     clear_leftovers(path)
     refuse_existing(path, marker, force)
@@ -163,7 +163,7 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[NewFolder]
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             stack.callback(_remove_empty, missing)
-            with deferred():  # a signal comes before there is a folder, or when it is sure to be removed
+            with deferred():  # a signal acts before there is a folder, or when its removal is certain
                 site = Path(_site(place, place if fills else place.parent))
                 stack.callback(shutil.rmtree, site, ignore_errors=True)
             for folder in [site, *([place] if fills else [])]:
@@ -192,9 +192,10 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def clear_leftovers(path: Path) -> None:
-    """Clear away what killed processes left of folders they built for `path`.
+    """Remove the unfinished folders that killed processes left when they built a folder for `path`.
 
-    Whoever still builds one holds its lock. An older folder that was moved aside, and not yet replaced, comes back.
+    A process that is still building holds a lock, so its folder stays. If an older folder was moved aside and not yet
+    replaced, it is moved back.
     """
     if fcntl is None:
         return
@@ -211,9 +212,9 @@ def clear_leftovers(path: Path) -> None:
 
 
 def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -> None:
-    """Raise OutputError unless `path` is free, an empty folder, or (with force) an older folder of ours, not in use.
+    """Raise OutputError unless `path` is free, an empty folder, or (with force) an older folder of the project.
 
-    `otherwise` is what else to try, put before the other advice.
+    The older folder must not be in use. `otherwise` is one more thing to try; the message names it first.
     """
     if _refuse(path, marker, force, otherwise):
         with locked(path):
@@ -221,7 +222,7 @@ def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -
 
 
 def _refuse(path: Path, marker: str, force: bool, otherwise: str = "") -> bool:
-    """Raise OutputError as `refuse_existing` does, whoever holds the folder; returns whether there is an older one."""
+    """Raise OutputError as `refuse_existing` does, but ignore locks. Returns whether there is an older folder."""
     if not path.exists() and not path.is_symlink():
         return False
     if path.is_dir() and not _content(path):
@@ -240,7 +241,7 @@ def _refuse(path: Path, marker: str, force: bool, otherwise: str = "") -> bool:
 
 
 def _content(folder: Path) -> list[str]:
-    """The names of what is in a folder, without folders under construction."""
+    """The names in a folder, without folders under construction."""
     return sorted(item.name for item in folder.iterdir() if not _is_site(item.name, folder.resolve()))
 
 
@@ -253,7 +254,10 @@ def _is_our_file(name: str) -> bool:
 
 
 def _is_ours(folder: Path, marker: str) -> bool:
-    """Whether a JSON file marks this folder as one of this project; a damaged one does beside other files of ours."""
+    """Whether a JSON file marks this folder as one of the project.
+
+    A damaged JSON file counts only if there are other files of the project.
+    """
     try:
         content = read_object(folder / marker, LARGEST_MARKER)
     except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""Gradient checks: the kernels that train, in float64, against finite differences of their own loss.
+"""Gradient checks: the gradients of the training kernels, in float64, against finite differences of their own loss.
 
 Central differences of fourth order (Abramowitz & Stegun 1964, 25.3.6) with step e have an error of about
-e^4 in truncation and 1e-16 / e in rounding. Where a rectified unit's corner falls between the points,
-the differences say nothing, and where a normalised gate hardly varies the loss is strongly curved; such entries are
-tried again with smaller steps.
+e^4 in truncation and 1e-16 / e in rounding. The differences are useless if a rectified unit's corner falls between the
+points. The loss is strongly curved if a normalised gate hardly varies. In both cases an entry is tried again with
+smaller steps.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from charrnn.training.optimiser import Optimiser
 BOUND = 1e-6
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
 STENCIL = ((1, 8 / 12), (-1, -8 / 12), (2, -1 / 12), (-2, 1 / 12))
-FLOOR = 1e-3  # entries smaller than this share of the block's largest are compared with that share ...
-LEAST = 1e-9  # ... or with this over the step, since the differences carry a rounding error of 1e-15 over the step
-MOST = 400  # entries of one block that are checked; of larger blocks a random choice
+FLOOR = 1e-3  # the error of an entry is relative to at least this share of the block's largest entry ...
+LEAST = 1e-9  # ... and at least this over the step, since the differences have a rounding error of 1e-15 over the step
+MOST = 400  # entries of one block that are checked; in larger blocks they are chosen at random
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class BlockResult:
     """The worst entry of one block.
 
     Args:
-        name: of the parameter, or "state h", "state c".
-        shape: of the block.
+        name: the name of the parameter, or "state h", "state c".
+        shape: the shape of the block.
         checked: how many of its entries were compared.
         error: worst relative error.
-        where: index of that entry.
-        analytic, numeric: its two gradients.
+        where: index of the entry with this error.
+        analytic, numeric: the two gradients of this entry.
     """
 
     name: str
@@ -55,12 +55,12 @@ class BlockResult:
 
     @property
     def passed(self) -> bool:
-        """Whether the block keeps the bound; not a number does not."""
+        """Whether the error is within the bound. NaN is not."""
         return self.error <= BOUND
 
 
 def random_network(model: ModelConfig, seed: int) -> Network:
-    """A float64 network with all parameters, biases too, drawn from [-0.5, 0.5)."""
+    """A float64 network with all parameters, including biases, drawn from [-0.5, 0.5)."""
     network = Network(model, np.float64, line_break=0)
     for step, (_, view) in enumerate(network.parameters.items()):
         fill_uniform(view.reshape(-1), -0.5, 0.5, np.uint64(seed), PURPOSES["initialise"], np.uint64(step))
@@ -83,16 +83,16 @@ class GradientCheck:
     """Compares all gradients of one chunk with finite differences.
 
     Args:
-        network: float64; its parameters are moved a little during the check, and put back.
+        network: float64. The check changes its parameters a little, and restores them.
         inputs, targets: (T, B) symbols.
         state: the state before the chunk.
-        training: dropout and further terms of the objective, which are then part of the model; how many of the first
-            time steps are history, which does not count; clipping, which is then part of what is compared.
-        seed: of the choice of entries in large blocks.
+        training: its dropout and its further terms of the objective are part of what is checked. Its history says how
+            many of the first time steps do not count. If it has clipping, clipping is compared too.
+        seed: the seed of the choice of entries in large blocks.
 
     Attributes:
         sharp: whether the model has corners or strong curvature, where smaller steps are tried.
-        draw: number of the noise's draw; None for a model without noise, as evaluation sees it.
+        draw: number of the noise's draw; None for a model without noise, as in evaluation.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class GradientCheck:
         return share * self.unrolled.loss(self.targets, self.past) + further
 
     def _further(self) -> float:
-        """What the objective has beside the cross-entropy, by its definition; see `Objective`."""
+        """The terms of the objective in addition to the cross-entropy, computed by definition; see `Objective`."""
         goal, first = self.objective, self.past * self.inputs.shape[1]
         total, config = 0.0, self.network.config
         if goal.smoothing:
@@ -135,7 +135,7 @@ class GradientCheck:
         return total
 
     def run(self, progress: Callable[[str], None] | None = None) -> list[BlockResult]:
-        """Check every parameter block and the state; one result for each."""
+        """Check every parameter block and the state. Each has one result."""
         self.loss()
         self.unrolled.backward()
         layers = self.unrolled.state_gradient()
@@ -168,7 +168,7 @@ class GradientCheck:
         return BlockResult(name, values.shape, len(entries), worst[0], where, float(expected[worst[1]]), worst[2])
 
     def _entry_error(self, flat: Array, k: int, analytic: float, floor: float) -> tuple[float, float]:
-        """Relative error and numeric gradient at the first step that keeps the bound, else at the last."""
+        """Relative error and numeric gradient at the first step with an error within the bound, else at the last."""
         for step in STEPS:
             numeric = self._difference(flat, k, step)
             scale = max(abs(analytic), abs(numeric), floor, LEAST / step)
@@ -186,7 +186,7 @@ class GradientCheck:
         return total / step
 
     def _compare_clipping(self) -> BlockResult:
-        """The clipped gradient that the optimiser's sweep applies, against clipping as it is defined."""
+        """Compare the clipped gradient that the optimiser's sweep applies with the definition of clipping."""
         self.loss()
         self.unrolled.backward()
         gradients = self.network.gradients

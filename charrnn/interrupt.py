@@ -1,6 +1,6 @@
-"""Ctrl-C, SIGTERM and a closed terminal as a request to stop at the next good moment.
+"""Ctrl-C, SIGTERM and a closed terminal as a request to stop at the next suitable moment.
 
-A KeyboardInterrupt raised in the middle of a call into compiled code can be lost; a request can not.
+A KeyboardInterrupt that is raised during a call of compiled code can be lost. A request cannot.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 def end_on_signals() -> None:
-    """From now on a signal ends the command with InterruptError, after files half made are cleared away.
+    """From now on, a signal ends the command with InterruptError, after incomplete files are removed.
 
-    What the process was started to ignore, as SIGHUP under nohup, stays ignored.
+    If the process was started with a signal ignored, such as SIGHUP under nohup, this signal stays ignored.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -62,7 +62,7 @@ class Interrupt:
 @contextmanager
 def deferred(note: Callable[[], None] = lambda: None) -> Iterator[None]:
     """A signal that comes inside the block takes effect at its end; `note` is called when it comes."""
-    if threading.current_thread() is not threading.main_thread():  # where no signal ends anything
+    if threading.current_thread() is not threading.main_thread():  # in other threads no signal handler runs
         yield
         return
     came: list[int] = []

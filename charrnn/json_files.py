@@ -1,9 +1,9 @@
-"""JSON from files: limited in size and depth, and of the form that is expected, before anything is done with it.
+"""JSON from files. Its size, its depth and its form are checked before it is used.
 
 A form says what a value must be:
 
     str, bool               this type
-    Number(low, high)       a number in this range; `WHOLE` is a whole one from 0 to 2^63 - 1
+    Number(low, high)       a number in this range; `WHOLE` is an integer from 0 to 2^63 - 1
     Maybe(form)             this form, or null
     [form]                  a list of values of this form
     (form, form)            a list with a value of each form
@@ -28,21 +28,21 @@ DEEPEST = 30  # levels of lists and objects
 
 @dataclass(frozen=True)
 class Number:
-    """A number from `low` to `high`, which are in the range; `whole` for a whole one."""
+    """A number from `low` to `high`, including both. With `whole` it must be an integer."""
 
     low: float = -math.inf
     high: float = math.inf
     whole: bool = False
 
     def fits(self, value: Any) -> bool:
-        """Whether the value is such a number; true and false are none, nor is what is not finite."""
+        """Whether the value is such a number. True, false, infinity and NaN are not."""
         kinds = int if self.whole else (int, float)
         return isinstance(value, kinds) and not isinstance(value, bool) and self._contains(value)
 
     def _contains(self, value: float) -> bool:
         try:
             return math.isfinite(value) and self.low <= value <= self.high
-        except OverflowError:  # a whole number beyond all floats
+        except OverflowError:  # an integer that is too large for a float
             return False
 
 
@@ -70,7 +70,7 @@ def parse(content: bytes | str) -> Any:
     """The value of a JSON text in UTF-8.
 
     Raises:
-        ValueError: it is none, or lists and objects stand in one another too deeply.
+        ValueError: the text is not JSON, or lists and objects are nested too deeply.
     """
     try:
         value = json.loads(content.decode() if isinstance(content, bytes) else content)
@@ -91,10 +91,10 @@ def read_object(path: Path, most: int) -> dict[str, Any]:
 
     Args:
         path: the file.
-        most: bytes that it may have.
+        most: the largest number of bytes that is allowed.
     Raises:
-        OSError: it cannot be read, or is no regular file.
-        ValueError: it is larger, or holds no object.
+        OSError: the file cannot be read, or is not a regular file.
+        ValueError: the file is too large, or does not hold an object.
     """
     with open_regular(path) as file:
         content = file.read(most + 1)
@@ -107,7 +107,7 @@ def read_object(path: Path, most: int) -> dict[str, Any]:
 
 
 def check(value: Any, form: Form, name: str) -> None:
-    """Raise ValueError, with the name of what is wrong, unless the value has this form."""
+    """Raise ValueError unless the value has this form. The error names the part that is wrong."""
     if isinstance(form, Maybe):
         if value is not None:
             check(value, form.form, name)
@@ -132,14 +132,14 @@ def _demand(holds: bool, name: str) -> None:
 
 
 def build(kind: type[T], values: Any) -> T:
-    """A dataclass of numbers, strings and truth values from a JSON object.
+    """A dataclass of numbers, strings and booleans from a JSON object.
 
     Args:
-        kind: the dataclass; its own checks of what it is given apply too.
-        values: the object; fields that it lacks have their defaults.
+        kind: the dataclass. Its own checks of its values apply too.
+        values: the object. Fields that are missing in it have their defaults.
     Raises:
         ValueError: a field is unknown, missing, of another type or not finite, or contradicts another one.
-        CharRNNError: the dataclass refuses it.
+        CharRNNError: the dataclass rejects a value.
     """
     known: dict[str, Field[Any]] = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     needed = {name: FORMS[str(field.type)] for name, field in known.items() if field.default is MISSING}

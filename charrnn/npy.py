@@ -1,6 +1,6 @@
-"""The .npy format as NumPy writes it, version 1.0: a header, read strictly, then the numbers themselves.
+"""The .npy format as NumPy writes it, version 1.0: a header, which is read strictly, then the numbers themselves.
 
-NumPy's own reader hands a damaged header to Python's parser, and takes the memory that it asks for.
+NumPy's own reader passes a damaged header to Python's parser, and allocates as much memory as the header asks for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAGIC = b"\x93NUMPY\x01\x00"
-LONGEST = 1024  # bytes of a header; those of our arrays take 118
+LONGEST = 1024  # bytes of a header; the headers of our arrays have 118
 BLOCK = 1 << 20  # bytes that are read at a time
 HEADER = re.compile(
     rb"\{'descr': '([<|>=][biufU]\d{1,9})', 'fortran_order': (False|True), "
@@ -22,10 +22,10 @@ HEADER = re.compile(
 
 
 class Header(NamedTuple):
-    """What a .npy file says of itself.
+    """The header of a .npy file.
 
     Attributes:
-        dtype, shape: of the array.
+        dtype, shape: the dtype and the shape of the array.
         order: "C", or "F" if the first axis changes fastest.
         size: bytes of the header, after which the numbers begin.
     """
@@ -45,7 +45,7 @@ def read_header(file: IO[bytes]) -> Header:
     """Read the header at the beginning of a file; the file then stands at the first number.
 
     Raises:
-        ValueError: it is damaged, or of another version.
+        ValueError: the header is damaged, or has another version.
     """
     start = file.read(len(MAGIC) + 2)
     if len(start) < len(MAGIC) + 2 or not start.startswith(MAGIC):
@@ -66,7 +66,7 @@ def read_numbers(file: IO[bytes], header: Header) -> NDArray[Any]:
     """The array that follows a header, in its shape.
 
     Raises:
-        ValueError: the file ends before it does.
+        ValueError: the file ends before the array is complete.
     """
     array = np.empty(math.prod(header.shape), header.dtype)
     memory: Any = array.view(np.uint8).data

@@ -1,4 +1,4 @@
-"""An .npz, member by member: what it declares is looked at before anything of it is read."""
+"""An .npz file, member by member. The header of each member can be checked before its numbers are read."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from charrnn.files import open_regular
 from charrnn.npy import Header, read_header, read_numbers
 
-MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
+MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the first bytes of an archive, and of an empty archive
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-LONGEST_TEXT = 1 << 20  # bytes, four to a character
+LONGEST_TEXT = 1 << 20  # bytes; each character has four
 
-# What zipfile raises on content that is not what it should be.
+# The errors that zipfile raises on damaged content.
 DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, IndexError),
     *(NotImplementedError, RuntimeError, OverflowError, MemoryError),
@@ -33,7 +33,7 @@ class NotAnArchive(ValueError):  # noqa: N818  (it says what the file is)
 
 @contextmanager
 def _whole() -> Iterator[None]:
-    """Turns what zipfile raises on a damaged archive into a ValueError."""
+    """Turns the errors that zipfile raises on a damaged archive into a ValueError."""
     try:
         yield
     except DAMAGE as error:
@@ -41,14 +41,14 @@ def _whole() -> Iterator[None]:
 
 
 class Archive:
-    """An .npz that is open for reading; nothing of it is taken into memory unless asked for.
+    """An .npz file that is open for reading. A member is only read into memory when it is asked for.
 
     Args:
         path: the file.
     Raises:
-        OSError: it cannot be read, or is no regular file.
-        NotAnArchive: it is something else.
-        ValueError: it is damaged.
+        OSError: the file cannot be read, or is not a regular file.
+        NotAnArchive: the file is not an archive.
+        ValueError: the file is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,17 +88,17 @@ class Archive:
             return header
 
     def array(self, name: str) -> NDArray[Any]:
-        """A member as an array; look at its header before."""
+        """A member as an array. Check its header before."""
         with self._open(name) as (member, header):
             array = read_numbers(member, header)
-            member.read(1)  # nothing is left, and so the member's checksum is compared
+            member.read(1)  # nothing is left to read, so zipfile now compares the member's checksum
             return array
 
     def text(self, name: str) -> str:
         """A member that is one string.
 
         Raises:
-            ValueError: it is something else, or too long.
+            ValueError: the member is not a string, or is too long.
         """
         header = self.header(name)
         if header.dtype.kind != "U" or header.shape != () or header.nbytes > LONGEST_TEXT:

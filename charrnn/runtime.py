@@ -14,14 +14,14 @@ from pathlib import Path
 
 from charrnn.errors import ConfigError
 
-# Threads that wait at the end of a parallel region spin this often before they sleep. The default of
-# libgomp spins so long that a machine with other work on it comes to a standstill.
+# Threads that wait at the end of a parallel region spin this many times before they sleep. With the default of
+# libgomp they spin so long that other work on the machine almost stops.
 SPIN_COUNT = "1000"
 STARTED = time.perf_counter()  # when this process began
 
 
 def prepare(threads: int | None = None) -> None:
-    """Set what numba, libgomp and BLAS read when they load; so call it before they are imported.
+    """Set the environment variables that numba, libgomp and BLAS read. Call this before they are imported.
 
     Args:
         threads: threads for the engine; None for as many as CPUs are available.
@@ -42,7 +42,7 @@ def available_cpus() -> int:
 
 
 def cpu_name() -> str:
-    """What the CPU calls itself."""
+    """The name of the CPU."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -58,7 +58,7 @@ CGROUPS = (  # where a container's limit stands (versions 2 and 1): a folder, th
 
 
 def available_memory() -> int | None:
-    """Bytes that new work can have, as the system (and a container's limit) says; None where it does not say."""
+    """How many bytes the system (and a container's limit) leaves for new work; None if the system does not say it."""
     found = []
     with suppress(OSError, ValueError):
         lines = MEMORY_INFO.read_text().splitlines()
@@ -70,7 +70,10 @@ def available_memory() -> int | None:
 
 
 def _left_in(folder: Path, limit: str, used: str, cache: str) -> int:
-    """What a container's limit leaves; pages of files that were not read of late are given up when asked for."""
+    """How many bytes a container's limit leaves.
+
+    Pages of files that were not read recently count as free, because the system gives them up on demand.
+    """
     cached = 0
     with suppress(OSError, ValueError):
         lines = (line.split() for line in (folder / "memory.stat").read_text().splitlines())
@@ -105,7 +108,7 @@ ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18  # arch_prctl(ARCH_R
 
 @cache
 def tiles_allowed() -> bool:
-    """Whether Linux lets the threads of this process use the CPU's matrix tiles; asked before they begin."""
+    """Whether Linux lets the threads of this process use the CPU's matrix tiles. Call this before they begin."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
     syscall = ctypes.CDLL(None, use_errno=True).syscall
@@ -145,8 +148,9 @@ def temporary_root() -> Path:
 
 
 def _folder_in(variable: str) -> Path | None:
-    """The folder that a variable names. An empty or relative one counts as unset: code in the working folder may be
-    anybody's.
+    """The folder that a variable names. An empty or relative path counts as unset.
+
+    A relative path leads into the working folder, where anybody may have put code.
     """
     folder = Path(os.environ.get(variable, ""))
     return folder if folder.is_absolute() else None

@@ -1,6 +1,6 @@
-"""Settings of a model and of its training: each is stated once, as a field of a configuration.
+"""Settings of a model and of its training: each is declared once, as a field of a configuration.
 
-The command line, its help, the checks and the table in docs/reference.md follow from the fields.
+The command line, its help, the checks and the table in docs/reference.md are derived from the fields.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from charrnn.errors import ConfigError
 
 @dataclass(frozen=True)
 class Range:
-    """What numbers a setting may have.
+    """The numbers that a setting may have.
 
     Args:
-        text: in words, to stand after "expected --setting".
-        holds: whether a number is one of them.
+        text: the range in words. Messages put it after "expected --setting".
+        holds: whether a number is in the range.
     """
 
     text: str
@@ -44,16 +44,16 @@ def below_power(bits: int) -> Range:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a setting beside its name, its type and its default.
+    """What is known about a setting in addition to its name, its type and its default.
 
     Args:
         help: what it is, for a user.
-        ranges: what numbers it may be; none where the configuration checks it by itself.
-        names: what texts it may be; empty for any.
-        flags: how it is spelled on the command line, unless it is --name.
-        metavar: what help shows as its value, unless it is the type.
-        usual: what help shows as its default, unless it is the value.
-        only: another setting, and those of its values beside which this one does something; None for all.
+        ranges: the ranges of its numbers; empty if the configuration itself checks them.
+        names: the texts that it may be; empty for any text.
+        flags: its spelling on the command line, if this is not --name.
+        metavar: what help shows as its value, if this is not the type.
+        usual: what help shows as its default, if this is not the default value.
+        only: another setting, and the values of that setting with which this one has an effect; None if it always has.
     """
 
     help: str
@@ -76,7 +76,7 @@ def settings_in(config: Any) -> dict[str, Setting]:
 
 
 def check_settings(config: Any) -> None:
-    """Raise ConfigError unless each setting has one of its names and lies in its ranges; None is not looked at."""
+    """Raise ConfigError unless each setting has one of its names and lies in its ranges. None is in every range."""
     for name, what in settings_in(config).items():
         value = getattr(config, name)
         if what.names and value not in what.names:

@@ -1,16 +1,17 @@
 """The register tile on AMX, the tile registers of Intel's server CPUs from Sapphire Rapids on.
 
 There are eight tile registers of up to 16 rows of 64 bytes. Each thread first loads a configuration that says how many
-rows each has. One instruction multiplies two tiles: C[16, 16] += A[16, 32] B[32, 16], where A and B are bfloat16 and
-B has two rows of k side by side (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18).
+rows each register has. One instruction multiplies two tiles: C[16, 16] += A[16, 32] B[32, 16], where A and B are
+bfloat16 and B has two rows of k side by side (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1,
+chapter 18).
 
-A panel fits: a row of an activation panel is a row of A; 32 rows of a weight panel are two B tiles. Two tiles of rows
-times two of columns keep four sums in flight:
+A panel fits the tiles: a row of an activation panel is a row of A, and 32 rows of a weight panel are two B tiles. Two
+tiles of rows times two tiles of columns make four sums at the same time:
 
     0 1     4     6 7
     2 3  +=  5  @
 
-`_Emulated` writes each instruction out, so that all else can be tested on any CPU.
+`_Emulated` replaces each instruction by ordinary code, so that everything else can be tested on any CPU.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from charrnn.engine.simd import FLOAT, I8, I32, I64
 TILES, TILE_ROWS, ROW_BYTES = 8, 16, 64
 MOST_ROWS = 2 * TILE_ROWS  # of C in one call
 PANEL_BYTES = {"bfloat16": 64, "float32": 128}  # of a row of a panel
-CONFIGURATION, BYTES_AT, ROWS_AT = 64, 16, 48  # bytes of a configuration; where it has bytes a row, and rows, of tiles
+CONFIGURATION, BYTES_AT, ROWS_AT = 64, 16, 48  # bytes in all; where the tiles' bytes per row, and their rows, begin
 
 
 def configuration(rows: int) -> bytes:
-    """What the tile registers are to be for this many rows of C, from 1 to MOST_ROWS."""
+    """The configuration of the tile registers for this many rows of C, from 1 to MOST_ROWS."""
     upper, lower = min(rows, TILE_ROWS), max(0, rows - TILE_ROWS)
     of_tiles = [upper, upper, lower, lower, upper, lower, TILE_ROWS, TILE_ROWS]
     content = bytearray(CONFIGURATION)
@@ -43,7 +44,7 @@ def configuration(rows: int) -> bytes:
 
 
 class _Hardware:
-    """The instructions."""
+    """The instructions of the CPU."""
 
     def __init__(self, b: ir.IRBuilder) -> None:
         self.b = b
@@ -66,7 +67,7 @@ class _Hardware:
         self._call("tilezero", I8(tile))
 
     def load(self, tile: int, place: ir.Value, stride: ir.Value) -> None:
-        """Rows that are `stride` bytes apart."""
+        """Load rows that are `stride` bytes apart."""
         self._call("tileloadd64", I8(tile), place, stride)
 
     def store(self, tile: int, place: ir.Value, stride: ir.Value) -> None:
@@ -77,7 +78,7 @@ class _Hardware:
 
 
 class _Emulated:
-    """The same written out. The registers belong to one call of the function that is built."""
+    """The same instructions as ordinary code. The registers belong to one call of the function that is built."""
 
     def __init__(self, b: ir.IRBuilder) -> None:
         self.b = b
@@ -175,9 +176,9 @@ def emit_amx_tile(module: ir.Module, signature: ir.FunctionType, symbol: str) ->
 
 
 def _configure(b: ir.IRBuilder, tiles: Any, rows: ir.Value) -> None:
-    """Load the configuration for this many rows, unless it is there: to load one takes 200 cycles, to look fewer.
+    """Load the configuration for this many rows, unless it is there. To load takes 200 cycles; to check takes fewer.
 
-    The rows of two tiles tell the configurations of this module apart; others are given back before that.
+    The rows of two tiles distinguish the configurations of this module. Other configurations are released before.
     """
     content = bytes(CONFIGURATION) + b"".join(configuration(count) for count in range(1, MOST_ROWS + 1))
     table = ir.GlobalVariable(b.module, ir.ArrayType(I8, len(content)), b.module.get_unique_name("configurations"))
@@ -225,7 +226,7 @@ PEAK_FLOPS = 4 * 2 * TILE_ROWS * 2 * TILE_ROWS * TILE_ROWS  # of one iteration o
 
 
 def emit_peak(module: ir.Module, symbol: str) -> None:
-    """A function that multiplies tiles of zeros, as many times as its argument says, with nothing to load or store."""
+    """A function that multiplies tiles of zeros as many times as its argument says, without any load or store."""
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64]), symbol)
     b = ir.IRBuilder(function.append_basic_block())
     tiles = (_Emulated if emulates_tiles() else _Hardware)(b)
@@ -240,7 +241,7 @@ def emit_peak(module: ir.Module, symbol: str) -> None:
 
 
 def emit_release(module: ir.Module, symbol: str) -> None:
-    """A function that gives the tile registers back, so that the system need not save them between threads."""
+    """A function that releases the tile registers, so that the system need not save them between threads."""
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), symbol)
     b = ir.IRBuilder(function.append_basic_block())
     if not emulates_tiles():

@@ -1,16 +1,17 @@
-"""bfloat16: which way this CPU multiplies it.
+"""bfloat16: how this CPU multiplies such numbers.
 
-A bfloat16 number is the upper half of a float32 number: the same exponents, 8 significant bits. Arrays of them are
-uint16, since NumPy and numba have no such type. Only operands of products are rounded so; sums are float32.
+A bfloat16 number is the upper half of a float32 number: it has the same exponents and 8 significant bits. Arrays of
+such numbers are uint16, since NumPy and numba have no bfloat16. Only operands of products are rounded to bfloat16; sums
+are float32.
 
 A product takes pairs of neighbours: c + a[2k + 1] b[2k + 1] + a[2k] b[2k]. There are three ways:
 
-    amx         the tiles of Intel's server CPUs, 16 x 32 numbers to a register, see amx.py; of each 32 numbers the sum
-                of the even and that of the odd ones are added to c
+    amx         the tiles of Intel's server CPUs, 16 x 32 numbers in a register, see amx.py. Of each 32 products, the
+                sum of the even ones and the sum of the odd ones are added to c.
     avx512      the instruction vdpbf16ps, on registers of 32 numbers
     emulated    two float32 multiply-adds
 
-"amx-emulated" is for tests: the program for the tiles with each of its instructions written out, on any CPU.
+"amx-emulated" is for tests on any CPU: the program for the tiles, with ordinary code in place of each instruction.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def way() -> str:
     """The way of this process: the one that CHARRNN_BFLOAT16 forces, else the fastest of this CPU.
 
     Raises:
-        ConfigError: the forced one is not there.
+        ConfigError: the forced way is not available.
     """
     forced = runtime.bfloat16_way()
     there = {"amx": _has_amx, "avx512": _has_avx512}
@@ -67,7 +68,7 @@ def on_tiles() -> bool:
 
 
 def emulates_tiles() -> bool:
-    """Whether the instructions of tiles are written out."""
+    """Whether the instructions of tiles are emulated."""
     return way() == "amx-emulated"
 
 
@@ -77,7 +78,7 @@ def gains() -> bool:
 
 
 def _has_avx512() -> bool:
-    """Whether vdpbf16ps is there and worth it: Intel's CPUs run it at half the speed of float32."""
+    """Whether vdpbf16ps is there and makes products faster. Intel's CPUs run it at half the speed of float32."""
     features = binding.get_host_cpu_features()
     return VECTOR_BITS == 512 and bool(features.get("avx512bf16")) and "znver" in binding.get_host_cpu_name()
 

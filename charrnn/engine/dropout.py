@@ -1,9 +1,9 @@
 """Dropout (Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov 2014), with masks that are never stored.
 
-Whether a unit is kept is a function of counters, so the backward pass finds the mask of the forward pass
-again, and neither threads nor a resumed run change it. One hash serves four units with 16 bits each: a rate is
-rounded to a multiple of 2^-16. Single weights (Wan, Zeiler, Zhang, LeCun & Fergus 2013) are dropped of recurrent
-products by Merity, Keskar & Socher (2018).
+Whether a unit is kept is a function of counters. So the backward pass computes the mask of the forward pass again, and
+the mask depends neither on threads nor on whether a run was resumed. One hash gives 16 bits to each of four units, so a
+rate is rounded to a multiple of 2^-16. Single weights can be dropped too (Wan, Zeiler, Zhang, LeCun & Fergus 2013).
+Merity, Keskar & Socher (2018) drop those of recurrent products.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEVELS = 1 << 16
 
 
 def threshold_and_scale(rate: float) -> tuple[np.uint64, float]:
-    """The 16-bit number below which a unit is dropped, and the factor of those that are kept."""
+    """The 16-bit number below which a unit is dropped, and the factor of the units that are kept."""
     threshold = min(round(rate * LEVELS), LEVELS - 1)
     return np.uint64(threshold), LEVELS / (LEVELS - threshold)
 
@@ -31,9 +31,9 @@ def drop_units(x, x_row, y, rows, period, threshold, scale, seed, step, site):  
 
     Args:
         x: [panels, >= x_row + rows, W].
-        y: [panels, >= rows, W], written; x itself if x_row is 0.
-        period: rows r and r + period have the same mask: the batch for one mask in all time steps
-            (Gal & Ghahramani 2016), all rows for a mask of its own in each.
+        y: [panels, >= rows, W], written. It may be x itself if x_row is 0.
+        period: rows r and r + period have the same mask. If it is the batch, all time steps have one mask (Gal &
+            Ghahramani 2016). If it is the number of all rows, each time step has its own mask.
         threshold, scale: see `threshold_and_scale`.
         seed, step, site: counters of the mask.
     """

@@ -23,7 +23,7 @@ class Expression:
 
     Args:
         operation: "leaf", "product", or one of OPERATIONS.
-        arguments: expressions and numbers. A leaf has one: what it stands for. A product has an expression and a name.
+        arguments: expressions and numbers. A leaf has its meaning only. A product has an expression and a name.
     Raises:
         TypeError: an argument of an operation is something else.
     """
@@ -67,12 +67,12 @@ class Expression:
 
 
 def leaf(meaning: Hashable) -> Expression:
-    """An expression that is given."""
+    """An expression whose value is given from outside."""
     return Expression("leaf", meaning)
 
 
 def is_leaf(y: Expression) -> bool:
-    """Whether an expression is given."""
+    """Whether an expression is a leaf."""
     return y.operation == "leaf"
 
 
@@ -101,7 +101,7 @@ def where_positive(condition: Any, x: Any) -> Expression:
     return Expression("where_positive", condition, x)
 
 
-# For each operation, what reaches its arguments of a gradient d that reaches y, the operation's result.
+# For each operation, the gradients of its arguments, given its result y and the gradient d of y.
 RULES: dict[str, Callable[[Any, Any], tuple[Any, ...]]] = {
     "add": lambda y, d: (d, d),
     "subtract": lambda y, d: (d, -d),
@@ -132,7 +132,7 @@ NONLINEAR = ("sigmoid", "tanh", "relu", "exp")
 
 
 def in_order(outputs: Iterable[Any], given: Callable[[Expression], bool] = is_leaf) -> list[Expression]:
-    """All expressions that the outputs are made of, each after its arguments; those that are given without theirs."""
+    """All expressions that the outputs are made of, each after its arguments. Given ones come without theirs."""
     seen: set[Expression] = set()
     order: list[Expression] = []
     waiting = [(y, False) for y in reversed(list(outputs)) if isinstance(y, Expression)]
@@ -154,7 +154,7 @@ def gradients(outputs: Iterable[tuple[Expression, Any]]) -> dict[Expression, Any
     Args:
         outputs: expressions, each with the gradient that reaches it.
     Returns:
-        An expression for each that a gradient reaches.
+        For each expression that a gradient reaches, this gradient.
     """
     reached: dict[Expression, Any] = {}
 
@@ -186,12 +186,13 @@ def _sum(x: Any, d: Any) -> Any:
 
 
 def evaluate(outputs: Iterable[Any], given: Callable[[Expression], Any], operators: Operators) -> list[Any]:
-    """The values of some expressions, each part worked out once.
+    """The values of some expressions. Each part is computed once.
 
     Args:
         outputs: expressions and numbers.
-        given: the value of an expression that is known, which all leaves must be; None of one to be worked out.
-        operators: for each of OPERATIONS a function.
+        given: returns the value of a known expression, and None for an expression to be computed. All leaves must be
+            known.
+        operators: a function for each of OPERATIONS.
     """
     values: dict[Expression, Any] = {}
     outputs = list(outputs)
@@ -203,7 +204,7 @@ def evaluate(outputs: Iterable[Any], given: Callable[[Expression], Any], operato
 
 
 def replaced(outputs: Iterable[Any], given: Callable[[Expression], Expression | None]) -> list[Any]:
-    """The same expressions with others in the place of some of their parts; leaves stay unless they are replaced."""
+    """The same expressions, with some of their parts replaced. Leaves stay unless they are replaced."""
 
     def known(y: Expression) -> Expression | None:
         found = given(y)
@@ -213,7 +214,7 @@ def replaced(outputs: Iterable[Any], given: Callable[[Expression], Expression | 
 
 
 def spelled(outputs: Iterable[Any]) -> str:
-    """The expressions as text: the same for graphs that compute the same in the same way."""
+    """The expressions as text. Graphs that compute the same in the same way have the same text."""
     numbers: dict[Expression, int] = {}
     lines = []
     outputs = list(outputs)

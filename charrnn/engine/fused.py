@@ -1,7 +1,7 @@
 """One fused loop from assignments of expressions to places in a layer's arrays.
 
-The loop goes over some rows of one panel. All that is read in a turn of it is read before anything is written, so a
-result may take the place of what it was made of.
+The loop goes over some rows of one panel. Each iteration reads everything that it needs before it writes anything. So
+a result may overwrite the numbers that it was computed from.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Place(NamedTuple):
         array: the name of a field of the layer's arrays.
         how: how the array is laid out.
             ROWS: [slots * P, >= T * B, W], a row for each stream at each time step.
-            LATER_ROWS: the same, one time step further on.
+            LATER_ROWS: the same, one time step later.
             STREAMS: [slots * P, B, W], a row for each stream.
             UNITS: (slots * P * W,), the same for all rows.
             ROW_SCALARS: (slots, T * B), one number for all units of a row.
@@ -52,7 +52,7 @@ class Place(NamedTuple):
     slot: int = 0
 
 
-Program = Sequence[tuple[Place, Any]]  # what is written, and the expressions
+Program = Sequence[tuple[Place, Any]]  # the places that are written, and the expressions
 
 
 def fuse(program: Program) -> Any:
@@ -60,7 +60,7 @@ def fuse(program: Program) -> Any:
 
     The leaves of its expressions are places. The result is called as `run(arrays, stage, row, batch, rows, j, latest)`,
     with a NamedTuple of arrays, among them dh [P, T * B, W]. It works on panel j of the hidden units and on `rows` rows
-    from `row` on, which belong to one time step of `batch` streams. It does not need `stage` and `latest`.
+    from `row` on, which belong to one time step of `batch` streams. It does not use `stage` and `latest`.
     """
     graph = in_order(y for _, y in program if isinstance(y, Expression))
     leaves = dict.fromkeys(y.arguments[0] for y in graph if is_leaf(y))
@@ -99,7 +99,7 @@ class Address:
         self.pointer, self.how = pointer, how
 
     def load(self, builder: ir.IRBuilder, at: ir.Value, lanes: int) -> Vector:
-        """The numbers for the elements from `at` on, counted through the rows."""
+        """The numbers for the elements from `at` on. Elements are counted row after row."""
         if self.how == ROW_SCALARS:
             number = builder.load(builder.gep(self.pointer, [builder.sdiv(at, I64(W))]))
             return Vector(builder, splat(builder, number, lanes))
@@ -109,7 +109,7 @@ class Address:
 
 
 class _Panel:
-    """Works out addresses for the rows that one call is about."""
+    """Computes addresses for the rows of one call."""
 
     def __init__(self, builder: ir.IRBuilder, row: ir.Value, batch: ir.Value, j: ir.Value, panels: ir.Value) -> None:
         self.builder, self.row, self.batch, self.j, self.panels = builder, row, batch, j, panels

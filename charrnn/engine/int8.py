@@ -1,14 +1,15 @@
-"""Weights as int8: how they are packed, and the tile that multiplies one row with them. It is for sampling.
+"""Weights as int8: how they are packed, and the tile that multiplies one row with them. They are for sampling.
 
-Reading the weights is what takes time when one text is sampled; these are a quarter of the bytes of float32. Each
-column is divided by its scale, its largest number in size over 127, and rounded. A packed matrix is [N / W, K + 4, W]:
+When one text is sampled, most of the time is needed to read the weights. int8 weights have a quarter of the bytes of
+float32. Each column is divided by its scale and rounded. The scale is the largest absolute value of the column, divided
+by 127. A packed matrix is [N / W, K + 4, W]:
 
     K rows       the numbers of rows 4k to 4k + 3 of a column side by side, four bytes
     4 rows more  the W float32 scales of the columns
 
-A row is multiplied in whole numbers. It is cut into parts of CHUNK numbers, each with a scale of its own, and rounded
-to 15 bits. Products of int16 are added up in int32 without overflow, the sums of the parts in float32. So the result
-is the same on every CPU, and the rounding of the row is 128 times finer than that of the weights.
+A row is multiplied in integers. It is cut into parts of CHUNK numbers. Each part has its own scale, and its numbers are
+rounded to 15 bits. Products of int16 are added up in int32 without overflow. The sums of the parts are added up in
+float32. So the result is the same on every CPU. The rounding of the row is 128 times finer than that of the weights.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from charrnn.engine.simd import FLOAT, I16, I32, I64, Vector, W, lanes_of, load,
 
 LARGEST_WEIGHT = 127
 CHUNK = 1024  # numbers of a row
-LARGEST = 2**14 - 1  # of a rounded number of a row: CHUNK * LARGEST_WEIGHT * LARGEST < 2^31
-SCALE_ROWS = 4  # the place of W float32 numbers, in rows of W bytes
-MAGIC = 1.5 * 2.0**23  # added to a number of moderate size, leaves it rounded in the low bits
+LARGEST = 2**14 - 1  # the largest rounded number of a row: CHUNK * LARGEST_WEIGHT * LARGEST < 2^31
+SCALE_ROWS = 4  # how many rows of W bytes hold W float32 numbers
+MAGIC = 1.5 * 2.0**23  # if a number of moderate size is added to this, the low bits of the sum are the rounded number
 
 
 def pack_bytes(w: NDArray[np.float32], gates: int, order: NDArray[np.int64], packed: NDArray[np.int8]) -> None:
@@ -75,7 +76,7 @@ def emit_bytes_tile(b: ir.IRBuilder, panels: int, operands: list[ir.Value]) -> N
 def _round_row(b: ir.IRBuilder, a: ir.Value, a_outer: ir.Value, blocks: ir.Value, rounded: ir.Value) -> ir.Value:
     """Round a part of a row, W numbers in each of some blocks that are `a_outer` apart; return its scale in every lane.
 
-    Of four numbers 0 1 2 3 the order becomes 0 2 1 3, as `_sum_products` takes them.
+    Each four numbers 0 1 2 3 are stored in the order 0 2 1 3, which `_sum_products` needs.
     """
     lanes = lanes_of(FLOAT)
     columns = range(0, W, lanes)
@@ -89,7 +90,7 @@ def _round_row(b: ir.IRBuilder, a: ir.Value, a_outer: ir.Value, blocks: ir.Value
     largest, broken = (Vector(b, value) for value in carried)
     for x in numbers(block):
         largest = maximum(largest, maximum(x, -x))
-        broken = broken + x * 0.0  # stays no number, once an x was none, or infinite
+        broken = broken + x * 0.0  # stays NaN, once an x was NaN or infinite
     close([largest.value, broken.value])
     peak, no_number = (b.extract_element(v.value, I32(0)) for v in (largest, broken))
     for lane in range(1, lanes):
@@ -102,7 +103,7 @@ def _round_row(b: ir.IRBuilder, a: ir.Value, a_outer: ir.Value, blocks: ir.Value
     order = [4 * k + i for k in range(lanes // 4) for i in (0, 2, 1, 3)]
     block, _, close = counted_loop(b, blocks, [])
     for x, column in zip(numbers(block), columns, strict=True):
-        shifted = b.fadd(b.fmul(x.value, factors), magic)  # not contracted: two roundings on every CPU
+        shifted = b.fadd(b.fmul(x.value, factors), magic)  # not fused: two roundings on every CPU
         bits = b.trunc(b.bitcast(shifted, ir.VectorType(I32, lanes)), ir.VectorType(I16, lanes))
         turned = b.shuffle_vector(bits, bits, ir.Constant(ir.VectorType(I32, lanes), order))
         store(b, turned, b.gep(rounded, [b.add(b.mul(block, I64(W)), I64(column))]))
@@ -134,7 +135,7 @@ def _sum_products(
 
 
 def _add_pairs(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-    """x[2k] y[2k] + x[2k + 1] y[2k + 1] of int16 as int32, in a form that LLVM makes one instruction of."""
+    """x[2k] y[2k] + x[2k + 1] y[2k + 1] of int16 as int32, in a form that LLVM compiles to one instruction."""
     lanes = x.type.count // 2
     wide = ir.VectorType(I32, 2 * lanes)
     product = b.mul(b.sext(x, wide), b.sext(y, wide))

@@ -1,8 +1,8 @@
 """`kernel`: functions compiled by numba, whose machine code is kept in the compile cache.
 
-Numba's own disk cache trusts what it finds in its files, numbers data files so that two processes may take the same
-number, and fails with the disk. Here its files are sealed, their names are never used twice, and places without room
-are passed over.
+Numba's own disk cache has three weaknesses. It trusts the content of its files. It numbers data files in such a way
+that two processes may take the same number. It fails when the disk fails. Here each file is sealed with a hash, no file
+name is used twice, and places without room are skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def kernel(name: str = "", **options: Any) -> Callable[[Callable[..., Any]], Any
     """A decorator in place of numba's `njit`, with the same options, for functions that Python calls.
 
     Args:
-        name: of what a function closes over, if it does: another one for other code.
+        name: a name for what the function closes over, if it does. Functions with different code need different names.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -42,7 +42,7 @@ def kernel(name: str = "", **options: Any) -> Callable[[Callable[..., Any]], Any
 def inlined(name: str = "") -> Callable[[Callable[..., Any]], Any]:
     """A decorator for functions that kernels call: their code becomes part of the caller's.
 
-    To pass as many arrays as a layer has takes as long as a small product.
+    A call that passes all arrays of a layer takes as long as a small product.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -52,14 +52,17 @@ def inlined(name: str = "") -> Callable[[Callable[..., Any]], Any]:
 
 
 def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """The function under a name that no other one has: the linker knows functions by their names."""
+    """The function with a unique name. The linker distinguishes functions by their names."""
     if name:
         function.__name__ = function.__qualname__ = f"{function.__name__}_{name}"
     return function
 
 
 class Entries(IndexDataCacheFile):  # type: ignore[misc]
-    """The files of one kernel in one place: an index of signatures, and the code of each. Damaged ones are missing."""
+    """The files of one kernel in one place: an index of signatures, and the code of each.
+
+    A damaged file counts as missing.
+    """
 
     def __init__(self, place: cache.Place, name: str) -> None:
         super().__init__(cache_path=str(place.path), filename_base=name, source_stamp="")
@@ -71,7 +74,7 @@ class Entries(IndexDataCacheFile):  # type: ignore[misc]
     def _load_data(self, name: str) -> Any:
         if self._place.read(name) is None:
             raise FileNotFoundError(name)
-        return super()._load_data(name)  # which ignores the seal, as unpickling ignores what follows
+        return super()._load_data(name)  # unpickling ignores the seal, which follows the content
 
     def _data_name(self, number: int) -> str:
         return str(super()._data_name(number)).replace(".nbc", f".{uuid4().hex[:8]}.nbc")
@@ -84,7 +87,7 @@ class Entries(IndexDataCacheFile):  # type: ignore[misc]
 
 
 class KernelCache(FunctionCache):  # type: ignore[misc]
-    """What numba asks for the code of a kernel before it compiles, and gives the code to afterwards."""
+    """A kernel's cache. Numba asks this cache for code before compilation, and gives it new code afterwards."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._py_func = function
@@ -92,7 +95,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         self._compiling = ExitStack()
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
-        """Numba's own key, but for what a function closes over, for which its name stands."""
+        """Numba's own key, but without what a function closes over. The function's name stands for that."""
         return signature, codegen.magic_tuple(), sha256(self._py_func.__code__.co_code).hexdigest()
 
     @property
@@ -109,7 +112,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         return load_or_compile
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """The compiled kernel, or None: numba then compiles it, alone among all processes."""
+        """The compiled kernel, or None. In that case numba compiles it, while other processes wait."""
         found = self._load(signature, target_context)
         if found is None:
             self._compiling.enter_context(cache.compilation.of(self.name))

@@ -10,7 +10,11 @@ from charrnn.engine.simd import I64
 
 
 def counted_loop(b: ir.IRBuilder, count: ir.Value, carried: list[ir.Value]) -> Any:
-    """Open `for k in range(count)`, count >= 1, with SSA values carried round; return (k, values, close)."""
+    """Open `for k in range(count)`, count >= 1, with SSA values that each iteration passes on to the next one.
+
+    Returns:
+        (k, values, close).
+    """
     entry, body, leave = b.block, b.append_basic_block(), b.append_basic_block()
     b.branch(body)
     b.position_at_end(body)

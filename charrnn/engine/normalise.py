@@ -1,9 +1,9 @@
-"""Layer normalisation of gates (Ba, Kiros & Hinton 2016): the sums over a layer's units, in phases of their own.
+"""Layer normalisation of gates (Ba, Kiros & Hinton 2016): the sums over a layer's units, in separate phases.
 
 The pre-activations a of each slot are brought to mean 0 and variance 1 over the layer's H units, then scaled and
-shifted: x = (a - mean) / sqrt(variance + e), gain x + bias. Where a product stands by itself (the GRU's candidate,
-reset after), it is normalised by itself. The last step, x from what is centred and gain x + bias, belongs to the
-equations of each stage.
+shifted: x = (a - mean) / sqrt(variance + e), gain x + bias. A separate product, such as that of the GRU's candidate
+with reset after, is normalised separately. The last step belongs to the equations of each stage: it computes x from the
+centred numbers, and then gain x + bias.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NORMALISED_FIELDS = {  # what is added to a layer's arrays, see recurrence.py
     "hidden": "H",
 }
 EPSILON = 1e-5
-PRODUCTS, SUMS = 0, 1  # phases of a stage; the third one is the rest
+PRODUCTS, SUMS = 0, 1  # the first two phases of a stage; the third phase does the rest
 
 
 def centre(a: Vector, inside: Vector, *, mean: Vector) -> Vector:
@@ -40,7 +40,7 @@ def centre(a: Vector, inside: Vector, *, mean: Vector) -> Vector:
 def through_normalisation(
     dx: Vector, x: Vector, inside: Vector, *, mean: Vector, slope: Vector, scale: Vector
 ) -> Vector:
-    """The gradient of a, given that of x, its mean, and the mean of its product with x."""
+    """The gradient of a, given the gradient dx of x, the mean of dx, and the slope, which is the mean of dx * x."""
     return (dx - mean * inside - x * slope) * scale
 
 
@@ -108,14 +108,14 @@ def normalised_forward(name: str, completed: tuple[int, ...], products: Any, equ
 
 @inlined()
 def round_gradient(arrays, slot, row, rows, j):  # type: ignore[no-untyped-def]
-    """Copy the gradient of a slot's pre-activation in bfloat16."""
+    """Copy the gradient of a slot's pre-activation and round it to bfloat16."""
     at = ((slot * arrays.dh.shape[0] + j) * arrays.gates.shape[1] + row) * W
     round_numbers((arrays.gates, arrays.rounded_gates), (at, at), (), rows * W)
 
 
 @inlined()
 def leave_gradient(arrays, slot, row, rows, j):  # type: ignore[no-untyped-def]
-    """What stands in the place of `round_gradient` in float32."""
+    """Do nothing: this takes the place of `round_gradient` in float32."""
 
 
 def normalised_backward(

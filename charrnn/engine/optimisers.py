@@ -1,8 +1,8 @@
 """Optimiser updates, each one fused sweep over the flat parameter, gradient and moment vectors.
 
 Clipping is part of the sweep: every gradient is first multiplied by `scale` (the factor of clipping by
-global norm) and then limited to [-bound, bound] (clipping by value; inf for none). Decoupled weight decay is too
-(Loshchilov & Hutter 2019): parameters are first multiplied by `shrink` = 1 - lr * weight decay.
+global norm) and then limited to [-bound, bound] (clipping by value; inf for none). Decoupled weight decay (Loshchilov &
+Hutter 2019) is part of the sweep too: parameters are first multiplied by `shrink` = 1 - lr * weight decay.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _momentum(
 
 
 def _look_ahead(m: Vector, g: Vector, *, scale: Vector, bound: Vector, beta: Vector) -> tuple[Vector, ...]:
-    """m = beta m + g, and where it will be after the same gradient once more."""
+    """m = beta m + g, and the value that m will have if the same gradient comes once more."""
     g = _clipped(g, scale, bound)
     m = beta * m + g
     return m, beta * m + g
@@ -110,8 +110,9 @@ def _towards(average: Vector, p: Vector, *, share: Vector) -> Vector:
 def _sweep(equations: Equations) -> Any:
     """A kernel that runs `equations` over whole flat vectors.
 
-    It is called as `sweep(inputs, outputs, scalars)`: a vector for each positional parameter of the equations, one for
-    each value that they return, which may be one of the inputs, and their scalars in order.
+    It is called as `sweep(inputs, outputs, scalars)`. `inputs` has a vector for each positional parameter of the
+    equations. `outputs` has a vector for each value that they return; it may be one of the inputs. `scalars` has their
+    scalars in order.
     """
     part = pointwise(equations)
 

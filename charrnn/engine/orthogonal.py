@@ -1,12 +1,12 @@
 """The nearest orthogonal matrix, approached by polynomials, for all gates of a weight matrix at once.
 
-Each step takes X to X (a + b X^T X + c (X^T X)^2). That takes every singular value s to a s + b s^3 + c s^5 and leaves
-the singular vectors alone (Kovarik 1970; Björck & Bowie 1971). The polynomial of each step is the one that comes
-closest to 1, in its largest deviation, on the interval in which the steps before leave the singular values. This
-greedy choice is the best one (Amsel, Persson, Musco & Gower 2025, "The Polar Express").
+Each step replaces X by X (a + b X^T X + c (X^T X)^2). This replaces every singular value s by a s + b s^3 + c s^5 and
+does not change the singular vectors (Kovarik 1970; Björck & Bowie 1971). After each step the singular values lie in a
+known interval. The polynomial of the next step is the one whose largest deviation from 1 on this interval is smallest.
+This greedy choice is the best one (Amsel, Persson, Musco & Gower 2025, "The Polar Express").
 
 The first interval is from 0.01 to 1, in units of the Schatten norm ||X^T X||_F^(1/2), which no singular value exceeds.
-After three steps they are between 0.73 and 1.27. That serves an optimiser as well as 1 does.
+After three steps the singular values are between 0.73 and 1.27. For an optimiser these values are as good as 1.
 
 X^T X and its square are symmetric: only the blocks on and below the diagonal are computed, the others are copied.
 """
@@ -27,7 +27,7 @@ from charrnn.engine.subnormals import flush_subnormals, restore_mode
 
 # a, b, c of each step.
 COEFFICIENTS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
-TINY = 1e-30  # a norm below this is that of zeros
+TINY = 1e-30  # a norm below this counts as 0
 
 
 def _weighted_sum(x: Vector, y: Vector, *, of_x: Vector, of_y: Vector) -> Vector:
@@ -44,7 +44,7 @@ _times_kernel = pointwise(_times)
 
 @njit
 def _copy_from_below(symmetric, j):  # type: ignore[no-untyped-def]
-    """The blocks above the diagonal in panel j of a symmetric matrix [P, P * W, W] from those below it."""
+    """Copy the blocks above the diagonal in panel j of a symmetric matrix [P, P * W, W] from those below it."""
     for k in range(j):
         for r in range(W):
             for c in range(W):
@@ -53,7 +53,7 @@ def _copy_from_below(symmetric, j):  # type: ignore[no-untyped-def]
 
 @njit
 def _sum_of_squares(x):  # type: ignore[no-untyped-def]
-    """Of all numbers of x [P, rows, W], in one fixed order."""
+    """The sum of squares of all numbers of x [P, rows, W], in one fixed order."""
     lanes = x[0, 0] * 0
     for panel in range(x.shape[0]):
         for r in range(x.shape[1]):
@@ -68,7 +68,7 @@ def _sum_of_squares(x):  # type: ignore[no-untyped-def]
 
 @kernel(parallel=True)
 def _normalise(x, blocks, tasks):  # type: ignore[no-untyped-def]
-    """Divide each block of panels of x by its Frobenius norm, so that products of it neither overflow nor vanish."""
+    """Divide each block of panels of x by its Frobenius norm, so that its products neither overflow nor underflow."""
     panels = x.shape[0] // blocks
     for task in prange(tasks):
         for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
@@ -159,13 +159,13 @@ def orthogonalise(x: Array, blocks: int, zero: Array, scratch: tuple[Array, Arra
     """Orthogonal matrices near those of x, with the same singular vectors and singular values near 1.
 
     Args:
-        x: [blocks * P, P * W, W], square matrices side by side; used up. Matrices of zeros stay zeros.
-        blocks: how many.
+        x: [blocks * P, P * W, W], square matrices side by side; overwritten. Matrices of zeros stay zeros.
+        blocks: how many matrices there are.
         zero: (W,) zeros.
         scratch: three arrays of the shape of x.
-        tasks: how many threads share the work; the numbers are the same for any.
+        tasks: how many threads share the work. The result does not depend on it.
     Returns:
-        One of x and `scratch`.
+        The array with the result: x or one of `scratch`.
     """
     gram, polynomial, y = scratch
     scales = np.ones(blocks, x.dtype)

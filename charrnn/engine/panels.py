@@ -1,8 +1,8 @@
 """The panel layout: allocation, and moving plain arrays in and out of it.
 
-A matrix of R rows and C columns is stored as `[panels, rows, W]`, W = 32 columns to a panel, the last
-panel padded. The rows of one panel lie one after the other, so that every inner loop reads memory
-contiguously whatever the sizes, and no power-of-two stride makes all rows compete for one cache set.
+A matrix of R rows and C columns is stored as `[panels, rows, W]`. A panel has W = 32 columns, and the last
+panel is padded. The rows of one panel lie one after the other. So every inner loop reads memory
+contiguously for any size, and no power-of-two stride makes all rows compete for one cache set.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
 
     Args:
         shape: any shape.
-        dtype: of numbers.
+        dtype: any type of numbers.
     Returns:
         C-contiguous array of that shape and dtype.
     """
@@ -83,7 +83,7 @@ def pack_transposed(w, gates, order, packed):  # type: ignore[no-untyped-def]
         first = panel * W
         width = min(W, w.shape[0] - first)
         for s in range(slots):
-            for block in range(0, hidden, W):  # a W x W block stays in the L1 cache while it is turned
+            for block in range(0, hidden, W):  # a W x W block stays in the L1 cache while it is transposed
                 count = min(W, hidden - block)
                 turned = packed[panel, s * stride + block : s * stride + block + count]
                 column = order[s] * hidden + block
@@ -112,7 +112,7 @@ def rows_of(packed: Array, columns: int) -> Array:
 
 
 def set_rows(packed: Array, plain: Array) -> None:
-    """Fill the panel array `[panels, rows, W]` from a plain (rows, columns) array, padding left alone."""
+    """Fill the panel array `[panels, rows, W]` from a plain (rows, columns) array. The padding is not changed."""
     for panel in range(packed.shape[0]):
         part = plain[:, panel * W : (panel + 1) * W]
         packed[panel, :, : part.shape[1]] = part

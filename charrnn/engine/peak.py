@@ -1,4 +1,4 @@
-"""The machine's peak: multiply-adds on registers alone, with nothing to load or store."""
+"""The machine's peak: multiply-adds on registers alone, without any load or store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from charrnn.engine.tile import AMX_PEAK, AMX_RELEASE, TILE_ROWS, load_tiles, mu
 
 CHAINS = 2 * TILE_ROWS  # independent sums, as many as the tile has
 FLOPS = 2 * CHAINS * lanes_of(FLOAT)  # of one iteration
-PAIRS_FLOPS = amx.PEAK_FLOPS if bfloat16.on_tiles() else 2 * FLOPS  # of one in bfloat16
+PAIRS_FLOPS = amx.PEAK_FLOPS if bfloat16.on_tiles() else 2 * FLOPS  # of one iteration in bfloat16
 
 
 def _emit_chains(b: ir.IRBuilder, arguments: Any, rounded: bool) -> ir.Value:
@@ -62,11 +62,11 @@ def _pair_chains(typing, count, factor):  # type: ignore[no-untyped-def]
 
 
 def peak_flops(seconds: float, rounded: bool = False) -> float:
-    """Floating-point operations a second of all threads, measured for at least `seconds`.
+    """Floating-point operations per second of all threads, measured for at least `seconds`.
 
     Args:
-        seconds: how long.
-        rounded: whether in bfloat16, in the way of this process.
+        seconds: how long to measure.
+        rounded: whether to measure bfloat16, in the way of this process.
     """
     run, flops = (pair_multiply_adds, PAIRS_FLOPS) if rounded else (multiply_adds, FLOPS)
     if rounded:

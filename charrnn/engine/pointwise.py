@@ -1,4 +1,4 @@
-"""Trace equations on vectors into one fused loop over several arrays."""
+"""Turn equations on vectors into one fused loop over several arrays."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def pointwise(equations: Equations) -> Any:
 
     The result is called as `kernel(arrays, offsets, scalars, n)`: `arrays` and `offsets` are tuples with
     an entry for each input and then for each value returned, and element `offsets[j] + k` of array j
-    takes part in step k of n. One number stands for offsets that are all the same. An output may be the
-    very place of an input. n is a multiple of the lanes.
+    takes part in step k of n. If all offsets are the same, one number stands for them. An output may be in
+    the same place as an input. n is a multiple of the lanes.
     Keyword-only parameters of `equations` are run-time scalars.
     """
     parameters = inspect.signature(equations).parameters.values()

@@ -2,10 +2,10 @@
 
 A weight matrix (K, N) is packed as `[N / W, K, W]`, an activation matrix (R, K) as `[K / W, R, W]`.
 
-Both may be bfloat16, see rounded.py, or the weights int8, see int8.py; their product is float32.
+Both may be bfloat16, see rounded.py. Or the weights may be int8, see int8.py. In both cases the product is float32.
 
-Sums over k run in one fixed order, through memory as well as in registers; so neither the blocking nor the number of
-threads changes a single bit.
+Sums over k run in one fixed order, in memory as well as in registers. So neither the blocking nor the number of threads
+changes a single bit.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from charrnn.engine.tile import (
 )
 
 K_BLOCK = 4  # panels of k in one visit: 4 * 32 rows of a float32 weight panel are 16 KB of the L1 cache
-ALL_OF_K = 2**30  # in one visit on tiles, which take what they multiply from the L2 cache
+ALL_OF_K = 2**30  # all panels of k in one visit: tiles read their operands from the L2 cache
 ALL_ROWS = 2**30
-LARGE_WEIGHTS = 8 * 2**20  # bytes; larger ones come from memory, so each visit to them does more at once
-GRADIENT_VISIT = 4096  # rows that stay in the L3 cache while all panels of the gradient pass by
-GRADIENT_ROWS = 1024  # rows of one panel that stay in the L2 cache, 128 KB, while all panels of a pass by
+LARGE_WEIGHTS = 8 * 2**20  # bytes; larger weights come from memory, so each visit to them takes more rows at once
+GRADIENT_VISIT = 4096  # rows that stay in the L3 cache while the loop goes through all panels of the gradient
+GRADIENT_ROWS = 1024  # rows of one panel that stay in the L2 cache (128 KB) while the loop goes through all panels of a
 COLUMN_TILES = -(-W // TILE_ROWS)  # tiles that cover the W columns of a panel
 SUM_VISIT = 16  # blocks of W rows that a sum over rows takes at a time: with 512 columns, half a megabyte of bfloat16
 
 
 def _constant_of(of_floats: int, of_bfloat16: int, of_int8: int) -> Any:
-    """A callable for numba kernels: a constant for weights of float32 and float64, of bfloat16, of int8."""
+    """A callable for numba kernels: a constant that depends on the type of the weights."""
     others = {types.uint16: of_bfloat16, types.int8: of_int8}
 
     @intrinsic
@@ -65,7 +65,7 @@ single_rows = _constant_of(1, int(not ON_TILES), ALL_ROWS)  # the most rows that
 
 @intrinsic
 def release_tiles(typing, w):  # type: ignore[no-untyped-def]
-    """What a thread does after its last product with the weights w, or others of their type."""
+    """Release the tile registers after a thread's last product with the weights w, or with others of their type."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         if w.dtype == types.uint16 and ON_TILES:
@@ -86,8 +86,9 @@ def panel_product(a, row, rows, w, panel, c, c_panel, c_row, start, start_at, st
         w: [N / W, K, W].
         panel: which panel of w.
         c: [panels of c, rows of c, W]; the result fills a panel of it.
-        start, start_at, start_stride: an array, and the element offset and row distance of the rows in it
-            that the sums begin with: c itself adds to c; a bias row has distance 0.
+        start, start_at, start_stride: an array that holds the start values of the sums, the element offset of their
+            first row, and the distance between their rows. If the array is c, the product is added to c. A bias row
+            has distance 0.
     """
     panel_part(a, row, rows, 0, a.shape[0], w, panel, c, c_panel, c_row, start, start_at, start_stride)
 
@@ -146,7 +147,7 @@ def add_products(a, row, rows, w, panel, step, count, c, c_row):  # type: ignore
 def begin_products(a, row, rows, w, panel, step, count, c, c_row, bias, bias_panel):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = bias + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart.
 
-    The first one's bias is panel `bias_panel` of it, the others' are `step` panels apart too.
+    The first of these panels gets panel `bias_panel` of the bias. The panels of the bias are `step` apart too.
     """
     _products(a, row, rows, w, panel, step, count, c, c_row, bias, bias_panel * W, step * W, 0)
 
@@ -200,8 +201,8 @@ def gradient_product(a, a_row, d, rows, zero, dw, tasks):  # type: ignore[no-unt
     """dw = a[:, a_row : a_row + rows]^T @ d[:, :rows], a weight matrix's gradient, packed as the weights are.
 
     Args:
-        a: [K / W, >= a_row + rows, W], what the weights were multiplied with.
-        d: [N / W, >= rows, W], gradient of their product.
+        a: [K / W, >= a_row + rows, W], the matrix that was multiplied with the weights.
+        d: [N / W, >= rows, W], gradient of the product.
         zero: (W,) zeros.
         dw: [N / W, K, W].
         tasks: how many threads share the work; each owns whole panels of dw.
@@ -223,9 +224,9 @@ def sum_over_rows(turned, paired, rows, zero, dw, tasks):  # type: ignore[no-unt
     """`gradient_product` for bfloat16.
 
     Args:
-        turned: [>= R / W, K, W], what the weights were multiplied with, see rounded.py.
-        paired: [N / W, R, W], gradient of their product; R as many rows as it has room for.
-        rows: how many rows count.
+        turned: [>= R / W, K, W], the matrix that was multiplied with the weights, see rounded.py.
+        paired: [N / W, R, W], gradient of the product. R is the number of rows that it has room for.
+        rows: how many rows are summed.
         zero: (W,) zeros.
         dw: [N / W, K, W] of float32.
         tasks: how many threads share the work.
@@ -250,7 +251,7 @@ def sum_over_rows(turned, paired, rows, zero, dw, tasks):  # type: ignore[no-unt
 
 @njit
 def add_gradient_block(a, a_row, k, d, panel, row, count, zero, dw):  # type: ignore[no-untyped-def]
-    """Add the share of `count` rows from `row` on to the W x W block (k, panel) of dw; row 0 begins it."""
+    """Add the share of `count` rows from `row` on to the W x W block (k, panel) of dw. With row 0 it begins at zero."""
     d_at = (panel * d.shape[1] + row) * W
     for tile in range(COLUMN_TILES):
         low, high = tile * W // COLUMN_TILES, (tile + 1) * W // COLUMN_TILES

@@ -1,8 +1,8 @@
 """Random numbers from counters: each is a function of (seed, purpose, step, index) and of nothing else.
 
-So they depend neither on the order nor on the number of threads, and a resumed run draws what the
-uninterrupted one would have drawn. The mixing function is the finaliser of SplitMix64 (Steele, Lea &
-Flood 2014), applied once for each counter.
+So they depend neither on the order nor on the number of threads, and a resumed run draws the same numbers as an
+uninterrupted one. The mixing function is the finaliser of SplitMix64 (Steele, Lea & Flood 2014). It is applied once for
+each counter.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def uniform(seed, purpose, step, index):  # type: ignore[no-untyped-def]
 def fill_uniform(
     x: NDArray[np.floating], low: float, high: float, seed: np.uint64, purpose: np.uint64, step: np.uint64
 ) -> None:
-    """Fill the flat array x with numbers in [low, high), element k with that which `uniform` makes of counter k."""
+    """Fill the flat array x with numbers in [low, high). Element k is made from `uniform` of counter k."""
     with np.errstate(over="ignore"):
         z = _mix(seed + GOLDEN)
         for counter in (purpose, step):

@@ -1,11 +1,11 @@
 """Running a layer through time, forwards and backwards, on several threads.
 
-A `Plan` says what a time step does: the products of each of its stages, and the equations after them. From it
-`kernels_for` makes the kernels. A stage needs what the one before computed in all panels of hidden units.
+A `Plan` says what a time step does: the products of each of its stages, and the equations after them. `kernels_for`
+makes the kernels from the plan. A stage needs the results of the stage before it in all panels of hidden units.
 
-Streams do not depend on one another. So with enough of them each thread takes a share of the streams through all time
-steps and never waits for another. With few streams the threads share the panels of every step instead.
-The numbers are the same bit for bit.
+Streams do not depend on one another. So with enough streams, each thread takes a share of the streams through all time
+steps and never waits for another thread. With few streams, the threads share the panels of every step instead.
+The results are the same bit for bit.
 """
 
 from __future__ import annotations
@@ -25,43 +25,44 @@ from charrnn.engine.product import LARGE_WEIGHTS, add_products, begin_products, 
 from charrnn.engine.simd import W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 
-ROWS_PER_THREAD = 8  # with fewer streams for each thread, weights are fetched too often to pay
-WORTH_A_THREAD = 200_000  # multiply-adds in one step below which a second thread costs more than it brings
+ROWS_PER_THREAD = 8  # with fewer streams for each thread, the weights are fetched too often
+WORTH_A_THREAD = 200_000  # multiply-adds in one step; with fewer, a second thread costs more time than it saves
 NORMALISED_PHASES = 3  # of a stage, see normalise.py
 
 
 # The arrays of a layer: weights and buffers. T time steps of B streams are N = T * B rows; P panels hold H units.
-# Row t * B + b is stream b at step t. The state before that step stands in the same row of `state0`, the state after it
-# B rows further on. A layer has those that its plan needs.
+# Row t * B + b is stream b at step t. The state before that step stands in the same row of `state0`. The state after
+# that step stands B rows later. A layer has the arrays that its plan needs.
 #
-#     gates        [slots * P, N, W]: pre-activations, then what is kept of them, then their gradients
+#     gates        [slots * P, N, W]: pre-activations, later what is kept of them, at last their gradients
 #     dh           [P, N, W]: gradient of what the layer gives to those above it
-#     single_bias  (slots * P * W,): what products by themselves begin with
+#     single_bias  (slots * P * W,): start values of separate products, see model/step.py
 #     partial      [slots * P, B, W]: gradients that a later stage finishes
 #     units        (vectors * P * W,): a number for each unit
 #     d_units      [vectors * P, N, W]: their gradients, row by row
 #     output       [P, N, W]: h before a line's end sets it to zeros
-#     alive        (1, N): 1, and 0 where a line begins after this row
+#     alive        (1, N): 0 where a line begins after this row, else 1
 #
 # One of each for every state, numbered; h is number 0:
 #
 #     state        [P, B + N, W]
-#     carried      [P, B, W]: its gradient that does not come through products with h
+#     carried      [P, B, W]: the part of its gradient that does not come through products with h
 #     keep         [P, N, W]: share that zoneout keeps
 #
 # One of each for every stage, numbered:
 #
-#     operand      [P, N, W]: what its products are with; of stage 0 it is h
-#     d_operand    [P, B, W]: the gradient of that
+#     operand      [P, N, W]: the operand of its products; for stage 0 it is h
+#     d_operand    [P, B, W]: the gradient of the operand
 #     filled       the slots of `gates` that its products fill
 #     weights      [filled slots * P, P * W, W]
 #     weights_t    [P, filled slots * P * W, W]
 #
-# With products in bfloat16, weights and weights_t hold bfloat16, and so do copies of what is multiplied with them:
+# With products in bfloat16, weights and weights_t hold bfloat16. The arrays that they are multiplied with have copies
+# in bfloat16:
 #
 #     rounded_gates    of `gates`, when these are gradients
 #     rounded_output   of `output`
-#     rounded_operand  of a stage's `operand`, which only stage 0 has in float32 too
+#     rounded_operand  of a stage's `operand`; only stage 0 has it in float32 too
 #     rounded_filled   of `filled`
 LayerArrays = Any  # a NamedTuple of `arrays_type`
 _TYPE_NAME, _SEPARATOR = "LayerArrays", "__"
@@ -74,7 +75,7 @@ def arrays_type(fields: tuple[str, ...]) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """The types of `arrays_type` by their names, by which the compile cache finds them again."""
+    """The types of `arrays_type` by their names. The compile cache finds them by these names."""
     first, *fields = name.split(_SEPARATOR)
     if first == _TYPE_NAME and fields:
         return arrays_type(tuple(fields))
@@ -86,15 +87,15 @@ class Plan:
     """What a time step does.
 
     Args:
-        name: the same for plans that do the same.
-        fields: of the layer's arrays.
-        forward, backward: for each stage the equations after its products.
-        products: for each stage, in how many slots a product is added to what is there.
-        singles: how many further slots hold a product of the first stage by itself.
+        name: plans that do the same have the same name.
+        fields: the names of the layer's arrays.
+        forward, backward: for each stage, the equations after its products.
+        products: for each stage, in how many slots a product is added to the numbers that are already there.
+        singles: how many further slots hold a separate product of the first stage.
         lines: whether the state is set to zeros between lines.
         rounded: whether products are computed in bfloat16.
-        completed: if slots are normalised, for each the stage in which it is complete, else ().
-        finished: the same for its gradient.
+        completed: for each slot, the stage in which it is complete; () if slots are not normalised.
+        finished: for each slot, the stage in which its gradient is complete; () if slots are not normalised.
     """
 
     name: str
@@ -109,7 +110,7 @@ class Plan:
     finished: tuple[int, ...]
 
     def multiplied(self, name: str) -> str:
-        """The name of the array that products take for this one."""
+        """The name of the array that products take in place of this one."""
         return f"rounded_{name}" if self.rounded else name
 
     @property
@@ -124,7 +125,7 @@ class Plan:
 
 
 class Kernels(NamedTuple):
-    """What runs a layer. `forward_phase` is for kernels, the others are kernels."""
+    """The functions that run a layer. Kernels call `forward_phase`; the others are kernels themselves."""
 
     forward_phase: Any
     forward_by_panels: Any
@@ -137,14 +138,14 @@ _KERNELS: dict[str, Kernels] = {}
 
 
 def kernels_for(plan: Plan) -> Kernels:
-    """The kernels that run a plan, made once."""
+    """The kernels that run a plan. They are made once."""
     if plan.name not in _KERNELS:
         _KERNELS[plan.name] = Kernels(*_forward_kernels(plan), *_backward_kernels(plan))
     return _KERNELS[plan.name]
 
 
 def _by_stage(name: str, functions: list[Any]) -> Any:
-    """The function that calls one of these by its number, the stage; all have the same arguments."""
+    """A function that calls number `stage` of these functions. All have the same arguments."""
     if len(functions) == 1:
         return functions[0]
     number, last, others = len(functions) - 1, functions[-1], _by_stage(name, functions[:-1])
@@ -183,7 +184,7 @@ def _forward_products(plan: Plan, stage: int) -> Any:
 def _backward_products(plan: Plan, stage: int) -> Any:
     """The products that bring gradients to a stage: from the one after it, or from the next time step.
 
-    `latest` marks the last time step of the chunk, where none come from the future.
+    `latest` marks the last time step of the chunk, where no gradient comes from the future.
     """
     last = stage == plan.stages - 1
     source = 0 if last else stage + 1
@@ -214,7 +215,7 @@ def _both_by_stage(plan: Plan, way: str, products: Any, programs: tuple[Program,
 
 
 def _forward_phase(plan: Plan) -> Any:
-    """What one thread does of a time step before it waits for the others, for the panels first <= j < last."""
+    """The part of a time step that one thread does before it waits for the others: the panels first <= j < last."""
     products, equations = _both_by_stage(plan, "forward", _forward_products, plan.forward)
     if plan.completed:
         return normalised_forward(plan.name, plan.completed, products, equations)
@@ -308,7 +309,7 @@ def _backward_kernels(plan: Plan) -> tuple[Any, Any]:
 
 
 def threads_for_panels(arrays: LayerArrays, batch: int) -> int:
-    """How many threads are worth their while when they share the panels of each step."""
+    """How many threads save time when they share the panels of each step."""
     panels = arrays.dh.shape[0]
     work = batch * panels * len(arrays.gates) * W * W
     return min(numba.get_num_threads(), panels) if work >= WORTH_A_THREAD else 1
@@ -317,7 +318,8 @@ def threads_for_panels(arrays: LayerArrays, batch: int) -> int:
 def _share_of_threads(plan: Plan, arrays: LayerArrays, batch: int) -> tuple[bool, int]:
     """Whether threads share the streams (else the panels), and how many threads take part.
 
-    Sharing panels, each thread fetches only its part of the weights, which pays when they come from memory.
+    When threads share the panels, each thread fetches only its part of the weights. This is faster when the weights
+    come from memory.
     """
     threads, tasks = numba.get_num_threads(), threads_for_panels(arrays, batch)
     weights = sum(getattr(arrays, f"weights{stage}").nbytes for stage in range(plan.stages))
@@ -327,9 +329,9 @@ def _share_of_threads(plan: Plan, arrays: LayerArrays, batch: int) -> tuple[bool
 
 
 def forward(plan: Plan, arrays: LayerArrays, steps: int, batch: int) -> None:
-    """Run a layer through `steps` time steps of `batch` streams, on as many threads as are worth it.
+    """Run a layer through `steps` time steps of `batch` streams, on as many threads as save time.
 
-    The input's share of the gates is in place.
+    The gates must already hold the input's share.
     """
     by_rows, tasks = _share_of_threads(plan, arrays, batch)
     if by_rows:

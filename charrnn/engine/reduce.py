@@ -41,7 +41,7 @@ def _reduce_row(context: Any, b: ir.IRBuilder, kinds: Any, arguments: Any, combi
     first = [b.gep(array.data, [offset]) for array in arrays]
     lanes = lanes_of(first[0].type.pointee)
     columns = range(0, W, lanes)
-    # The first panel is combined with itself by a maximum; a sum starts from zero.
+    # A maximum starts from the first panel, which it then combines with itself. A sum starts from zero.
     start = [load(b, b.gep(first[0], [I64(c)]), lanes) for c in columns]
     start = start if combine is maximum else [ir.Constant(v.type, [0.0] * lanes) for v in start]
     panel, values, close = counted_loop(b, panels, start)

@@ -1,9 +1,9 @@
-"""Copies in bfloat16 of what products multiply: rows of activations, weights, and rows that a sum goes over.
+"""Copies in bfloat16 of the factors of products: rows of activations, weights, and rows that a sum goes over.
 
-    rows       [panels, R, W]: as they stand in float32
-    weights    [panels, K, W]: the numbers of rows 2k and 2k + 1 alternate, W pairs to two rows
+    rows       [panels, R, W]: in the same order as in float32
+    weights    [panels, K, W]: the numbers of rows 2k and 2k + 1 alternate; two rows hold W pairs
     turned     [R / W, K, W]: the transpose of rows, so that a product sums over R
-    paired     [panels, R, W]: rows as weights, in which R takes the part of K
+    paired     [panels, R, W]: rows in the order of weights, with R in place of K
 
 In the last two, R is rounded up to a multiple of W with rows of zeros. All are uint16.
 """
@@ -39,7 +39,7 @@ def round_rows(x, x_row, rows, rounded, row):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _store_pairs(typing, x, x_at, y, y_at, out, out_at):  # type: ignore[no-untyped-def]
-    """out[2c], out[2c + 1] = x[c], y[c] for c < W, each from an offset on; x and y are rounded unless they are so."""
+    """out[2c], out[2c + 1] = x[c], y[c] for c < W, each from an offset on. If x and y are float32, they are rounded."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         pointers = [
@@ -59,7 +59,7 @@ def _store_pairs(typing, x, x_at, y, y_at, out, out_at):  # type: ignore[no-unty
 
 
 def _bits(b: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:
-    """Some numbers in bfloat16."""
+    """Load some numbers as bfloat16; float32 numbers are rounded."""
     values = load(b, pointer, lanes)
     return values if pointer.type.pointee == I16 else round_to_bfloat16(b, values)
 

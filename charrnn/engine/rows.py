@@ -34,7 +34,7 @@ def add_differences(h, h_row, d, d_row, rows, batch, factor):  # type: ignore[no
     """The gradient of factor / 2 times the squares of h_t - h_{t-1}, added to d.
 
     Args:
-        h: [panels, >= h_row + rows, W]; time steps are `batch` rows apart, and those of the `rows` rows count.
+        h: [panels, >= h_row + rows, W]. Time steps are `batch` rows apart; only those within the `rows` rows count.
         d: [panels, >= d_row + rows, W].
     """
     for panel in prange(h.shape[0]):

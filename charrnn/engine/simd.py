@@ -170,10 +170,10 @@ def _power_of_two(x: Vector, n: ir.Value) -> Vector:
 
 
 def exp(x: Vector) -> Vector:
-    """e^x; exactly 0 where that is hardly a normal number or less (so exp(-inf) = 0), and inf above the range."""
+    """e^x; exactly 0 where e^x is about the smallest normal number or less (so exp(-inf) = 0), inf above the range."""
     single = x.scalar == FLOAT
     p, n = _reduce_by_powers_of_two(clip(x, -105.0, 89.0) if single else clip(x, -746.0, 710.0))
-    # 2^n = 2 * 2^(n - 1), since 2^n may be too large where p * 2^n is not; exponent 0 stands for the number 0.
+    # 2^n = 2 * 2^(n - 1), because 2^n may be too large where p * 2^n is not. Exponent 0 stands for the number 0.
     b = x.builder
     exponent = b.add(n, ir.Constant(n.type, [126 if single else 1022] * x.lanes))
     zero = ir.Constant(n.type, [0] * x.lanes)
@@ -211,7 +211,7 @@ ALIGNMENT = {FLOAT: 4, DOUBLE: 8, I8: 1, I16: 2, I32: 2}  # of an array's elemen
 
 
 def load(builder: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:
-    """One vector from memory that is aligned to its element only."""
+    """Load one vector from memory that is aligned only to the element size."""
     scalar = pointer.type.pointee
     value = builder.load(builder.bitcast(pointer, ir.VectorType(scalar, lanes).as_pointer()))
     value.align = ALIGNMENT[scalar]
@@ -219,7 +219,7 @@ def load(builder: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:
 
 
 def store(builder: ir.IRBuilder, value: ir.Value, pointer: ir.Value) -> None:
-    """One vector to memory that is aligned to its element only; float32 is rounded where that holds bfloat16."""
+    """Store one vector in memory that is aligned only to the element size. For bfloat16 memory, float32 is rounded."""
     if pointer.type.pointee == I16 and value.type.element == FLOAT:
         value = round_to_bfloat16(builder, value)
     instruction = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()))

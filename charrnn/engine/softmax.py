@@ -40,14 +40,14 @@ def cross_entropy(logits, targets, losses, first, scale, smoothing, symbols, tas
     """Losses of all rows, -ln softmax(logits)[target] in nats; their gradient replaces the logits.
 
     With smoothing e the gradient is that of the cross-entropy with 1 - e of the target and e of the uniform
-    distribution (Szegedy et al. 2016, section 7); the losses are those without.
+    distribution (Szegedy et al. 2016, section 7). The losses do not include the smoothing.
 
     Args:
-        logits: [panels, >= R, W]; padding columns hold -inf. Afterwards scale * (softmax - wanted distribution).
+        logits: [panels, >= R, W]; padding columns hold -inf. Afterwards scale * (softmax - target distribution).
         targets: (R,) int32.
         losses: (R,), written.
         first: rows before it have neither loss nor gradient.
-        scale: what the gradient of each row's loss is multiplied by.
+        scale: the factor of the gradient of each row's loss.
         smoothing: e.
         symbols: V.
         tasks: how many threads share the rows.
@@ -70,7 +70,7 @@ def cross_entropy(logits, targets, losses, first, scale, smoothing, symbols, tas
 
 
 def padding(columns: int, panels: int) -> np.ndarray:
-    """What a bias holds so that padding columns get probability 0: (panels * W,) of 0 and -inf."""
+    """A bias that gives padding columns the probability 0: (panels * W,) of 0 and -inf."""
     values = np.zeros(panels * W)
     values[columns:] = -np.inf
     return values

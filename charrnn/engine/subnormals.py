@@ -1,8 +1,8 @@
 """Flushing subnormal numbers to zero while a kernel runs.
 
-Numbers below the normal range (second moments that fade, forgotten cells) cost a CPU a hundred cycles
-each and carry no information worth that. The mode belongs to a thread; it is put back when the work is done, so
-that nothing outside the kernels is affected. On CPUs other than x86 nothing is changed.
+Numbers below the normal range occur in second moments that decay and in cells that are forgotten. Each of them costs a
+CPU a hundred cycles, and its information is not worth this time. The mode belongs to a thread. It is restored when the
+work is done, so that nothing outside the kernels is affected. On CPUs other than x86 nothing is changed.
 """
 
 from __future__ import annotations
@@ -52,5 +52,5 @@ def flush_subnormals(typing):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def restore_mode(typing, mode):  # type: ignore[no-untyped-def]
-    """Put this thread's mode back."""
+    """Restore this thread's mode."""
     return types.void(types.int32), _emit_restore

@@ -20,7 +20,7 @@ def lookup(table, bias, symbols, weights, rows):  # type: ignore[no-untyped-def]
         table: [panels, V, W].
         bias: (panels * W,).
         symbols: (R,) int32, each below V.
-        weights: (>= R,), what dropout makes of the input; else ones.
+        weights: (>= R,), the factors of the input from dropout; without dropout ones.
         rows: [panels, >= R, W], written.
     """
     for panel in prange(table.shape[0]):

@@ -1,14 +1,15 @@
 """The register tile of the matrix product, compiled once by LLVM and called by every kernel.
 
-A tile is as many rows of C, two vectors wide, as the register file can accumulate. It is the one piece of
-the engine that is heavy to compile, and numba would compile it anew inside each kernel that calls it;
-so it is a native function of its own, whose object code is kept in the compile cache.
+A tile has as many rows of C, two vectors wide, as the register file can accumulate. It is the only part of
+the engine that takes long to compile, and numba would compile it again inside each kernel that calls it.
+So it is a separate native function, and its object code is kept in the compile cache.
 
-A, B and C are float32 or float64. Or C is float32 and
+A, B and C are float32, or they are float64. There are two more cases, in both of which C is float32:
 
-    A and B are bfloat16; B then has two rows of k side by side: the numbers of rows 2k and 2k + 1 alternate, so that
-    one load brings pairs for `bfloat16.dot_pairs`;
-    A is float32, B int8, see int8.py.
+    A and B are bfloat16. Then B has two rows of k side by side: the numbers of rows 2k and 2k + 1 alternate, so that
+    one load brings pairs for `bfloat16.dot_pairs`.
+
+    A is float32 and B is int8, see int8.py.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from charrnn.engine.int8 import emit_bytes_tile
 from charrnn.engine.loops import counted_loop
 from charrnn.engine.simd import DOUBLE, FLOAT, I8, I16, I32, I64, REGISTERS, W, lanes_of, load, splat, store
 
-TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators a row, two weight vectors, one broadcast value
-BFLOAT16_TILE_ROWS = TILE_ROWS if bfloat16.way() == "avx512" else (REGISTERS - 6) // 2  # emulated: halves of all three
+TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators for each row, two weight vectors, one broadcast value
+# The emulated way needs two registers, one for each half, in place of each weight vector and of the broadcast value.
+BFLOAT16_TILE_ROWS = TILE_ROWS if bfloat16.way() == "avx512" else (REGISTERS - 6) // 2
 AMX_PEAK, AMX_RELEASE = "charrnn_amx_peak", "charrnn_amx_release"  # functions, see amx.py
 STRIDES = {"row_tile": (W, 1), "column_tile": (1, W)}  # of A, from row to row and along k
 VECTOR_CHAINS = 8  # independent sums that keep two multiply-add units busy through their latency
@@ -45,7 +47,7 @@ def multiply_add(module: ir.Module, scalar: ir.Type) -> ir.Function:
 
 
 class _Numbers:
-    """What a tile multiplies: A and B of float32 or float64, one number for each k."""
+    """The numbers that a tile multiplies: A and B of float32 or float64, one number for each k."""
 
     per_step = 1  # numbers of k
 
@@ -120,7 +122,7 @@ def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], strides: tu
 def _emit_vector_tile(b: ir.IRBuilder, panels: int, operands: list[ir.Value]) -> None:
     """C[p, W] = start[p] + sum over k of a[k] B[p, k, W] for several panels p and one row a.
 
-    One row keeps too few sums in flight to run at the speed of memory; several panels at once do.
+    One row with one panel has too few sums at a time to reach the speed of memory. Several panels at once have enough.
     """
     a, a_outer, w, w_stride, c, c_stride, start, start_stride, outer = operands
     source = SOURCES[w.type.pointee](b, w, c.type.pointee)
@@ -151,7 +153,7 @@ def _symbol(name: str, scalar: ir.Type) -> str:
 
 
 def _signature(name: str, scalar: ir.Type) -> ir.FunctionType:
-    """Of a tile whose B is of this type."""
+    """The signature of a tile whose B has this type."""
     w = scalar.as_pointer()
     sums = (DOUBLE if scalar == DOUBLE else FLOAT).as_pointer()
     a = w if scalar == I16 else sums
@@ -203,7 +205,7 @@ def _build_further_tiles(scalar: ir.Type) -> ir.Module:
 
 
 def _load(file: str, build: Callable[[], ir.Module], symbols: list[str]) -> Any:
-    """Compile a module, or fetch its code from the cache, and make its functions known to kernels; return the owner."""
+    """Compile a module, or fetch its code from the cache. Make its functions known to kernels. Return their owner."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     features = binding.get_host_cpu_features().flatten()
@@ -234,7 +236,7 @@ _engine = _load(
 
 @cache
 def load_tiles(precision: str) -> Any:
-    """Have the tiles for "bfloat16" or "int8" ready; call it before kernels with such arrays are compiled or loaded."""
+    """Load the tiles for "bfloat16" or "int8". Call it before kernels with such arrays are compiled or loaded."""
     scalar = {"bfloat16": I16, "int8": I8}[precision]
     symbols = [_symbol(name, scalar) for name in ("row_tile", "vector_tile") if _is_there(name, scalar)]
     if scalar == I16 and bfloat16.on_tiles():
@@ -265,7 +267,7 @@ def _emit_call(name: str, context: Any, b: ir.IRBuilder, signature: Any, argumen
 
 
 def _is_there(name: str, scalar: ir.Type) -> bool:
-    """Whether there is such a tile: rows of int8 are multiplied one by one, of bfloat16 on matrix tiles together."""
+    """Whether there is such a tile. Rows of int8 are multiplied one by one, rows on matrix tiles only together."""
     if scalar == I8:
         return name == "vector_tile"
     return not (scalar == I16 and name == "vector_tile" and bfloat16.on_tiles())
@@ -275,9 +277,9 @@ def _tile(name: str) -> Any:
     """A callable for numba kernels: C[rows, W] = start + A[rows, K] @ B[K, W], for 1 to `tile_rows` rows.
 
     It is called as `tile(rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, start_stride,
-    inner, outer)`: `*_at` are element offsets; k runs over `outer` blocks of `inner` (W on matrix tiles), `*_outer`
-    elements apart. The sums begin with the rows found at `start`, `start_stride` apart: C itself to add to it, or
-    one bias row with stride 0.
+    inner, outer)`. `*_at` are element offsets. k runs over `outer` blocks of `inner` (W on matrix tiles), which are
+    `*_outer` elements apart. The sums begin with the rows at `start`, which are `start_stride` apart. If `start` is C,
+    the product is added to C. A bias row has stride 0.
     """
 
     @intrinsic

@@ -30,5 +30,5 @@ class Output(Dense):
         self.symbols = symbols
 
     def pack_bias(self, b_y: Array) -> None:
-        """Take over the plain biases."""
+        """Copy the plain biases into the packed ones."""
         self.b_y[: self.symbols] = b_y

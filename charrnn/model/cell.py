@@ -8,15 +8,16 @@ A cell says how one layer gets from the state before a character to the state af
         c = f * s.c + i * g
         return State(h=o * tanh(c), c=c)
 
-The equations get what their parameters ask for by name:
+The names of the equations' parameters say what the equations use:
 
     a   the pre-activation of each gate: a.i = x W_x + h W_h + b, with the columns of gate i
     s   the state before: s.h, s.c
-    w   the recurrent weights of each gate, for a product of its own; that gate's pre-activation is then x W_x + b only.
-        (r * s.h) @ w.n is added to a.n; s.h @ w.n may stand anywhere, and has a bias of its own
+    w   the recurrent weights of each gate, for a product that the equations contain themselves. The pre-activation of
+        such a gate is x W_x + b only. (r * s.h) @ w.n must be added to a.n. s.h @ w.n may stand anywhere, and has its
+        own bias.
     p   a learned number for each unit (`units`)
 
-All else follows from them, see step.py.
+Everything else is derived from the equations, see step.py.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class EquationError(ConfigError):
 
 @dataclass(frozen=True)
 class Gate:
-    """The pre-activation of a gate, or a product with h that stands by itself, for the equations."""
+    """The meaning of a leaf of the equations: the pre-activation of a gate, or (`single`) a separate product with h."""
 
     name: str
     single: bool = False
@@ -67,13 +68,13 @@ class Cell:
     """A cell as it was declared.
 
     Args:
-        name: of the function.
+        name: the name of the function.
         equations: the function.
-        gates: their names, in the order in which they stand in W_x, W_h and b.
-        recurrent: those that have recurrent weights.
-        states: their names; the first is h, which other layers see.
+        gates: the names of the gates, in the order in which they stand in W_x, W_h and b.
+        recurrent: the gates that have recurrent weights.
+        states: the names of the states. The first one is h, which other layers see.
         units: names of the learned numbers for each unit.
-        forget: the gate whose bias is `--forget-bias`, and the one that chrono sets to its negative.
+        forget: first the gate whose bias is `--forget-bias`, then the gate whose bias chrono sets to the negative.
     """
 
     name: str
@@ -99,13 +100,14 @@ class Cell:
             raise self.error(f"expected gates among {' '.join(self.gates)}, got {strange[0]}")
 
     def error(self, what: str) -> EquationError:
-        """An error that names the cell and where it stands."""
+        """An error that names the cell and the place of its declaration."""
         code = self.equations.__code__
         return EquationError(f"cell {self.name} ({Path(code.co_filename).name}, line {code.co_firstlineno}): {what}")
 
     def trace(self) -> State:
-        """The new state as expressions. Their leaves are a `Gate` for each pre-activation, and places; recurrent
-        products are operations "product".
+        """The new state as expressions.
+
+        Each leaf stands for a `Gate` or for a place. Recurrent products are operations "product".
 
         Raises:
             EquationError: the equations use a name that is not declared, or return something else.
@@ -149,10 +151,10 @@ class _Names:
 def cell(
     gates: str, states: str = "h", recurrent: str | None = None, units: str = "", forget: str = ""
 ) -> Callable[[Callable[..., Any]], Cell]:
-    """Declare a cell by its forward equations; names are separated by blanks, see `Cell`.
+    """Declare a cell by its forward equations. Names are separated by spaces, see `Cell`.
 
     Args:
-        recurrent: the gates that have recurrent weights; all unless given.
+        recurrent: the gates that have recurrent weights; all gates by default.
     """
 
     def declare(equations: Callable[..., Any]) -> Cell:

@@ -1,7 +1,7 @@
-"""The cells: nothing but the equations of their papers. What they mean says cell.py, what follows from them step.py.
+"""The cells: only the equations of their papers. cell.py explains the notation, and step.py derives the rest.
 
-a.i is x W_x + h W_h + b with the columns of gate i. It is without h W_h where the equations have a product `@ w.i`, or
-the cell declares no recurrent weights.
+a.i is x W_x + h W_h + b with the columns of gate i. The term h W_h is missing where the equations have a product
+`@ w.i`, or where the cell declares no recurrent weights.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def lstm(a, s):  # type: ignore[no-untyped-def]
 def lstm_variant(peepholes: bool, coupled: bool, output_gate: bool) -> Cell:
     """The LSTM with other gates.
 
-    Peepholes (Gers, Schraudolph & Schmidhuber 2002; Graves 2013): gates see the cell, the output gate the new one.
-    Coupled (Greff et al. 2017, "LSTM: A Search Space Odyssey"): what is forgotten makes room for the input, i = 1 - f.
-    Without an output gate (the same), h = tanh(c).
+    Peepholes (Gers, Schraudolph & Schmidhuber 2002; Graves 2013): f and i see the old cell state, o sees the new one.
+    Coupled (Greff et al. 2017, "LSTM: A Search Space Odyssey"): the input gate is i = 1 - f.
+    Without an output gate (Greff et al. 2017), h = tanh(c).
     """
     gates = " ".join(gate for gate in "ifgo" if not (coupled and gate == "i") and (output_gate or gate != "o"))
 
@@ -66,7 +66,7 @@ def lstm_variant(peepholes: bool, coupled: bool, output_gate: bool) -> Cell:
 
 @cell(gates="m i f g o", states="h c", forget="f i")
 def mlstm(a, s, w):  # type: ignore[no-untyped-def]
-    """The multiplicative LSTM (Krause, Lu, Murray & Renals 2016): each character has a transition of its own."""
+    """The multiplicative LSTM (Krause, Lu, Murray & Renals 2016): each character has its own transition."""
     m = a.m * (s.h @ w.m)
     i, f, o = sigmoid(a.i + m @ w.i), sigmoid(a.f + m @ w.f), sigmoid(a.o + m @ w.o)
     c = f * s.c + i * tanh(a.g + m @ w.g)

@@ -11,13 +11,13 @@ from charrnn.settings import AT_LEAST_ONE, NOT_NEGATIVE, SHARE, at_most, check_s
 CELLS = ("rnn", "lstm", "gru", "mlstm", "ugrnn", "minlstm", "mingru")
 NONLINEARITIES = ("tanh", "relu", "sigmoid")
 RESETS = ("after", "before")
-IDENTITY = "identity"  # a way to begin the recurrent weights
+IDENTITY = "identity"  # a way to initialise the recurrent weights
 USUAL_FORGET_BIAS = "0.5"
-OWN = "own:"  # before the name of a cell that is declared in a file of one's own
+OWN = "own:"  # stands before the name of a cell that the user declares in a file
 TWO_STATES = ("lstm", "mlstm")
 OF_LSTM = ("cell", ("lstm",))
 MOST_SYMBOLS = 1_114_112  # all code points
-CHRONO = "chrono"  # the way to begin forget gates' biases that is not a number
+CHRONO = "chrono"  # the way to initialise the forget gates' biases that is not a number
 
 
 SIZE = (AT_LEAST_ONE, at_most(65_536))
@@ -25,11 +25,11 @@ SIZE = (AT_LEAST_ONE, at_most(65_536))
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a network. Its settings say what they are; these are not for the command line:
+    """The shape of a network. Each setting has a help text. The following fields are not for the command line.
 
     Args:
         symbols: V, size of the vocabulary.
-        cell_source, cell_declaration: of a cell of one's own, see own.py; its `cell` is OWN and its name.
+        cell_source, cell_declaration: for a cell that the user declares, see own.py. Its `cell` is OWN and its name.
     """
 
     symbols: int
@@ -48,7 +48,7 @@ class ModelConfig:
     )
     layer_norm: bool = setting(False, "Normalise the gates of each layer.")
     residual: bool = setting(False, "Each upper layer adds to what the one below gives.")
-    input_skips: bool = setting(False, "Upper layers see the character too.")  # Graves (2013), as output_skips
+    input_skips: bool = setting(False, "Upper layers see the character too.")  # Graves (2013); output_skips too
     output_skips: bool = setting(False, "The softmax sees all layers.")
     tied: bool = setting(False, "The embedding, of width --hidden, is the output's weights too.")  # Press & Wolf (2017)
     zoneout: float = setting(0.0, "Share of hidden units that keep their previous value at each step.", SHARE)
@@ -83,7 +83,7 @@ class ModelConfig:
 
     @property
     def has_zoneout(self) -> bool:
-        """Whether units keep their previous state by chance."""
+        """Whether units keep their previous state at random."""
         return bool(self.zoneout or self.zoneout_cell)
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Weight matrices as their products need them: packed forwards and backwards, and their gradients."""
+"""Weight matrices in the form that products need: packed for the forward and the backward pass, with gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charrnn.engine.rounded import pack_rounded, pack_transposed_rounded, pair_r
 from charrnn.engine.simd import W
 from charrnn.engine.tile import load_tiles
 
-BFLOAT16 = np.dtype(np.uint16)  # the type of arrays that hold it, see engine/bfloat16.py
+BFLOAT16 = np.dtype(np.uint16)  # the dtype of arrays that hold bfloat16, see engine/bfloat16.py
 
 
 def fastest_precision() -> str:
@@ -30,12 +30,12 @@ class Dense:
         gates: how many gates stand side by side.
         order: (slots,) the gates that are packed, in this order.
         dtype: float32 or float64.
-        precision: of products, see `Network`.
+        precision: the precision of products, see `Network`.
 
     Attributes:
-        forwards: for x @ W: [slots * P, panels_for(K) * W, W]; of int8, see engine/int8.py.
+        forwards: for x @ W: [slots * P, panels_for(K) * W, W]; for int8 see engine/int8.py.
         backwards: for d @ W^T: [panels_for(K), slots * P * W, W].
-        d: [slots * P, panels_for(K) * W, W]; with int8 it and `backwards` are empty.
+        d: the gradient, [slots * P, panels_for(K) * W, W]. With int8, `d` and `backwards` are empty.
     """
 
     def __init__(self, inputs: int, outputs: int, gates: int, order: Array, dtype: DTypeLike, precision: str) -> None:
@@ -52,7 +52,7 @@ class Dense:
             load_tiles(precision)
 
     def pack(self, plain: Array) -> None:
-        """Take over the plain weights (K, gates * H)."""
+        """Copy the plain weights (K, gates * H) into the packed copies."""
         if not len(self.order):
             return
         if self.precision == "int8":
@@ -67,7 +67,7 @@ class Dense:
 class RowSums:
     """Gradients of weights: x^T @ d, which sums over the rows of a chunk.
 
-    In bfloat16 such a sum needs copies of both factors, see engine/rounded.py; here is their room.
+    In bfloat16, such a sum needs copies of both factors, see engine/rounded.py. This class holds the memory for them.
 
     Args:
         rounded: whether the sums are computed in bfloat16.
@@ -78,7 +78,7 @@ class RowSums:
         self._turned, self._paired = zeros((0,), BFLOAT16), zeros((0,), BFLOAT16)
 
     def prepared(self, d: Array, rows: int) -> Array:
-        """Gradients [panels, R, W] as `write` takes them; what it returns is overwritten by the next call."""
+        """Gradients [panels, R, W] in the form that `write` takes. The next call overwrites the result."""
         if not self.rounded:
             return d
         shape = (d.shape[0], _whole(rows), W)
@@ -91,9 +91,9 @@ class RowSums:
         """Write the gradient of the plain weights.
 
         Args:
-            x: [panels, >= row + rows, W], what the weights were multiplied with.
-            d: gradient of their product, from `prepared`, or some of its panels.
-            rows: how many rows count.
+            x: [panels, >= row + rows, W], the matrix that was multiplied with the weights.
+            d: the gradient of the product, from `prepared`, or some of its panels.
+            rows: how many rows are summed.
             gradient: (K, gates * H), written in the columns of the gates of `dense`.
         """
         if not len(dense.order):
@@ -111,7 +111,7 @@ class RowSums:
 
 
 def _whole(rows: int) -> int:
-    """Rows in whole blocks."""
+    """The number of rows, rounded up to whole blocks."""
     return -(-rows // W) * W
 
 

@@ -1,4 +1,4 @@
-"""How parameters begin.
+"""How parameters are initialised.
 
 **The input's share.** A gate's pre-activation is the sum of the input's share, x W_x, and the state's share, h W_h. If
 the entries of W_x are independent with mean 0 and variance w, and x has n entries of mean square q, the input's share
@@ -7,25 +7,26 @@ has variance n q w. So W_x is uniform with
     w = INPUT_SHARE^2 / (n q),
 
 and the input moves every gate by the same INPUT_SHARE, whatever the input is (the argument of LeCun, Bottou, Orr &
-Müller 1998, "Efficient BackProp", section 4.6, and of Glorot & Bengio 2010). What n q is:
+Müller 1998, "Efficient BackProp", section 4.6, and of Glorot & Bengio 2010). The values of n q are:
 
 | input | n | q | n q |
 |---|---|---|---|
 | one-hot | V | 1 / V: one entry is 1 | 1 |
 | an embedding of width D, uniform with variance 1 | D | 1 | D |
-| a tied embedding, which begins as the output's weights do | D | 1 / (3 H) | D / (3 H) |
+| a tied embedding, initialised like the output's weights | D | 1 / (3 H) | D / (3 H) |
 | the output of the layer below | H | `output_square` of the cell | H `output_square` |
 
-A rule by the number of hidden units alone, such as the 1 / sqrt(H) of PyTorch's cells, makes the share of a one-hot
-input sqrt(H) times too small: the network does not see its input until hundreds of updates have made the rows larger.
+A rule that uses only the number of hidden units, such as the 1 / sqrt(H) of PyTorch's cells, makes the share of a
+one-hot input sqrt(H) times too small. Then the network hardly sees its input until hundreds of updates have made the
+rows larger.
 
 **The rest.** Recurrent and output weights are uniform within 1 / sqrt(H), or W_h is orthogonal for each gate (Saxe,
-McClelland & Ganguli 2014). The output's bias is the logarithm of how often each symbol occurs, so that training begins
-at the entropy of single characters. Other biases are 0, gains 1.
+McClelland & Ganguli 2014). The output's bias is the logarithm of each symbol's relative frequency, so that training
+begins at the entropy of single characters. Other biases are 0, and gains are 1.
 
-**The forget gate.** Its bias is `forget_bias`. With 1 a cell remembers longer from the start (Gers et al. 2000;
-Jozefowicz, Zaremba & Sutskever 2015). With "chrono" (Tallec & Ollivier 2018, "Can recurrent neural networks warp
-time?") each unit remembers for a time of its own, u steps, u uniform from 1 to the length of a chunk: b_f = ln u,
+**The forget gate.** Its bias is `forget_bias`. With a bias of 1, a cell remembers longer from the start (Gers et al.
+2000; Jozefowicz, Zaremba & Sutskever 2015). With "chrono" (Tallec & Ollivier 2018, "Can recurrent neural networks warp
+time?") each unit has its own memory of u steps, where u is uniform from 1 to the length of a chunk: b_f = ln u,
 b_i = -b_f.
 """
 
@@ -49,15 +50,16 @@ from charrnn.model.step import Step
 
 INPUT_SHARE = 1.15  # standard deviation of the input's share of a gate
 SIMULATED_UNITS, SIMULATED_STEPS = 4000, 50
-UNKNOWN_SQUARE = 1 / 3  # of a cell that gives zeros as it begins, or grows without limit
+UNKNOWN_SQUARE = 1 / 3  # for a cell whose output is zero at the beginning, or grows without limit
 
 
 @cache
 def output_square(cell: Cell) -> float:
-    """The mean square of what a cell gives as it begins, to two digits.
+    """The mean square of a cell's output at the beginning of training, to two digits.
 
-    Found by running its equations on random pre-activations: the input's share, the state's share with weights uniform
-    within 1 / sqrt(H), which has a third of the mean square of h, and the usual forget bias.
+    It is found by running the cell's equations on random pre-activations. These are sums of the input's share, the
+    state's share and the usual forget bias. The weights of the state's share are uniform within 1 / sqrt(H), so its
+    mean square is a third of that of h.
     """
     step, random = Step(cell), np.random.default_rng(0)
     state = [np.zeros(SIMULATED_UNITS) for _ in cell.states]
@@ -85,13 +87,13 @@ def output_square(cell: Cell) -> float:
 
 
 class Initialiser:
-    """Draws every parameter's first value: a function of the seed and the array's place alone.
+    """Draws every parameter's first value. The value depends only on the seed and on the array's place.
 
     Args:
         config: the model.
         seed: any integer from 0 to 2^64 - 1.
         recurrent: "uniform", "orthogonal" or, for rectified units, "identity" (Le, Jaitly & Hinton 2015).
-        forget_bias: of an LSTM, a number or "chrono".
+        forget_bias: the forget gate's bias: a number or "chrono".
         longest: the longest memory, in time steps, that "chrono" gives a unit.
     Raises:
         ConfigError: "identity" for other units.
@@ -118,7 +120,7 @@ class Initialiser:
 
         Args:
             parameters: float32 or float64.
-            counts: (V,) how often each symbol occurs in the text; without them all are taken for equally frequent.
+            counts: (V,) how often each symbol occurs in the text; by default all symbols are equally frequent.
         """
         for place, (name, view) in enumerate(parameters.items()):
             if view.ndim == 1:
@@ -145,7 +147,7 @@ class Initialiser:
             return usual
         share = INPUT_SHARE
         if config.input_skips and not name.startswith("layer0."):
-            share /= math.sqrt(2.0)  # two inputs have it together
+            share /= math.sqrt(2.0)  # two inputs share it
         if name.endswith(".W_x") and not name.startswith("layer0."):
             square = config.hidden * output_square(self.cell)
         elif config.tied:

@@ -1,4 +1,4 @@
-"""What a layer sees of a character: one row of W_x, or an embedding times W_x; a table either way."""
+"""What a layer sees of a character: one row of W_x, or an embedding times W_x. In both cases it is a table row."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from charrnn.model.parameters import Parameters
 
 
 def flat_symbols(given: Array, batch: int, most: int, symbols: int) -> Array:
-    """Symbols of some time steps as one vector, fit for the kernels, which look rows up by them unchecked.
+    """The symbols of some time steps as one vector. They are checked here, because the kernels do not check them.
 
     Args:
-        given: (t, B) whole numbers.
+        given: (t, B) integers.
         batch: B.
-        most: t at most.
+        most: the largest t that is allowed.
         symbols: V.
     Returns:
         (t * B,) int32.
     Raises:
-        ValueError: the shape is another, or a number is no symbol.
+        ValueError: the shape is wrong, or a number is not a symbol.
     """
     if given.ndim != 2 or given.shape[1] != batch or not 1 <= given.shape[0] <= most:
         raise ValueError(f"expected symbols of 1 to {most} time steps of {batch} streams, got shape {given.shape}")
     flat = np.ascontiguousarray(given, np.int32).reshape(-1)
-    if flat.view(np.uint32).max() >= symbols:  # negative numbers are large ones here
+    if flat.view(np.uint32).max() >= symbols:  # a negative number is a large uint32
         raise ValueError(f"expected symbols from 0 to {symbols - 1}, got {flat.min()} to {flat.max()}")
     return flat
 
@@ -46,15 +46,21 @@ class Input(Protocol):
         """Make the table from the parameters."""
 
     def backward(self, d: Array, symbols: Array, weights: Array, gradients: Parameters) -> None:
-        """Write the gradient of the weights, and add to that of the embedding, given those of the input slots
-        [slots * P, R, W] of R symbols, which the forward pass weighted with `weights` (>= R,)."""
+        """Write the gradient of the weights, and add to the gradient of the embedding.
+
+        Args:
+            d: [slots * P, R, W], the gradients of the input slots.
+            symbols: (R,) the symbols of these rows.
+            weights: (>= R,) the factors of the symbols' table rows in the forward pass.
+            gradients: written.
+        """
 
 
 class OneHot:
     """The table is W_x (V, gates * H) itself, packed.
 
     Args:
-        name: of the weights among the parameters.
+        name: the name of the weights among the parameters.
         symbols: V.
         gates: how many gates.
         order: (gates,) the gate in each input slot.
@@ -75,10 +81,10 @@ class OneHot:
 
 
 class Embedding:
-    """The table is embed (V, D) @ W_x (D, gates * H), computed once for every update, since V is far below T * B.
+    """The table is embed (V, D) @ W_x (D, gates * H). It is computed once for every update, since V is far below T * B.
 
     Args:
-        width: D; the others as for OneHot.
+        width: D. The other arguments are those of OneHot.
     """
 
     def __init__(

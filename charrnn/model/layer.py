@@ -29,7 +29,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def order_of(*gates: int) -> Array:
-    """A gate order as the packing kernels take it."""
+    """A gate order in the form that the packing kernels take."""
     return np.array(gates, np.int64)
 
 
@@ -68,15 +68,15 @@ class Layer:
     """The recurrent half of one layer: h_t = cell(input's share of the gates, h_{t-1}).
 
     Args:
-        config: of the model.
+        config: the model.
         dtype: float32 or float64.
-        precision: of products, see `Network`.
+        precision: the precision of products, see `Network`.
 
     Attributes:
         programs, step, plan: what a time step does.
-        gates: how many gates.
-        input_order: the gate of each slot that the input adds to.
-        recurrent: for each stage its recurrent weights.
+        gates: how many gates there are.
+        input_order: the gate of each slot that the input is added to.
+        recurrent: the recurrent weights of each stage.
     """
 
     def __init__(self, config: ModelConfig, dtype: DTypeLike, precision: str = "float32") -> None:
@@ -96,23 +96,23 @@ class Layer:
         self.units, self.d_units = (panels.zeros((len(cell.units) * self.panels * W,), dtype) for _ in range(2))
         self.inside = panels.zeros((self.panels * W,), dtype)
         self.inside[: self.hidden] = 1
-        # Normalised sums begin with nothing: the bias comes after the normalisation.
+        # Normalised sums begin at 0, because the bias is added after the normalisation.
         self._start = self.zero if config.layer_norm else self.bias
         self._inputs = self.gates * self.panels * W
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Their names."""
+        """The names of the states."""
         return self.step.cell.states
 
     @property
     def input_start(self) -> Array:
-        """What the input's share of the gates begins with: (gates * P * W,)."""
+        """The start values of the input's share of the gates: (gates * P * W,)."""
         return self._start[: self._inputs]
 
     @property
     def single_bias(self) -> Array:
-        """What products by themselves begin with."""
+        """The start values of separate products, see step.py."""
         return self._start[self._inputs :]
 
     def rows(self, count: int, slots: int = 1, dtype: DTypeLike | None = None) -> Array:
@@ -120,12 +120,12 @@ class Layer:
         return panels.zeros((slots * self.panels, count, W), self.dtype if dtype is None else dtype)
 
     def pack(self, W_h: Array) -> None:
-        """Take over the plain recurrent weights (H, recurrent gates * H)."""
+        """Copy the plain recurrent weights (H, recurrent gates * H) into the packed ones."""
         for dense in self.recurrent:
             dense.pack(W_h)
 
     def pack_vectors(self, vectors: dict[str, Array]) -> None:
-        """Take over biases, gains and the units' numbers, see `layer_shapes`."""
+        """Copy biases, gains and the units' numbers into the packed vectors, see `layer_shapes`."""
         both = {"b": self.bias, "gain": self.gain} if self.config.layer_norm else {"b": self.bias}
         for name, packed in both.items():
             pack(vectors[name][None, :], self.gates, self.input_order, self._slots_of(packed))
@@ -171,7 +171,10 @@ class Layer:
             sums.write(getattr(arrays, self.plan.multiplied(f"operand{stage}")), 0, part, rows, dense, dW_h)
 
     def through_weights(self, arrays: LayerArrays, batch: int) -> Array:
-        """The plain (B, H) gradient that reaches h before the first step through products with it."""
+        """The part of the gradient of the first h that comes through products with this h: plain (B, H).
+
+        The first h is the one before the first time step.
+        """
         result, dense = self.rows(batch), self.recurrent[0]
         if len(dense.order):
             filled = getattr(arrays, self.plan.multiplied("filled0"))
@@ -195,7 +198,7 @@ def layer_arrays(layer: Layer, batch: int, steps: int) -> LayerArrays:
 
 
 def _room(layer: Layer, kind: str, batch: int, n: int) -> Array:
-    """Room for an array of one kind, for n = T * B rows; of a kind that is a view or a weight matrix for no row."""
+    """Memory for an array of one kind, for n = T * B rows. Views and weight matrices get no rows here."""
     slots = len(layer.step.slots)
     if kind in ("alive", "scale", "mean", "slope"):
         return panels.zeros((1 if kind == "alive" else slots, n), layer.dtype)
@@ -231,13 +234,13 @@ class UnrolledLayer:
 
     @property
     def _carried(self) -> dict[str, Array]:
-        """For states that gradients reach other than through products with h, the buffers of these gradients."""
+        """The buffers of the gradients that reach a state, but not through products with h, by the state's name."""
         places = {name: f"carried{k}" for k, name in enumerate(self.layer.states)}
         return {name: getattr(self.arrays, place) for name, place in places.items() if place in self.layer.plan.fields}
 
     @property
     def input_slots(self) -> Array:
-        """The part of the gates' buffer that the layer's input adds to: a view [gates * P, N, W]."""
+        """The part of the gates' buffer that the layer's input is added to: a view [gates * P, N, W]."""
         view: Array = self.arrays.gates[: self.layer.gates * self.layer.panels]
         return view
 
@@ -248,38 +251,38 @@ class UnrolledLayer:
 
     @property
     def multiplied_output(self) -> tuple[Array, int]:
-        """The same as products take it."""
+        """The same in the form that products take."""
         lines, plan = self.layer.step.beside.lines, self.layer.plan
         name, row = ("output", 0) if lines else ("operand0", self.batch)
         return getattr(self.arrays, plan.multiplied(name)), row
 
     @property
     def multiplied_gates(self) -> Array:
-        """The gates' gradients as products take them, after `backward`: [slots * P, N, W]."""
+        """The gates' gradients in the form that products take, after `backward`: [slots * P, N, W]."""
         found: Array = getattr(self.arrays, self.layer.plan.multiplied("gates"))
         return found
 
     def begin(self) -> None:
-        """Have the state before the first step ready, after it was changed from outside."""
+        """Prepare the state before the first step. It may have been changed from outside."""
         if self.layer.plan.rounded:
             round_rows(self.arrays.state0, 0, self.batch, self.arrays.rounded_operand0, 0)
 
     def forward(self, steps: int) -> None:
-        """Run through time; the input's share of the gates is in place."""
+        """Run through time. The gates must already hold the input's share."""
         self.begin()
         recurrence.forward(self.layer.plan, self.arrays, steps, self.batch)
 
     def backward(self, steps: int) -> None:
-        """Run back through time; dh holds the gradient from above. In the slots the gates' gradients replace the gates.
+        """Run back through time. dh holds the gradient from above. In the slots, gradients replace the gates.
 
-        What flows back from beyond the chunk's end is zero: the truncation of TBPTT.
+        No gradient comes from beyond the chunk's end: this is the truncation of TBPTT.
         """
         for carried in self._carried.values():
             carried[:] = 0
         recurrence.backward(self.layer.plan, self.arrays, steps, self.batch)
 
     def gradients(self, d: Array, rows: int, ones: Array, sums: RowSums, gradients: dict[str, Array]) -> None:
-        """Write the gradients of W_h and of all vectors, after `backward`; `d` is that of the gates, prepared."""
+        """Write the gradients of W_h and of all vectors, after `backward`. `d` is the gates' gradient, prepared."""
         layer, a = self.layer, self.arrays
         if "W_h" in gradients:
             layer.weight_gradient(a, d, rows, sums, gradients["W_h"])

@@ -50,7 +50,7 @@ def symbol_axes(config: ModelConfig) -> dict[str, int]:
 
 
 def of_layer(index: int, named: Iterable[tuple[str, T]]) -> dict[str, T]:
-    """Of named parameters, gradients or shapes those of one layer, under their names without the layer's."""
+    """The parameters, gradients or shapes of one layer. The layer's prefix is removed from their names."""
     prefix = f"layer{index}."
     return {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}
 
@@ -62,10 +62,10 @@ class Network:
         config: the shapes.
         dtype: float32 to train, float64 to check gradients.
         line_break: with `config.stateless`, the symbol after which the state begins at zeros.
-        precision: of products. "float32": both factors have the network's dtype. "bfloat16": both are rounded to it,
-            but not those of an embedding's table.
-            "int8": see engine/int8.py; then there is no backward pass. Sums, and all else, have the dtype, which for
-            the last two is float32.
+        precision: the precision of products. "float32": both factors have the network's dtype. "bfloat16": both factors
+            are rounded to bfloat16, but not in the product that makes an embedding's table. "int8": see engine/int8.py;
+            then there is no backward pass. Sums and everything else have the dtype. With "bfloat16" and "int8", the
+            dtype is float32.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Network:
         self.output = Output(config.hidden, config.symbols, dtype, precision)
         below = range(config.layers - 1 if config.output_skips else 0)
         self.lower_outputs = [Output(config.hidden, config.symbols, dtype, precision) for _ in below]
-        self.d_output_weights: Array = (  # (H, V); with a tied embedding its transpose is added to that of the input
+        self.d_output_weights: Array = (  # (H, V); its transpose is added to the gradient of a tied embedding
             np.empty((config.hidden, config.symbols), dtype) if config.tied else self.gradients["W_y"]
         )
 
@@ -109,7 +109,7 @@ class Network:
         return np.ascontiguousarray(self.parameters["embed"].T) if self.config.tied else self.parameters["W_y"]
 
     def pack(self) -> None:
-        """Take over the parameters into the packed copies; needed after every change of them."""
+        """Copy the parameters into the packed copies. This is needed after every change of the parameters."""
         self.input.pack(self.parameters)
         for index, layer in enumerate(self.layers):
             parameters = self.layer_parameters[index]

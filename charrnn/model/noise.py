@@ -22,12 +22,12 @@ class Noise:
     """Rates of dropout, and the masks of dropout and zoneout.
 
     Args:
-        between: on the output of each layer that feeds another one.
-        output: on the output of the top layer.
-        input: on the input: whole characters are dropped, as a one-hot vector's only 1 is.
-        weights: of the recurrent weights, one mask for a whole chunk.
-        variational: one mask for all time steps of a chunk, instead of one for each.
-        seed: of the masks.
+        between: the rate on the output of each layer that feeds another one.
+        output: the rate on the output of the top layer.
+        input: the rate on the input. Whole characters are dropped, because a one-hot vector has only one 1.
+        weights: the rate on the recurrent weights. A whole chunk has one mask.
+        variational: whether all time steps of a chunk have the same mask. Otherwise each time step has its own.
+        seed: the seed of the masks.
     """
 
     between: float = 0.0
@@ -42,26 +42,26 @@ class Noise:
         return self.output if layer == layers - 1 else self.between
 
     def drop(self, rate: float, layer: int, draw: int, x: Array, x_row: int, y: Array, rows: int, batch: int) -> None:
-        """y[:, :rows] = x[:, x_row : x_row + rows] with units dropped at this rate; the same mask for the same draw."""
+        """y[:, :rows] = x[:, x_row : x_row + rows] with units dropped at this rate. The same draw has the same mask."""
         threshold, scale = threshold_and_scale(rate)
         period = batch if self.variational else rows
         counters = np.uint64(self.seed), np.uint64(draw), site("output", layer)
         drop_units(x, x_row, y, rows, period, threshold, x.dtype.type(scale), *counters)
 
     def input_weights(self, draw: int, weights: Array, rows: int, batch: int) -> None:
-        """weights[:rows]: what the input of each row is multiplied with."""
+        """Write weights[:rows], the factors of the rows' inputs."""
         threshold, scale = threshold_and_scale(self.input)
         period = batch if self.variational else rows
         drop_rows(weights, rows, period, threshold, scale, np.uint64(self.seed), np.uint64(draw), site("input"))
 
     def drop_weights(self, layer: int, draw: int, w: Array, out: Array) -> None:
-        """out = the recurrent weights w of a layer, or their gradient, with some dropped; they may be one array."""
+        """out = a layer's recurrent weights w, or their gradient, with some dropped. w and out may be one array."""
         threshold, scale = threshold_and_scale(self.weights)
         counters = np.uint64(self.seed), np.uint64(draw), site("weights", layer)
         drop_weights(w.reshape(-1), out.reshape(-1), threshold, w.dtype.type(scale), *counters)
 
     def zoneout(self, state: int, rate: float, layer: int, draw: int, keep: Array, rows: int) -> None:
-        """keep[:, :rows] = 1 for units that keep their previous state, with this rate, else 0."""
+        """keep[:, :rows] = 1 for units that keep their previous state, else 0. It is 1 with this rate."""
         threshold = np.uint64(LEVELS) - threshold_and_scale(rate)[0]
         place = site("zoneout", layer) + np.uint64(state << 32)
         counters = np.uint64(self.seed), np.uint64(draw), place
@@ -71,10 +71,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised beside the cross-entropy.
+    """The terms that are minimised in addition to the cross-entropy.
 
     Args:
-        smoothing: share of the wanted distribution that is uniform (Szegedy et al. 2016).
+        smoothing: share of the target distribution that is uniform (Szegedy et al. 2016).
         activation: factor of the mean square of what the output layer sees, after dropout.
         temporal: factor of the mean square of the top layer's change from one time step to the next, before dropout
             (both Merity, McCann & Socher 2017, "Revisiting Activation Regularization for Language RNNs").

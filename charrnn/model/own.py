@@ -1,6 +1,7 @@
-"""Cells of one's own: declared in a file that the command line names, and executed only then.
+"""The user's own cells. They are declared in a file, which is executed only if the command line names it.
 
-A checkpoint of such a model holds the cell's name, its declaration as text and the SHA-256 of its file: never code.
+A checkpoint of such a model holds the cell's name, its declaration as text and the SHA-256 of its file. It never holds
+code.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class OwnCell:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a ModelConfig says of it."""
+        """The fields of a ModelConfig that describe this cell."""
         return {"cell": OWN + self.cell.name, "cell_source": self.source, "cell_declaration": declaration(self.cell)}
 
 
@@ -46,7 +47,7 @@ _READ: dict[str, OwnCell] = {}
 
 
 def read_cell(path: Path, name: str) -> OwnCell:
-    """Execute a file of one's own and take a cell from it; models with this cell can be made from then on.
+    """Execute the user's file and take a cell from it. From then on, models with this cell can be made.
 
     Raises:
         ConfigError: the file cannot be read or executed, or has no such cell, or the cell makes no sense.
@@ -78,7 +79,7 @@ def read_cell(path: Path, name: str) -> OwnCell:
 
 
 def _refuse_nonsense(cell: Cell) -> None:
-    """Raise EquationError for equations without gradients, or that are no numbers in padding, where all is 0."""
+    """Raise EquationError if the equations lack gradients, or are not finite in padding, where all inputs are 0."""
     step = Programs(Step(cell)).step
     with np.errstate(all="ignore"):
         zeros = evaluate([*step.new.values(), *step.operands], lambda y: 0.0 if is_leaf(y) else None, NUMPY_OPERATORS)
@@ -97,7 +98,7 @@ def own_cell(name: str) -> Cell:
     """A cell that was read, by its name in a ModelConfig.
 
     Raises:
-        CheckpointError: it was not read.
+        CheckpointError: the cell was not read.
     """
     if name not in _READ:
         short = name.removeprefix(OWN)
@@ -121,7 +122,7 @@ def other_source(model: ModelConfig) -> str | None:
 
 
 def declaration(cell: Cell) -> str:
-    """A cell's names and equations as text, to be read by people; what is used several times gets a name, t1, t2 ..."""
+    """A cell's names and equations as text for people. A part that is used several times gets a name: t1, t2 ..."""
     new = cell.trace()
     names = {"gates": cell.gates, "recurrent": cell.recurrent, "states": cell.states, "units": cell.units}
     parts = [f"{key} {' '.join(values)}" for key, values in names.items() if values]
@@ -141,7 +142,7 @@ SIGNS = {"add": " + ", "subtract": " - ", "multiply": " * ", "divide": " / ", "p
 
 
 def _infix(y: Expression, text: dict[Expression, str]) -> str:
-    """An expression as one would write it, of the text of its parts."""
+    """An expression in the usual notation, made from the text of its parts."""
     if y.operation not in SIGNS:
         return f"{y.operation}({', '.join(text[x] if isinstance(x, Expression) else str(x) for x in y.arguments)})"
     sides = [text[x] if isinstance(x, Expression) else str(x) for x in y.arguments]

@@ -14,7 +14,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class Parameters:
-    """Zeros under names, stored one after the other in a single vector.
+    """Named arrays, stored one after the other in a single vector. At the beginning they are zeros.
 
     Args:
         shapes: name and shape of each array, in the order of storage.
@@ -46,7 +46,7 @@ class Parameters:
         return list(self._views.items())
 
     def set(self, values: Mapping[str, Array]) -> None:
-        """Take over the numbers of an array for each name."""
+        """Copy the numbers of an array for each name."""
         for name, view in self._views.items():
             view[:] = values[name]
 

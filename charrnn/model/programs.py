@@ -1,7 +1,8 @@
-"""What the kernels do in each stage of a step: assignments, forwards and backwards.
+"""What the kernels do in each stage of a step: assignments for the forward and the backward pass.
 
-Backwards the stages run in reverse. In each, gradients go from the new state, or from the next stage's operand, to
-slots, to states and to the learned numbers of units. What reaches one of them in several stages is added up.
+In the backward pass, the stages run in reverse order. In each stage, gradients go from the new state, or from the next
+stage's operand, to slots, to states and to the learned numbers of units. If gradients reach one of these in several
+stages, they are added up.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from charrnn.model.step import Step
 
 Assignments = list[tuple[Place, Any]]
 Known = dict[Expression, Expression]
-Flow = dict[Hashable, Any]  # the gradient of each leaf, by what it stands for
-ALIVE = leaf(Place("alive", ROW_SCALARS))  # 1, and 0 where a line begins after this row
+Flow = dict[Hashable, Any]  # the gradient of each leaf; the key is the meaning of the leaf
+ALIVE = leaf(Place("alive", ROW_SCALARS))  # 0 where a line begins after this row, else 1
 DH = leaf(Place("dh"))
 
 
@@ -30,15 +31,15 @@ class Programs:
 
     Args:
         step: the parts of the equations.
-        rounded: whether products are computed in bfloat16; what they multiply is then written in bfloat16 too.
+        rounded: whether products are computed in bfloat16. Then their factors are also written in bfloat16.
 
     Attributes:
-        forward: what follows a stage's products.
-        backward: what follows the products that bring a stage's gradients; the last stage runs first.
+        forward: for each stage, the assignments after its products.
+        backward: for each stage, the assignments after the products that bring its gradients. The last stage is first.
         partial: how many slots have a gradient that one stage begins and another one finishes.
 
     Raises:
-        EquationError: a derivative reads a slot that is overwritten by then.
+        EquationError: a derivative reads a slot that is already overwritten.
     """
 
     def __init__(self, step: Step, rounded: bool = False) -> None:
@@ -59,7 +60,7 @@ class Programs:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A name for all that the kernels do."""
+        """A name for everything that the kernels do."""
         step = self.step
         parts = [repr((step.beside, self.rounded, [(slot.stage, slot.has_input) for slot in step.slots]))]
         for program in (*self.forward, *self.backward):
@@ -68,7 +69,7 @@ class Programs:
 
     @cached_property
     def plan(self) -> Plan:
-        """The same for the engine."""
+        """The programs in the form that the engine takes."""
         step, ends = self.step, []
         products = [sum(step.slots[k].has_input for k in step.filled(stage)) for stage in range(step.stages)]
         if self.normalised:
@@ -123,7 +124,7 @@ class Programs:
         return leaf(Place("x", slot=index)) * leaf(Place("scale", ROW_SCALARS, index))
 
     def _read(self, program: Assignments, known: Known) -> Assignments:
-        """A program that reads places only."""
+        """The program in a form that reads only places."""
 
         def read(y: Expression) -> Expression | None:
             if y not in known and is_leaf(y) and isinstance(y.arguments[0], Gate):
@@ -158,7 +159,7 @@ class Programs:
         return self._read(program, known)
 
     def _end(self) -> Assignments:
-        """Where the new state goes, and what the layer gives to those above it where that is something else."""
+        """The assignments of the new state, and of the layer's output to the layers above if it differs from h."""
         new = self.step.new
         after = {name: ALIVE * value for name, value in new.items()} if self.step.beside.lines else new
         program = [(self._state(name, LATER_ROWS), value) for name, value in after.items()]
@@ -217,7 +218,7 @@ class Programs:
         return self._read(program, known)
 
     def _slot_gradient(self, index: int, stage: int, reached: list[int]) -> Assignments:
-        """A slot's gradient, or the part of it that is known."""
+        """A slot's gradient, or the part of it that is known in this stage."""
         d = self._flows[stage][self._meaning(index)]
         if len(reached) > 1:
             part = Place("partial", STREAMS, self._partial.index(index))
@@ -239,7 +240,7 @@ class Programs:
 
 
 def _by_meaning(reached: dict[Expression, Any]) -> Flow:
-    """The gradients of leaves, added up for those that stand for the same."""
+    """The gradients of leaves. They are added up for leaves that stand for the same thing."""
     flow: Flow = {}
     for y, d in reached.items():
         if is_leaf(y):

@@ -1,5 +1,7 @@
-"""Texts read by a network side by side, each from its beginning: how well each character was foretold, and what the
-state is in the end."""
+"""Texts that a network reads side by side, each from its beginning.
+
+The results are how well each character was predicted, and the state at the end.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from charrnn.model.network import Network, State
 from charrnn.model.unrolled import Unrolled
 
 STREAMS, STEPS = 64, 64  # texts read side by side, and characters of each in one pass
-SINGLE_STEPS = 256  # of a text that is read alone
-SORTED = 64  # batches of texts that are brought into the order of their lengths
+SINGLE_STEPS = 256  # characters in one pass of a text that is read alone
+SORTED = 64  # batches of texts that are sorted by length together
 
 Text = NDArray[np.integer]
 
@@ -47,7 +49,7 @@ class Reader:
         self.unrolled = Unrolled(network, streams, steps or (STEPS if streams > 1 else SINGLE_STEPS))
 
     def foretell(self, symbols: NDArray[np.int32]) -> NDArray[np.floating]:
-        """Read the next symbols of each stream, (t + 1, B), of which the last are still to be read.
+        """Read the next symbols of each stream, (t + 1, B). The last ones are only predicted; the next call reads them.
 
         Returns:
             (t, B), -ln of the probability of each symbol but the first of its stream; valid until the next call.
@@ -57,7 +59,7 @@ class Reader:
         return self.unrolled.losses[: symbols[1:].size].reshape(-1, self.unrolled.batch)
 
     def read(self, texts: Iterable[Text]) -> Iterator[list[Read]]:
-        """Read texts of two symbols or more; they come in groups, each in the order of the texts.
+        """Read texts of two symbols or more. The results come in groups, each in the order of the texts.
 
         To leave few streams idle, texts of about the same length are read together.
         """
@@ -81,7 +83,10 @@ class Reader:
         return [Read(number, np.concatenate(part)) for (number, _), part in zip(texts, parts, strict=True)]
 
     def state_after(self, state: State, text: Text) -> State:
-        """The state after a text that begins in a state, for each of the cell's (L, 1, H); with one stream."""
+        """The state after a text that begins in the given state. The reader must have one stream.
+
+        A state has an array (L, 1, H) for each state of the cell.
+        """
         unrolled = self.unrolled
         unrolled.set_state(state)
         for at in range(0, len(text), unrolled.most_steps):
@@ -89,9 +94,9 @@ class Reader:
         return unrolled.state()
 
     def states_after(self, texts: Sequence[Text]) -> list[State]:
-        """The state after each of as many texts as there are streams, at most: for each of the cell's (L, 1, H).
+        """The state after each text: an array (L, 1, H) for each state of the cell.
 
-        A text may be empty; its state is zeros.
+        There may be at most as many texts as streams. A text may be empty; its state is zeros.
         """
         unrolled = self.unrolled
         unrolled.reset_state()

@@ -11,7 +11,7 @@ from charrnn.model.config import ModelConfig
 from charrnn.model.layer import programs_of
 from charrnn.model.network import of_layer, parameter_shapes
 
-PACKED_COPIES = 3  # of each weight matrix: for the product, for that of the transpose, and of its gradient
+PACKED_COPIES = 3  # of each weight matrix: for the product, for the product with the transpose, for the gradient
 
 
 def parameter_count(config: ModelConfig) -> int:
@@ -21,13 +21,13 @@ def parameter_count(config: ModelConfig) -> int:
 
 @dataclass(frozen=True)
 class PartSize:
-    """What one part of a model takes.
+    """How much work and memory one part of a model takes.
 
     Args:
-        name: of the part.
-        shapes: of its parameters.
-        multiply_adds: of its dense products for one character, forwards.
-        numbers: how many numbers its activations are, for each character of a chunk.
+        name: the name of the part.
+        shapes: the shapes of its parameters.
+        multiply_adds: the multiply-adds of its dense products for one character in the forward pass.
+        numbers: how many numbers its activations have for each character of a chunk.
     """
 
     name: str
@@ -37,12 +37,12 @@ class PartSize:
 
     @property
     def parameters(self) -> int:
-        """How many numbers it learns."""
+        """How many numbers the part learns."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
 
 def part_sizes(config: ModelConfig) -> list[PartSize]:
-    """Embedding, layers and output, from below; the first layer's input is looked up and takes no product."""
+    """Embedding, layers and output, from bottom to top. The first layer's input is looked up and takes no product."""
     shapes, hidden = parameter_shapes(config), config.hidden
     cell, wide = programs_of(config).step.cell, panels_for(hidden) * W
     parts = [PartSize("embedding", {"embed": shapes["embed"]}, 0, 0)] if config.embed else []
@@ -69,7 +69,10 @@ def _buffers(config: ModelConfig) -> int:
 
 
 def _tables(config: ModelConfig) -> int:
-    """Rows of hidden units in the tables of embedded characters and in their gradients; one-hot ones are weights."""
+    """How many rows of hidden units the tables of embedded characters and their gradients have.
+
+    Tables of one-hot characters do not count here: they are weights.
+    """
     if not config.embed:
         return 0
     inputs = 1 + (config.layers - 1) * config.input_skips
@@ -96,7 +99,7 @@ def memory_needed(
     numbers = vectors * parameter_count(config) + PACKED_COPIES * padded + activations + _tables(config) * wide
     further = 0
     if rounded:
-        # Copies of half the size of what is multiplied: gates, operands and logits; the two factors of a sum over rows.
+        # Copies, half as large as the originals: gates, operands and logits, and the two factors of a sum over rows.
         step = programs_of(config).step
         slots, logits = len(step.slots), parts[-1].numbers
         rows = slots + step.stages + config.residual + step.beside.lines

@@ -1,8 +1,8 @@
-"""What happens to a state on its way from one time step to the next: zoneout, independent lines.
+"""What happens to a state between one time step and the next: zoneout and independent lines.
 
-Their equations belong to the step. Here is what these read: how much of its previous state each unit keeps, and which
-rows end a line. Zoneout (Krueger et al. 2017): in training a unit keeps its previous state by chance, k is 1 or 0;
-otherwise k is the rate itself.
+The equations of both belong to the step, see step.py. This module prepares the numbers that they read: the share k of
+its previous state that each unit keeps, and the rows that end a line. Zoneout (Krueger et al. 2017): in training, a
+unit keeps its previous state at random, so k is 1 or 0. Otherwise k is the rate itself.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class StateMasks:
     """Zoneout's masks and the ends of lines, of one layer.
 
     Args:
-        config: of the model.
+        config: the model.
         states: the buffers of the states by name.
-        arrays: of the layer.
+        arrays: the arrays of the layer.
         batch: B.
 
     Attributes:
@@ -36,7 +36,7 @@ class StateMasks:
         self._expect()
 
     def begin(self, layer: int, noise: Noise, draw: int | None, steps: int) -> None:
-        """Set k for the next steps: masks of this draw, or without one the rates."""
+        """Set k for the next steps: the masks of this draw, or the rates if there is no draw."""
         if draw is not None:
             for number, (name, keep) in enumerate(self.keep.items()):
                 if self.rates[name]:

@@ -1,10 +1,11 @@
-"""What follows from a cell's equations: its slots, its stages, and what is kept for the backward pass.
+"""What is derived from a cell's equations: its slots, its stages, and what is kept for the backward pass.
 
-**Slots.** The buffer `gates` has a slot for each gate, and one for each product `s.h @ w.n` that is not just added to
-its gate's pre-activation. A slot holds a pre-activation, then what the backward pass needs of it, then its gradient.
+**Slots.** The buffer `gates` has a slot for each gate. It also has a slot for each separate product: a product
+`s.h @ w.n` that is not simply added to its gate's pre-activation. A slot first holds a pre-activation, then what the
+backward pass needs of it, then its gradient.
 
-**Stages.** A product with anything but h may have to wait for what it is made of. So a step has one stage for products
-with h, and one for each other operand. Each stage has its products, and then its equations.
+**Stages.** Some products have an operand other than h, and must wait until this operand is computed. So a step has one
+stage for products with h, and one for each other operand. Each stage has its products, and then its equations.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ H_BEFORE = Place("state0")
 
 @dataclass(frozen=True)
 class Beside:
-    """What is done beside a cell's equations.
+    """What is done in addition to a cell's equations.
 
     Args:
         layer_norm: pre-activations are normalised, see normalise.py.
-        zoneout: units keep their previous state by chance, see state_masks.py.
+        zoneout: units keep their previous state at random, see state_masks.py.
         lines: the state is set to zeros where a line begins.
     """
 
@@ -38,10 +39,10 @@ class Slot:
     """A slot of the gates' buffer.
 
     Args:
-        gate: whose columns of the weights fill it.
+        gate: this gate's columns of the weights fill the slot.
         leaf: its pre-activation in the equations.
-        stage: whose product completes it; None without a product.
-        has_input: whether the layer's input adds to it; not to a product by itself.
+        stage: the stage whose product completes the slot; None without a product.
+        has_input: whether the layer's input is added to the slot. It is not added to a separate product.
     """
 
     gate: str
@@ -60,13 +61,14 @@ class Step:
 
     Args:
         cell: its declaration.
-        beside: what is done beside it.
+        beside: what is done in addition to the equations.
 
     Attributes:
         new: the new state, zoneout included.
-        operands: for each stage what its products are with; for the first it is h.
-        slots: first those without products, then those of the last stage and so on down to the first stage, then its
-            products by themselves. So the input adds to the first ones, and each stage's products fill neighbours.
+        operands: the operand of each stage's products. For the first stage it is h.
+        slots: the slots in this order: slots without products; slots of the last stage, and so on down to the first
+            stage; separate products of the first stage. So the slots that the input is added to come first, and the
+            products of each stage fill neighbouring slots.
         kept: what each slot holds for the backward pass.
 
     Raises:
@@ -86,7 +88,7 @@ class Step:
 
     @property
     def stages(self) -> int:
-        """How many there are."""
+        """How many stages there are."""
         return len(self.operands)
 
     @property
@@ -96,12 +98,12 @@ class Step:
 
     @property
     def inputs(self) -> list[Slot]:
-        """The slots that the layer's input adds to."""
+        """The slots that the layer's input is added to."""
         return [slot for slot in self.slots if slot.has_input]
 
     @property
     def singles(self) -> list[Slot]:
-        """The slots of products by themselves."""
+        """The slots of separate products."""
         return [slot for slot in self.slots if not slot.has_input]
 
     def filled(self, stage: int) -> range:
@@ -110,14 +112,15 @@ class Step:
         return range(ours[0], ours[-1] + 1) if ours else range(0)
 
     def written(self, index: int) -> int:
-        """The stage whose equations put into a slot what is kept."""
+        """The stage whose equations write the kept value into a slot."""
         complete = {slot.leaf: slot.complete_in for slot in self.slots}
         return max(complete.get(y, 0) for y in in_order([self.kept[index]]))
 
     def _choose_kept(self) -> list[Expression]:
-        """For each slot the non-linear function that its pre-activation goes into, if that is all it goes into.
+        """For each slot, the non-linear function of its pre-activation, if the pre-activation is used nowhere else.
 
-        Otherwise, and where a derivative reads the pre-activation, it is kept itself, and all else is worked out anew.
+        Otherwise the pre-activation itself is kept. It is also kept where a derivative reads it. All other values are
+        computed again in the backward pass.
         """
         roots = [*self.new.values(), *self.operands]
         kept: list[Expression] = []
@@ -128,7 +131,7 @@ class Step:
         return [slot.leaf if slot.leaf in read else value for slot, value in zip(self.slots, kept, strict=True)]
 
     def _read_backwards(self, kept: set[Expression]) -> set[Expression]:
-        """All that the derivatives of the equations read, where they stop at what is kept."""
+        """All expressions that the derivatives of the equations read, if they can read the kept values as they are."""
         flows = [gradients((value, leaf(name)) for name, value in self.new.items())]
         flows += [gradients([(operand, leaf("operand"))]) for operand in self.operands[1:]]
         wanted = [d for flow in flows for y, d in flow.items() if is_leaf(y)]
@@ -137,7 +140,7 @@ class Step:
 
 
 def _zoneout(cell: Cell, name: str, value: Expression) -> Expression:
-    """A new state of which a share k of the units keeps the previous one (Krueger et al. 2017)."""
+    """A new state that keeps a share k of the previous state in each unit (Krueger et al. 2017)."""
     k, before = (leaf(Place(f"{array}{cell.states.index(name)}")) for array in ("keep", "state"))
     return k * before + (1.0 - k) * value
 
@@ -146,8 +149,7 @@ def _cut_at_products(cell: Cell, traced: State) -> tuple[dict[Expression, Expres
     """Take the products out of the equations.
 
     Returns:
-        For each product, or sum of a pre-activation and its product, the leaf that stands for it then; the operands;
-        the slots.
+        The leaf that replaces each product, or each sum of a pre-activation and its product; the operands; the slots.
     """
     order = in_order(traced.values())
     leaves = {y.arguments[0].name: y for y in order if is_leaf(y) and isinstance(y.arguments[0], Gate)}
@@ -186,7 +188,7 @@ def _cut_at_products(cell: Cell, traced: State) -> tuple[dict[Expression, Expres
 
 
 def _sum_of(x: Expression, product: Expression, order: list[Expression], new: list[Expression]) -> Expression | None:
-    """x + product, if that is all that is done with both."""
+    """The sum x + product, if neither x nor the product is used anywhere else."""
     users = [y for y in order if product in y.arguments or x in y.arguments]
     if len(users) == 1 and users[0].operation == "add" and set(users[0].arguments) == {x, product}:
         return None if x in new or product in new else users[0]
@@ -194,7 +196,7 @@ def _sum_of(x: Expression, product: Expression, order: list[Expression], new: li
 
 
 def _only_function_of(x: Expression, roots: list[Expression]) -> Expression | None:
-    """The non-linear function that x goes into, if it, and what is made of it up to there, goes nowhere else."""
+    """The non-linear function that x goes into, if x and the values between them are used nowhere else."""
     order = in_order(roots)
     while x.operation not in NONLINEAR:
         users = [y for y in order if x in y.arguments]

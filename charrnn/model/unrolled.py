@@ -1,4 +1,4 @@
-"""The network unrolled over the time steps of a chunk: forwards, the loss, and backwards."""
+"""The network unrolled over the time steps of a chunk: the forward pass, the loss, and the backward pass."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NO_NOISE = Noise()
 class Unrolled:
     """The network unrolled over B streams of up to T time steps: buffers for a chunk's activations, and its passes.
 
-    The state goes on from chunk to chunk. Row t * B + b of every buffer is stream b at time step t.
+    The state continues from chunk to chunk. Row t * B + b of every buffer is stream b at time step t.
 
     Args:
-        network: whose parameters to use.
+        network: the network whose parameters are used.
         batch: B.
         steps: T, the most time steps that one call takes.
         noise: dropout in training.
-        objective: what is minimised beside the cross-entropy.
+        objective: what is minimised in addition to the cross-entropy.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Unrolled:
         self.ones = zeros((rows,), dtype) + 1
         self.input_weights = self.ones.copy()
         self.given = [layer.rows(rows if self._is_changed(k) else 0) for k, layer in enumerate(network.layers)]
-        # What products take: in bfloat16 copies of the same.
+        # The factors of products. In bfloat16 they are copies.
         self.multiplied_given, self.multiplied_logits = self.given, self.logits
         if network.rounded:
             self.multiplied_given = [zeros(given.shape, BFLOAT16) for given in self.given]
@@ -64,7 +64,7 @@ class Unrolled:
         self.steps = self.advance = self.past = 0
 
     def state(self) -> State:
-        """The state before the next chunk: for each of the cell's an array (L, B, H)."""
+        """The state before the next chunk: an array (L, B, H) for each state of the cell."""
         first, hidden = self.advance * self.batch, self.network.config.hidden
         return {
             name: np.stack(
@@ -79,11 +79,11 @@ class Unrolled:
         for name, plain in state.items():
             for layer, values in zip(self.layers, plain, strict=True):
                 buffer = layer.states[name][:, : self.batch]
-                buffer[:] = 0  # the padding too, where a broken update may have left what is no number
+                buffer[:] = 0  # also clears the padding, where a broken update may have left NaN
                 set_rows(buffer, values)
 
     def set_stream(self, stream: int, state: State) -> None:
-        """Begin the next chunk of one stream from this state: for each of the cell's an array (L, 1, H)."""
+        """Begin the next chunk of one stream from this state: an array (L, 1, H) for each state of the cell."""
         self.make_room()
         for name, plain in state.items():
             for layer, values in zip(self.layers, plain, strict=True):
@@ -131,9 +131,9 @@ class Unrolled:
 
         Args:
             inputs: (t, B) symbols, t at most T.
-            draw: the number of the noise's draw; None for none.
+            draw: the number of the noise's draw; None for no noise.
         Raises:
-            ValueError: of other shape, or with numbers that are no symbols.
+            ValueError: the inputs have another shape, or numbers that are not symbols.
         """
         self.make_room()
         self.present, self.draw = (NO_NOISE, 0) if draw is None else (self.noise, draw)
@@ -153,7 +153,7 @@ class Unrolled:
             targets: (t, B) symbols, the ones that follow the inputs.
             past: how many of the first time steps do not count.
         Raises:
-            ValueError: of other shape than the inputs, or with numbers that are no symbols.
+            ValueError: the targets do not have the shape of the inputs, or have numbers that are not symbols.
         """
         symbols = self.network.config.symbols
         wanted = flat_symbols(targets, self.batch, self.steps, symbols)
@@ -188,10 +188,10 @@ class Unrolled:
         return self._given(len(self.layers) - 1)
 
     def state_gradient(self) -> list[State]:
-        """Gradient of the objective by the state before the chunk, layer by layer, after `backward`."""
+        """Gradient of the objective with respect to the state before the chunk, for each layer, after `backward`."""
         return [layer.state_gradient() for layer in self.layers]
 
-    # What lies between a layer and the one above it: dropout, and with residual connections the layers below.
+    # Between a layer and the one above it: dropout. Residual connections also add what the layer below gives.
 
     def _rate(self, index: int) -> float:
         return self.present.rate(index, len(self.network.layers))
@@ -200,7 +200,7 @@ class Unrolled:
         return self.network.config.residual and index > 0
 
     def _is_changed(self, index: int) -> bool:
-        """Whether what a layer gives to the one above is other than its output."""
+        """Whether what a layer gives to the one above differs from its output."""
         return self._rate(index) > 0 or self._has_residual(index)
 
     def _given(self, index: int) -> tuple[Array, int]:
@@ -208,11 +208,11 @@ class Unrolled:
         return (self.given[index], 0) if self._is_changed(index) else self.layers[index].output
 
     def _multiplied(self, index: int) -> tuple[Array, int]:
-        """The same as products take it."""
+        """The same in the form that products take."""
         return (self.multiplied_given[index], 0) if self._is_changed(index) else self.layers[index].multiplied_output
 
     def _give(self, index: int, rows: int) -> None:
-        """Make what `_given` returns of a layer's output."""
+        """Compute what `_given` returns from a layer's output."""
         if not self._is_changed(index):
             return
         given, _ = self._given(index)
@@ -227,7 +227,7 @@ class Unrolled:
             round_rows(given, 0, rows, self.multiplied_given[index], 0)
 
     def _take(self, index: int, rows: int) -> None:
-        """The way back: dh holds the gradient of what the layer gives, and becomes that of its output."""
+        """The backward pass of `_give`: dh holds the gradient of what the layer gives, then that of its output."""
         dh, top = self.layers[index].arrays.dh, index == len(self.layers) - 1
         if self.network.config.residual:
             if not top:
@@ -240,7 +240,7 @@ class Unrolled:
             self._add_temporal_penalty(dh, rows)
 
     def _add_activation_penalty(self, d: Array, rows: int) -> None:
-        """To the gradient of what the top layer gives; see `Objective`."""
+        """Add the penalty's gradient to d, the gradient of what the top layer gives; see `Objective`."""
         first = self.past * self.batch
         if self.objective.activation:
             given, row = self.given_by_top()
@@ -248,7 +248,7 @@ class Unrolled:
             add_rows(given, row + first, d, first, rows - first, factor)
 
     def _add_temporal_penalty(self, dh: Array, rows: int) -> None:
-        """To the gradient of the top layer's output; see `Objective`."""
+        """Add the penalty's gradient to dh, the gradient of the top layer's output; see `Objective`."""
         first = max(0, self.past - 1) * self.batch
         count = rows - first - self.batch
         if self.objective.temporal and count > 0:
@@ -257,7 +257,7 @@ class Unrolled:
             add_differences(output, row + first, dh, first, rows - first, self.batch, factor)
 
     def _prepare_layers(self, draw: int | None) -> None:
-        """What is done before time runs: dropping recurrent weights, zoneout's masks, finding where lines begin."""
+        """Prepare the layers: drop recurrent weights, make zoneout's masks, and find where lines begin."""
         network = self.network
         for index, layer in enumerate(self.layers):
             if self.present.weights and "W_h" in network.layer_parameters[index]:
@@ -271,7 +271,7 @@ class Unrolled:
     # The phases of a chunk, which `charrnn bench` measures one by one.
 
     def input_forward(self, index: int, rows: int) -> None:
-        """The input's share of a layer's gates: looked up for the first layer, a product above it."""
+        """Compute the input's share of a layer's gates. The first layer looks it up; upper layers need a product."""
         network, threads = self.network, numba.get_num_threads()
         slots, bias = self.layers[index].input_slots, network.layers[index].input_start
         if index == 0:
@@ -288,11 +288,11 @@ class Unrolled:
         return self.input_weights if self.present.input else self.ones
 
     def recurrence_forward(self, layer: UnrolledLayer) -> None:
-        """A layer through time."""
+        """Run a layer through time."""
         layer.forward(self.steps)
 
     def output_forward(self, rows: int) -> None:
-        """The logits."""
+        """Compute the logits."""
         output = self.network.output
         top, row = self._multiplied(len(self.layers) - 1)
         product(top, row, rows, output.forwards, output.b_y, self.logits, numba.get_num_threads())
@@ -300,7 +300,7 @@ class Unrolled:
             add_product(*self._multiplied(index), rows, lower.forwards, self.logits, numba.get_num_threads())
 
     def output_gradient(self, rows: int) -> None:
-        """Gradients of W_y and b_y from those of the logits."""
+        """Compute the gradients of W_y and b_y from those of the logits."""
         network, output, threads = self.network, self.network.output, numba.get_num_threads()
         zero = network.layers[-1].zero
         if network.rounded:
@@ -315,18 +315,18 @@ class Unrolled:
         network.gradients["b_y"][:] = output.d_b_y[: output.symbols]
 
     def output_backward(self, rows: int) -> None:
-        """The gradient of what the top layer gives from that of the logits."""
+        """Compute the gradient of what the top layer gives from the gradient of the logits."""
         zero, threads = self.network.layers[-1].zero, numba.get_num_threads()
         dh = self.layers[-1].arrays.dh
         product(self.multiplied_logits, 0, rows, self.network.output.backwards, zero, dh, threads)
         self._add_activation_penalty(dh, rows)
 
     def recurrence_backward(self, layer: UnrolledLayer) -> None:
-        """A layer back through time; their gradients replace the gates."""
+        """Run a layer back through time. The gates' gradients replace the gates."""
         layer.backward(self.steps)
 
     def layer_gradient(self, index: int, layer: UnrolledLayer, rows: int) -> None:
-        """Gradients of a layer's weights, biases and gains, and for the first layer of what makes its table."""
+        """Write the gradients of a layer's weights, biases and gains, and of all that makes its table of characters."""
         network, gradients = self.network, self.network.layer_gradients[index]
         d = self.sums.prepared(layer.multiplied_gates, rows)
         layer.gradients(d, rows, self.ones, self.sums, gradients)
@@ -343,7 +343,7 @@ class Unrolled:
                 skip.backward(layer.input_slots, self.symbols, self._weights_of_input(), network.gradients)
 
     def input_backward(self, index: int, rows: int) -> None:
-        """The gradient of what the layer below gives from that of a layer's gates."""
+        """Compute the gradient of what the layer below gives from the gradient of a layer's gates."""
         layer, upper = self.layers[index], self.network.upper_inputs[index - 1]
         slots, dh = layer.multiplied_gates[: len(layer.input_slots)], self.layers[index - 1].arrays.dh
         threads = numba.get_num_threads()

@@ -1,1 +1,1 @@
-"""Sampling: drawing symbols from a trained network, and turning them into text as they come."""
+"""Sampling: drawing symbols from a trained network, and turning them into text one piece after the other."""

@@ -1,4 +1,4 @@
-"""Beam search: the likeliest text, as far as it can be found by keeping a few beginnings at a time."""
+"""Beam search: a search for the likeliest text that keeps only a few beginnings at a time. It may miss that text."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Hypothesis:
     """A beginning of the text.
 
     Args:
-        symbols: all that was chosen.
+        symbols: all symbols that were chosen.
         nats: ln of their probability.
-        state: of the constraint.
-        stream: in which stream the network's state before the last symbol is.
+        state: the state of the constraint.
+        stream: the stream that holds the network's state before the last symbol.
     """
 
     symbols: tuple[int, ...]
@@ -34,7 +34,7 @@ class Hypothesis:
 
     @property
     def mean(self) -> float:
-        """The log-probability for each symbol, by which texts of unlike length are compared."""
+        """The log-probability for each symbol. Texts of different length are compared by it."""
         return self.nats / max(1, len(self.symbols))
 
 
@@ -73,7 +73,7 @@ class Beam:
     def _step(
         self, live: list[Hypothesis], start: int, wanted: Wanted, ended: list[tuple[Hypothesis, Text]]
     ) -> list[Hypothesis]:
-        """The likeliest continuations by one symbol; those that end a text go to `ended`."""
+        """The likeliest continuations by one symbol. Continuations that end a text go to `ended`."""
         logs = self._log_probabilities(live, start)
         self._end_some(live, logs, wanted, ended)
         totals = np.array([[h.nats] for h in live]) + logs
@@ -94,7 +94,7 @@ class Beam:
         return kept
 
     def _log_probabilities(self, live: list[Hypothesis], start: int) -> NDArray[np.float64]:
-        """(n, V): of each next symbol; -inf where a constraint forbids it."""
+        """(n, V): the log-probability of each next symbol; -inf where a constraint forbids it."""
         if live[0].symbols:
             before = self.unrolled.state()
             parents = [h.stream for h in live] + [0] * (self.width - len(live))
@@ -112,7 +112,7 @@ class Beam:
     def _end_some(
         self, live: list[Hypothesis], logs: NDArray[np.float64], wanted: Wanted, ended: list[tuple[Hypothesis, Text]]
     ) -> None:
-        """Beginnings that a constraint may end go to `ended`; what would end them goes no further."""
+        """Beginnings that the constraint may end here go to `ended`. The symbols that end them get -inf in `logs`."""
         for row, h in enumerate(live if len(self.follows) else []):
             ends = self.follows[h.state] == ENDS
             if ends.any():

@@ -1,7 +1,8 @@
-"""What may follow what: constraints on sampled text as automata over symbols.
+"""Which symbols may follow which: constraints on sampled text as automata over symbols.
 
-An automaton is a table (S, V) int32: in state s, symbol v leads to state table[s, v], or it is FORBIDDEN, or it ENDS
-the text and does not belong to it. The text begins in state 0.
+An automaton is a table (S, V) int32: in state s, symbol v leads to state table[s, v]. If the entry is FORBIDDEN, the
+symbol cannot come. If the entry is ENDS, the symbol ends the text and does not belong to it. The text begins in state
+0.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ MOST_ENTRIES = 1 << 27  # of a table: half a gigabyte
 
 
 def forbidding(banned: NDArray[np.bool_]) -> Table:
-    """Some symbols never come: banned (V,)."""
+    """The automaton in which the symbols of `banned` (V,) never come."""
     return np.where(banned, FORBIDDEN, 0).astype(np.int32)[None, :]
 
 
 def only_words(words: Iterable[Sequence[int]], symbols: int) -> Table:
-    """Letters, the symbols that occur in the words, form these words only; other symbols separate words.
+    """The automaton in which letters form only the given words.
 
-    The states are the nodes of a tree of the words' beginnings; the root is the place between words.
+    A letter is a symbol that occurs in some word. All other symbols separate words. The states are the nodes of a tree
+    of the words' beginnings. The root is the place between words.
 
     Args:
         words: each as symbols, at least one word.
@@ -54,7 +56,7 @@ def only_words(words: Iterable[Sequence[int]], symbols: int) -> Table:
 
 
 def together(tables: Sequence[Table], symbols: int) -> Table:
-    """What all of these allow; at most one of them may have more than one state."""
+    """The automaton of what all of the tables allow. At most one of them may have more than one state."""
     several = [table for table in tables if len(table) > 1]
     if len(several) > 1:
         raise ValueError("more than one automaton with states")

@@ -1,4 +1,4 @@
-"""A conversation: prompts and what the model continues them with, in one text of which the state is kept."""
+"""A conversation: prompts and the model's continuations form one text. The network's state is kept between turns."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Conversation:
 
     Args:
         network: packed.
-        sampler: of one stream; its rule and its seed may change meanwhile.
-        beginning: the symbols before the text, one at least.
+        sampler: it has one stream. Its rule and its seed may change between turns.
+        beginning: the symbols before the text, at least one.
     """
 
     def __init__(self, network: Network, sampler: Sampler, beginning: Symbols) -> None:
@@ -32,7 +32,7 @@ class Conversation:
         self.reset()
 
     def reset(self) -> None:
-        """Begin the text anew."""
+        """Begin a new text."""
         self._state, self._recent = self._zeros, self.beginning  # the state before the last of the symbols
 
     def set_seed(self, seed: int) -> None:
@@ -45,8 +45,8 @@ class Conversation:
 
         Args:
             prompt: (n,) symbols.
-            ending: where what follows ends.
-            show: told of each piece of it; when it raises an error, the text ends with that piece.
+            ending: where the drawn text ends.
+            show: called with each piece of the drawn text. When it raises an error, the text ends with that piece.
         """
         self._read(prompt)
         wanted = Wanted(self._turns, prompt, Beginning(self._recent.astype(np.int32), self._state))
@@ -64,7 +64,7 @@ class Conversation:
         return text
 
     def _read(self, *pieces: Symbols) -> None:
-        """Read on, all but the last symbol, which the next draw begins with."""
+        """Read all symbols but the last one. The next draw begins with the last one."""
         unread = np.concatenate([self._recent[-1:], *pieces])
         self._state = self._reader.state_after(self._state, unread[:-1])
         self._recent = np.concatenate([self._recent, *pieces])[-max(1, self.sampler.window) :]

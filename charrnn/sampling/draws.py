@@ -19,14 +19,14 @@ from charrnn.sampling.rule import CHANCES, PARTS, SPARE, draw, forbid, log_chanc
 
 SAMPLE = PURPOSES["sample"]
 NUMBER, POSITION, STATE = range(3)  # columns of `marks`
-PLAIN = PARTS  # the logits themselves, beside what a draw works in
+PLAIN = PARTS  # the row of `scratch` with the unchanged logits, after the rows that a draw works in
 
 
 class Draws(NamedTuple):
-    """What is known of each stream beside the network's state."""
+    """What is known about each stream in addition to the network's state."""
 
     scratch: Array  # [B, PARTS + 1, n], n = V rounded up to panels
-    bits: Array  # the same memory as whole numbers
+    bits: Array  # the same memory as integers
     marks: (
         Array  # (B, 3) int64: number of the text, symbols drawn of it, state of the constraint (-1: nothing may follow)
     )
@@ -41,9 +41,9 @@ def draws_for(streams: int, symbols: int, dtype: DTypeLike, window: int, follows
 
     Args:
         streams, symbols, dtype: B, V and the type of the logits.
-        window: N, how many symbols back a repetition penalty looks; 0 without one.
+        window: N, how many symbols back a repetition penalty looks; 0 without a penalty.
         follows: the automaton of a constraint.
-        steps: for how many symbols in one call log-probabilities are kept; 0 for none.
+        steps: how many symbols of one call have their log-probabilities kept; 0 for none.
     """
     scratch = np.zeros((streams, PARTS + 1, panels_for(symbols) * W), dtype)
     marks = np.zeros((streams, 3), np.int64)
@@ -61,7 +61,7 @@ def draws_for(streams: int, symbols: int, dtype: DTypeLike, window: int, follows
 
 @njit
 def _prepare(z, b, rule, draws):  # type: ignore[no-untyped-def]
-    """Penalise what stream b has drawn recently, and forbid what its constraint forbids."""
+    """Penalise the symbols that stream b has drawn recently, and forbid the symbols that its constraint forbids."""
     if draws.counts.shape[1] > 0:
         penalise(z, draws.counts[b], rule.repetition_penalty)
     if draws.follows.shape[0] > 0:
@@ -74,7 +74,7 @@ def _prepare(z, b, rule, draws):  # type: ignore[no-untyped-def]
 
 @njit
 def _remember(b, symbol, draws):  # type: ignore[no-untyped-def]
-    """Stream b has drawn a symbol."""
+    """Record that stream b has drawn a symbol."""
     marks, recent, counts = draws.marks, draws.recent, draws.counts
     if draws.follows.shape[0] > 0:
         marks[b, STATE] = draws.follows[marks[b, STATE], symbol]
@@ -125,7 +125,7 @@ def _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, 
 
 @njit(parallel=True)
 def _draw_shared(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tasks):  # type: ignore[no-untyped-def]
-    """`_draw_some` for all streams, shared by threads."""
+    """`_draw_some` for all streams, divided among threads."""
     for task in prange(tasks):
         mode = flush_subnormals()
         low, high = task * out.shape[1] // tasks, (task + 1) * out.shape[1] // tasks
@@ -138,15 +138,15 @@ def _draw_shared(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tas
 def next_symbols(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tasks):  # type: ignore[no-untyped-def]
     """out[t, b] for all streams b, from the state h[:, row + b] of the top layer.
 
-    It is ENDS where a constraint ends the text, and -1 where it leaves nothing.
+    The symbol is ENDS where a constraint ends the text, and -1 where the constraint leaves no symbol.
 
     Args:
         h, row: [K, rows, W], and the row of stream 0.
         w_y, b_y: the output's weights and bias, packed.
-        begun: whether the logits hold already what comes from the layers below, and the bias.
+        begun: whether the logits already hold the bias and the contributions of the layers below.
         logits: [panels, B, W], scratch.
         out: (T, B) int32, written.
-        t: which row of it.
+        t: which row of `out`.
         draws: `Draws`.
         rule: `Rule`.
         seed: of the random numbers.

@@ -1,4 +1,4 @@
-"""The kernel that generates text: the network's step and the draw of the next symbol, over and over."""
+"""The kernel that generates text: it repeats the network's step and the draw of the next symbol."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _add_input_row(table, symbol, gates, row):  # type: ignore[no-untyped-def]
 
 @njit
 def _give(h, row, given, anew):  # type: ignore[no-untyped-def]
-    """given += the rows of h from `row` on, or = them."""
+    """given += the rows of h from `row` on; with `anew`, given = these rows."""
     for panel in range(given.shape[0]):
         for b in range(given.shape[1]):
             for c in range(W):
@@ -61,12 +61,12 @@ def _round_given(given, rounded):  # type: ignore[no-untyped-def]
 
 @njit
 def _leave_given(given, rounded):  # type: ignore[no-untyped-def]
-    """What stands in the place of `_round_given` in float32."""
+    """Do nothing: this takes the place of `_round_given` in float32."""
 
 
 @njit(parallel=True)
 def _shared_affine(a, row, rows, w, bias, c, c_row, tasks):  # type: ignore[no-untyped-def]
-    """`affine` for all panels, shared by threads."""
+    """`affine` for all panels, divided among threads."""
     panels = w.shape[0]
     for task in prange(tasks):
         mode = flush_subnormals()
@@ -89,24 +89,24 @@ _GENERATORS: dict[str, Any] = {}
 
 
 def generator_for(plan: Plan) -> Any:
-    """The kernel that generates text from layers that run a plan, made once.
+    """The kernel that generates text from layers that run a plan. It is made once for each plan.
 
     It is called as `generate(weights, layers, states, given, multiplied, line_break, logits, start, out, draws, rule,
-    seed, tasks)` and fills `out` with the next symbols of each stream; the state moves along the layers' rows.
+    seed, tasks)`. It fills `out` with the next symbols of each stream. The state moves along the layers' rows.
 
         weights: `Weights`.
         layers: a tuple with the arrays of each layer.
         states: all buffers of states, one after the other.
         given: [panels, B, W], scratch for the sums of residual connections; [0, B, W] without them.
-        multiplied: the same as products take it: `given`, or in bfloat16 another array.
-        line_break: the symbol before which the states are set to zeros; -1 for none.
+        multiplied: the same numbers in the form that products take: `given` itself, or in bfloat16 another array.
+        line_break: the states are set to zeros before this symbol is read; -1 for none.
         logits: [panels, B, W], scratch.
         start: (B,) int32, the symbols that come before.
-        out: (T, B) int32, written; negative where a constraint ended the text or left nothing.
+        out: (T, B) int32, written; negative where a constraint ended the text or left no symbol.
         draws: `Draws`, changed.
         rule: how symbols are drawn.
         seed: of the random numbers.
-        tasks: how many threads share the hidden units of each step, and then the streams' draws.
+        tasks: how many threads share the work: first the hidden units of each step, then the draws of the streams.
     """
     if plan.name not in _GENERATORS:
         _GENERATORS[plan.name] = _generator(plan)

@@ -1,9 +1,9 @@
-"""What in a text stands elsewhere too: for each of its places the longest passage that another text holds verbatim.
+"""Which passages of a text also stand in another text: the longest verbatim passage that ends at each place.
 
-The text goes into a suffix automaton (Blumer et al. 1985, "The smallest automaton recognizing the subwords of a text";
-its construction symbol by symbol). The other text, which may be much longer, then runs through it once. Each state
-stands for some substrings that end at the same places; `length` is that of the longest, `link` the state of its longest
-suffix that ends at more places.
+A suffix automaton is built from the text, symbol by symbol (Blumer et al. 1985, "The smallest automaton recognizing
+the subwords of a text"). Then the other text, which may be much longer, runs through the automaton once. Each state
+stands for some substrings that end at the same places. `length` is the length of the longest of them. `link` is the
+state of its longest suffix that ends at more places.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from charrnn.engine.kernel import kernel
 MOST_SYMBOLS = 1 << 29  # of the text: its states and edges are counted in int32
 
 
-# The automaton of a text of n symbols, at most 2n states and 4n edges; all int32 but `where`:
+# The automaton of a text of n symbols. It has at most 2n states and 4n edges. All arrays are int32 but `where`:
 #
 #     length, link     (states,)
 #     first            (states,) the first edge of each state, or -1; the edges of a state form a list
-#     symbol, target   (edges,) of each edge, and the state that it leads to
+#     symbol, target   (edges,) the symbol of each edge, and the state that the edge leads to
 #     next_            (edges,) the next edge of the same state, or -1
 #     prefixes         (n,) the state of each beginning of the text
 #     matched          (states,) the longest of each state's substrings that the other text holds, or 0
-#     where            (states,) int64, where in the other text that ended
+#     where            (states,) int64, the place in the other text where this substring ended
 
 
 @njit
@@ -84,7 +84,7 @@ def _build(text, length, link, first, symbol, target, next_, prefixes):  # type:
 
 @kernel()
 def _run(text, start, state, found, length, link, first, symbol, target, next_, matched, where):  # type: ignore[no-untyped-def]
-    """Run a part of the other text, from its place `start` on, through the automaton, and note what is found.
+    """Run a part of the other text through the automaton, and note what is found. The part begins at place `start`.
 
     Takes and returns the state, and how many of the last symbols stand in the automaton's text.
     """
@@ -105,7 +105,7 @@ def _run(text, start, state, found, length, link, first, symbol, target, next_, 
 
 @kernel()
 def _spread(length, link, matched, where):  # type: ignore[no-untyped-def]
-    """What was found of a state's longest substring was found of all its suffixes."""
+    """Mark the suffixes: if a substring of a state was found, all its suffixes were found too."""
     for state in np.argsort(-length):
         above = link[state]
         if above >= 0 and matched[state] > 0 and matched[above] < length[above]:
@@ -114,7 +114,7 @@ def _spread(length, link, matched, where):  # type: ignore[no-untyped-def]
 
 @kernel()
 def _longest(prefixes, link, matched, where, found, place):  # type: ignore[no-untyped-def]
-    """For each place of the text the longest suffix of what ends there that was found."""
+    """For each place of the text, the longest substring that ends there and was found in the other text."""
     for i in range(prefixes.size):
         state = prefixes[i]
         while state > 0 and matched[state] == 0:
@@ -135,14 +135,14 @@ class Overlap:
     """How a text overlaps with another.
 
     Args:
-        text: (n,) whole numbers, n >= 1.
-        other: (m,) in parts, as whole numbers.
+        text: (n,) integers, n >= 1.
+        other: (m,) integers, in parts.
     Raises:
         ValueError: the text is empty or too long.
 
     Attributes:
-        found: (n,) for each place of the text, how many symbols up to there stand verbatim in the other text.
-        ends: (n,) where in the other text these end.
+        found: (n,) for each place of the text, how many symbols up to this place stand verbatim in the other text.
+        ends: (n,) the place in the other text where these symbols end.
     """
 
     def __init__(self, text: NDArray[np.integer], other: Iterable[NDArray[np.integer]]) -> None:
@@ -172,11 +172,11 @@ class Overlap:
         return float((ends < length).mean()) if len(ends) else None
 
     def passages(self, most: int, least: int = 1) -> list[Passage]:
-        """The longest passages that stand in both texts, none inside another.
+        """The longest passages that stand in both texts. No passage lies inside another one.
 
         Args:
-            most: how many.
-            least: symbols that one has at least.
+            most: how many passages at most.
+            least: how many symbols a passage has at least.
         """
         grows = np.append(self.found[1:] == self.found[:-1] + 1, False)
         ends = np.flatnonzero(~grows & (self.found >= least))

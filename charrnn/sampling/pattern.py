@@ -1,7 +1,8 @@
-"""A regular expression as an automaton over the model's symbols, by the library greenery.
+"""A regular expression as an automaton over the model's symbols, made with the library greenery.
 
-The expression is matched with the whole text. When the text so far matches, and the model draws a character with which
-it would match no longer, the text ends before that character. So the model itself chooses where the text ends.
+The expression is matched with the whole text. Suppose that the text so far matches, and that the model draws a
+character with which no match is possible any more. Then the text ends before that character. So the model itself
+chooses where the text ends.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ def matching(pattern: str, characters: Sequence[str], allowed: NDArray[np.bool_]
     """The automaton of all texts that match a regular expression.
 
     Args:
-        pattern: in Python's notation, see SUBSET; `.` is any character, a line break too; \\d, \\s, \\w are those of
-            ASCII.
-        characters: for each of the V symbols the character that it is.
-        allowed: (V,) the symbols that may come at all.
+        pattern: in Python's notation, see SUBSET. `.` is any character, including a line break. \\d, \\s and \\w stand
+            for ASCII characters only.
+        characters: the character of each of the V symbols.
+        allowed: (V,) whether each symbol may come at all.
     Raises:
-        ConfigError: it is no such expression, nothing can match it, or greenery is not installed.
+        ConfigError: the pattern is not such an expression, nothing can match it, or greenery is not installed.
     """
     states, start, finals = _states_of(pattern, characters)
     if states.size > MOST_ENTRIES:
@@ -51,7 +52,7 @@ def matching(pattern: str, characters: Sequence[str], allowed: NDArray[np.bool_]
 
 
 def _states_of(pattern: str, characters: Sequence[str]) -> tuple[Table, int, list[int]]:
-    """The table of next states, negative where there is none; the start; the states in which the text matches."""
+    """The table of next states (negative where there is none), the start, and the states in which the text matches."""
     try:
         from greenery import parse
         from greenery.parse import NoMatch
@@ -84,17 +85,17 @@ def _states_of(pattern: str, characters: Sequence[str]) -> tuple[Table, int, lis
 
 
 class _LimitError(ValueError):
-    """A pattern goes beyond what can be done."""
+    """A pattern exceeds a limit of this module."""
 
 
 MOST_SIZE = 250  # characters of a pattern with its repetitions written out; time grows with the square
 MOST_SHOWN = 60  # of a pattern in a message
-OUTSIDE, INSIDE = "()*+?[]{}|.\\", "[]^-\\"  # what greenery takes as a character only after one
+OUTSIDE, INSIDE = "()*+?[]{}|.\\", "[]^-\\"  # signs that greenery takes as characters only after a backslash
 TOKEN = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|.", re.DOTALL)
 
 
 def _translated(pattern: str) -> str:
-    """A valid expression of Python as greenery reads it, which escapes exactly those characters that need it."""
+    """A valid Python expression in greenery's notation, where exactly the characters that need it are escaped."""
     tokens, result, inside, first = TOKEN.findall(pattern), "", False, 0
     for place, token in enumerate(tokens):
         if token in ("^", "$") and not inside:
@@ -116,7 +117,7 @@ def _translated(pattern: str) -> str:
 
 def _size(pattern: str) -> int:
     """How many characters and classes a valid expression has with its repetitions written out."""
-    totals, last = [0], 0  # of the groups that are open; of the last item
+    totals, last = [0], 0  # the sizes of the open groups, and the size of the last item
     for token in re.findall(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{\d*,?\d*\}|.", pattern, re.DOTALL):
         if token == "(":
             totals.append(0)
@@ -136,7 +137,7 @@ def _size(pattern: str) -> int:
 def _character(token: str, special: str) -> str:
     """One character, or a letter with its backslash."""
     if len(token) == 2 and token[1].isalnum():
-        return token  # a class such as \\d, or what greenery refuses
+        return token  # a class such as \\d, or something that greenery rejects
     bare = chr(int(token[2:], 16)) if len(token) > 2 else token[-1]
     return f"\\{bare}" if bare in special else bare
 

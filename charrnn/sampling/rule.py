@@ -1,7 +1,7 @@
-"""Sampling rules: what becomes of the logits before a symbol is drawn from them, each rule one small function.
+"""Sampling rules: they change the logits before a symbol is drawn. Each rule is one small function.
 
-They apply in the order of Hugging Face's generation: repetition penalty, forbidden symbols, temperature, top-k, top-p,
-min-p, typical. Each looks at what those before it have left.
+The rules apply in the order of Hugging Face's generation: repetition penalty, forbidden symbols, temperature, top-k,
+top-p, min-p, typical. Each rule sees only the symbols that the rules before it have left.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from charrnn.engine.simd import W
 from charrnn.engine.softmax import shifted_exp
 from charrnn.sampling.constraints import FORBIDDEN
 
-PARTS = 5  # of the memory that a draw works in
+PARTS = 5  # how many parts the memory of a draw has
 CHANCES, SPARE, ONES, FEW, FEW_BITS = range(PARTS)
-CUTS = 4  # rules that take symbols away, in their order
+CUTS = 4  # how many rules take symbols away; the next line names them in their order
 TOP_K, TOP_P, MIN_P, TYPICAL = range(CUTS)
-BLOCK = 8 * W  # symbols that are passed over at once
-HALVINGS = 8  # of a bisection, until what is no longer in question is left out
+BLOCK = 8 * W  # symbols that are skipped at once
+HALVINGS = 8  # after so many steps of a bisection, symbols that are already decided are left out
 
 
 class Rule(NamedTuple):
-    """What a user may say about the draw. The defaults draw from the softmax of the logits as they are.
+    """The user's settings of the draw. The defaults draw from the softmax of the unchanged logits.
 
     Args:
         temperature: divides the logits; 0 takes the likeliest symbol.
         top_k: only this many of the likeliest symbols stay; 0 for all.
-        top_p: only the likeliest symbols stay, as few as have this probability together (Holtzman et al. 2020).
-        min_p: symbols stay that are at least this share as probable as the likeliest (Nguyen et al. 2024).
-        typical: only the symbols stay whose surprisal is closest to the entropy, as few as have this probability
-            together (Meister et al. 2023).
-        repetition_penalty: divides the logits of recent symbols that are above 0, and multiplies the others (Keskar et
-            al. 2019).
+        top_p: only the likeliest symbols stay: the smallest number of them that together have this probability
+            (Holtzman et al. 2020).
+        min_p: a symbol stays if its probability is at least this share of the largest probability (Nguyen et al.
+            2024).
+        typical: only the symbols stay whose surprisal is closest to the entropy: the smallest number of them that
+            together have this probability (Meister et al. 2023).
+        repetition_penalty: changes the logits of recent symbols. It divides a logit above 0, and it multiplies any
+            other logit (Keskar et al. 2019).
     """
 
     temperature: float = 1.0
@@ -64,16 +66,17 @@ def _sum(p):  # type: ignore[no-untyped-def]
 
 @njit
 def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
-    """A symbol by the rule; -1 if all logits are -inf.
+    """A symbol that is drawn by the rule; -1 if all logits are -inf.
 
-    The bits of floating-point numbers that are not negative, read as whole numbers, have the order of the numbers.
+    The bits of a floating-point number that is not negative can be read as an integer. These integers have the same
+    order as the numbers.
 
     Args:
-        numbers: (PARTS, n), of which [CHANCES] holds the logits, n a multiple of W; those beyond the symbols are -inf.
-            All is used up.
-        bits: (PARTS, n), the same memory as whole numbers of the same size.
-        rule: with temperature 0, the likeliest symbol is taken, the first of them in a tie.
-        u: a uniform number in [0, 1); the symbol is the inverse of the cumulative distribution there.
+        numbers: (PARTS, n), where n is a multiple of W. numbers[CHANCES] holds the logits; the logits beyond the
+            symbols are -inf. Everything is overwritten.
+        bits: (PARTS, n), the same memory as integers of the same size.
+        rule: with temperature 0 the likeliest symbol is taken; in a tie it is the first one.
+        u: a uniform number in [0, 1); the symbol is the inverse of the cumulative distribution at u.
     """
     p = numbers[CHANCES]
     peak = _maximum(p)
@@ -93,7 +96,7 @@ def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
 
 @njit
 def _cut(cut, numbers, bits, rule):  # type: ignore[no-untyped-def]
-    """Set to 0 what one of the rules forbids, if it applies."""
+    """Set the chances to 0 that one of the rules forbids, if this rule applies."""
     p, weights, order, wanted = numbers[CHANCES], CHANCES, CHANCES, 0.0
     if cut == TOP_K and rule.top_k > 0:
         for v in range(p.size):
@@ -122,7 +125,7 @@ def _first(z, value):  # type: ignore[no-untyped-def]
 
 @njit
 def _inverse(p, wanted):  # type: ignore[no-untyped-def]
-    """The symbol at which the sum over p exceeds `wanted`; the last possible one if rounding forbids that."""
+    """The symbol at which the sum over p exceeds `wanted`; the last possible symbol if rounding prevents that."""
     total, first = 0.0, 0
     while first + BLOCK < p.size:
         of_block = float(_sum(p[first : first + BLOCK]))
@@ -155,12 +158,15 @@ def _keep_above(p, share):  # type: ignore[no-untyped-def]
 
 LARGEST = np.iinfo(
     np.int32
-).max  # not below the bits of any float32; those of float64 become negative and keep their order
+).max  # at least the bits of any float32; the difference with the bits of a float64 is negative and keeps the order
 
 
 @njit(fastmath={"reassoc", "contract"})
 def _order_by_typicality(p, spare, spare_bits, total):  # type: ignore[no-untyped-def]
-    """spare_bits = the larger, the closer a symbol's surprisal is to the entropy; spare holds ln p + ln total."""
+    """Write spare_bits: it is larger for a symbol whose surprisal is closer to the entropy.
+
+    At the call, spare holds ln p + ln total.
+    """
     mean = 0.0
     for v in range(p.size):
         mean += float(p[v] * spare[v]) if p[v] > 0.0 else 0.0
@@ -182,7 +188,7 @@ def _amount(weights, order, least):  # type: ignore[no-untyped-def]
 
 @njit
 def _gather(weights, order, low, high, few, few_order, count):  # type: ignore[no-untyped-def]
-    """The first of few, few_order = those of `count` weights with low <= order < high, and how many there are."""
+    """Write to few and few_order those of the first `count` weights that have low <= order < high; returns how many."""
     found = 0
     for v in range(count):
         place = order[v]
@@ -193,13 +199,14 @@ def _gather(weights, order, low, high, few, few_order, count):  # type: ignore[n
 
 @njit
 def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
-    """Where in the order the wanted sum of weights is reached, and what those beyond it sum up to.
+    """The value in the order at which the wanted sum of weights is reached, and the sum of the weights beyond it.
 
-    It is found by bisection, so nothing is sorted. Now and then, only the symbols that are still in question are kept.
+    The value is found by bisection, so nothing is sorted. After some steps, only the symbols that are still undecided
+    are kept.
     """
     w, places = numbers[weights], bits[order]
     low, high = np.int64(places.min()), np.int64(places.max()) + 1
-    count, beyond, above = places.size, 0.0, 0.0  # sums from `high` on, and of all that is no longer looked at
+    count, beyond, above = places.size, 0.0, 0.0  # beyond: the sum from `high` on; above: that of the left-out weights
     halvings = 0
     while high - low > 1:
         middle = low + (high - low) // 2
@@ -217,13 +224,14 @@ def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untype
 
 @njit
 def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
-    """Set to 0 all chances but those of the first symbols in descending order, as few as have the wanted sum.
+    """Keep the chances of the first symbols in descending order, and set all others to 0.
 
-    Of equal symbols those with lower numbers are first.
+    The smallest number of symbols that have the wanted sum is kept. If symbols are equal, those with lower numbers are
+    first.
 
     Args:
         numbers, bits: as for `draw`.
-        weights, order: which of the numbers are summed up, and which of the bits give the order.
+        weights, order: which part of the numbers is summed up, and which part of the bits gives the order.
         wanted: the sum.
     """
     p, w, places = numbers[CHANCES], numbers[weights], bits[order]
@@ -242,7 +250,7 @@ def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyp
 
 @njit
 def penalise(z, counts, penalty):  # type: ignore[no-untyped-def]
-    """Make the symbols less likely that have been drawn recently: counts (V,), how often each was."""
+    """Make recent symbols less likely. counts (V,) says how often each symbol has been drawn recently."""
     for v in range(counts.size):
         if counts[v] > 0:
             z[v] = z[v] / penalty if z[v] > 0.0 else z[v] * penalty
@@ -250,7 +258,7 @@ def penalise(z, counts, penalty):  # type: ignore[no-untyped-def]
 
 @njit
 def forbid(z, follows):  # type: ignore[no-untyped-def]
-    """Set to -inf what may not follow: follows (V,), FORBIDDEN for these symbols."""
+    """Set the logits of forbidden symbols to -inf. follows (V,) is FORBIDDEN for these symbols."""
     for v in range(follows.size):
         if follows[v] == FORBIDDEN:
             z[v] = -np.inf

@@ -19,7 +19,7 @@ from charrnn.sampling.draws import draws_for
 from charrnn.sampling.generate import Weights, generator_for
 from charrnn.sampling.rule import Rule
 
-PIECE = 64  # symbols of each stream in one call, at most: what a reader sees appear at a time
+PIECE = 64  # symbols of each stream in one call, at most; they appear on the screen together
 PLAIN = Rule()
 FREE = np.zeros((0, 0), np.int32)  # no constraint
 
@@ -29,8 +29,8 @@ class Beginning:
     """Where a text begins.
 
     Args:
-        symbols: (n,) that stand before it, n >= 1.
-        state: of the network before the last of them: for each of the cell's an array (L, 1, H).
+        symbols: (n,) the symbols that stand before the text, n >= 1.
+        state: the network's state before the last of these symbols: an array (L, 1, H) for each state of the cell.
     """
 
     symbols: NDArray[np.int32]
@@ -41,7 +41,7 @@ def beginnings(network: Network, prompts: list[NDArray[np.integer]]) -> list[Beg
     """Read prompts of one symbol or more, side by side.
 
     Raises:
-        ValueError: one is empty, or holds numbers that are no symbols.
+        ValueError: a prompt is empty, or holds numbers that are not symbols.
     """
     checked = [flat_symbols(np.asarray(p)[:, None], 1, len(p), network.config.symbols) for p in prompts]
     states = Reader(network, len(checked)).states_after([p[:-1] for p in checked])
@@ -49,7 +49,7 @@ def beginnings(network: Network, prompts: list[NDArray[np.integer]]) -> list[Beg
 
 
 def weights_of(network: Network) -> Weights:
-    """What the kernel reads of a packed network."""
+    """The weights of a packed network that the kernel reads."""
     output = network.output.forwards
     upper = [dense.forwards for dense in network.upper_inputs] or [np.empty((0, 1, W), output.dtype)]
     skips = [skip.table for skip in network.skips]
@@ -72,13 +72,13 @@ class Sampler:
         network: packed and ready.
         count: B, how many streams.
         rule: how symbols are drawn.
-        seed: of the random numbers. A text is the same whatever the count, its stream and the threads.
+        seed: of the random numbers. A text does not depend on the count, on its stream or on the number of threads.
         window: how many symbols back a repetition penalty looks.
-        follows: (S, V) int32, the automaton of a constraint, whose first state is 0; empty for none.
+        follows: (S, V) int32, the automaton of a constraint; its first state is 0. Empty for no constraint.
         wants_chances: whether the log-probabilities of symbols are computed.
 
     Attributes:
-        window: how many symbols back a repetition penalty looks; 0 without one.
+        window: how many symbols back a repetition penalty looks; 0 without a penalty.
         chances: (length, B) after `take`, the log-probability of each symbol in nats, without the rule; or (0, B).
     """
 
@@ -104,7 +104,7 @@ class Sampler:
         self._generate = generator_for(network.layers[0].plan)
         layers = self.unrolled.layers
         given = activations(config.hidden if config.residual else 0, count, dtype)
-        self._network = (  # what a call of the kernel takes of it
+        self._network = (  # the arguments of the kernel that come from the network
             weights_of(network),
             tuple(layer.arrays for layer in layers),
             tuple(buffer for layer in layers for buffer in layer.states.values()),
@@ -122,9 +122,9 @@ class Sampler:
         """Begin a text in a stream.
 
         Args:
-            stream: which.
-            number: of the text; with the seed it fixes the random numbers.
-            beginning: where it begins.
+            stream: which stream.
+            number: of the text; the number and the seed determine the random numbers.
+            beginning: where the text begins.
         """
         self.unrolled.set_stream(stream, beginning.state)
         self.last[stream] = beginning.symbols[-1]
@@ -133,22 +133,23 @@ class Sampler:
         if window := draws.recent.shape[1]:
             recent = beginning.symbols[-window:]
             draws.recent[stream] = -1
-            draws.recent[stream, window - len(recent) :] = recent  # the first to be replaced come first
+            draws.recent[stream, window - len(recent) :] = recent  # the first ones are replaced first
             draws.counts[stream] = np.bincount(recent, minlength=draws.counts.shape[1])
 
     def feed(self, symbols: NDArray[np.integer]) -> None:
         """Begin text b in every stream b after a prompt, (n,) symbols with n >= 1.
 
         Raises:
-            ValueError: there is none, or numbers are no symbols.
+            ValueError: there is no symbol, or some numbers are not symbols.
         """
         (beginning,) = beginnings(self.network, [symbols])
         for stream in range(self.count):
             self.begin(stream, stream, beginning)
 
     def take(self, length: int) -> NDArray[np.int32]:
-        """The next `length` symbols of every stream: (length, B) int32; negative where a constraint ends the
-        text (ENDS) or leaves nothing (FORBIDDEN).
+        """The next `length` symbols of every stream: (length, B) int32.
+
+        A number is negative where a constraint ends the text (ENDS) or leaves no symbol (FORBIDDEN).
 
         Raises:
             ValueError: the length is not from 1 to PIECE.
@@ -158,7 +159,7 @@ class Sampler:
         out = np.zeros((length, self.count), np.int32)
         self.unrolled.make_room()
         for layer in self.unrolled.layers:
-            layer.masks.no_lines()  # the kernel begins lines itself
+            layer.masks.no_lines()  # the kernel itself sets the state to zeros where a line begins
             layer.begin()
         draws, rule = self._draws, self.rule
         self._generate(*self._network, self._logits, self.last, out, draws, rule, self.seed, self._threads)

@@ -1,4 +1,4 @@
-"""Whole texts: where each ends and why, many at once, the likeliest of several."""
+"""Whole texts: where and why each of them ends, how many are drawn at once, and the likeliest of several."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from charrnn.model.network import Network
 from charrnn.sampling.constraints import ENDS
 from charrnn.sampling.sampler import PIECE, Beginning, Sampler, beginnings
 
-LEAST_PIECE = 4  # symbols of each stream in one call, where there are many
+LEAST_PIECE = 4  # symbols of each stream in one call, at least; it matters where there are many streams
 
 Symbols = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
 class Ending:
-    """Where a text ends: at the first of these.
+    """Where a text ends: at the first of these places.
 
     Args:
         length: after this many symbols.
-        stops: before any of these texts, each of one symbol or more.
-        keep_stop: after them instead.
+        stops: before any of these texts. Each of them has one symbol or more.
+        keep_stop: the text ends after a stop, not before it.
         lines: after this many line breaks; 0 for never.
         line_break: the symbol of a line break.
     """
@@ -42,13 +42,13 @@ class Text:
     """A text that is being drawn.
 
     Args:
-        index: which of all texts.
-        prompt: the symbols that it begins with.
-        ending: where it ends.
+        index: the number of this text among all texts.
+        prompt: the symbols that the text begins with.
+        ending: where the text ends.
 
     Attributes:
-        stopped: why it ended: "length", "stop", "lines", "pattern" or "constraint"; empty before it has.
-        nats: the log-probability of what was drawn, in nats; only if the sampler computes it.
+        stopped: why the text ended: "length", "stop", "lines", "pattern" or "constraint"; empty before its end.
+        nats: the log-probability of the drawn symbols, in nats; only if the sampler computes it.
     """
 
     index: int
@@ -63,7 +63,7 @@ class Text:
 
     @property
     def drawn(self) -> NDArray[np.int64]:
-        """The symbols after the prompt, but those that were handed over."""
+        """The symbols after the prompt, without those that were handed over."""
         return np.array(self._symbols, np.int64)
 
     def hand_over(self) -> NDArray[np.int64]:
@@ -86,11 +86,11 @@ class Text:
 
     @property
     def left(self) -> int:
-        """How many symbols it can still have."""
+        """How many more symbols the text can have."""
         return 0 if self.stopped else self.ending.length - self._handed_over - len(self._symbols)
 
     def add(self, symbols: Symbols, chances: NDArray[np.floating]) -> None:
-        """Take over what was drawn, up to the end of the text; the log-probabilities may be missing."""
+        """Add the drawn symbols, up to the end of the text. The log-probabilities may be missing."""
         if not (self.ending.stops or self.ending.lines) and symbols.min() >= 0:
             symbols, chances = symbols[: self.left], chances[: self.left]
             self._symbols += symbols.tolist()
@@ -127,7 +127,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A text to be drawn: its number among all, the symbols it is shown to begin with, and where it begins."""
+    """A text to be drawn.
+
+    Args:
+        index: its number among all texts.
+        prompt: the symbols that are shown as its beginning.
+        beginning: where it begins.
+    """
 
     index: int
     prompt: Symbols
@@ -141,9 +147,10 @@ def wanted_texts(
 
     Args:
         network: packed.
-        prompts: for each what is shown, and what is read before the text, which is one symbol at least.
-        count: texts after each.
-        batch: prompts that are read side by side.
+        prompts: for each prompt, the symbols that are shown, and the symbols that are read before the text. At least
+            one symbol is read.
+        count: how many texts follow each prompt.
+        batch: how many prompts are read side by side.
     """
     rest, index = iter(prompts), 0
     while group := list(islice(rest, batch)):
@@ -155,7 +162,7 @@ def wanted_texts(
 
 
 def piece_of(streams: int, ending: Ending) -> int:
-    """How many symbols to draw in one call: few where texts may end inside it, since what follows is in vain."""
+    """How many symbols to draw in one call. It is few where texts may end inside a call: the rest is drawn in vain."""
     ends_anywhere = streams > 1 and (ending.stops or ending.lines)
     return max(LEAST_PIECE, PIECE // streams) if ends_anywhere else PIECE
 
@@ -163,13 +170,13 @@ def piece_of(streams: int, ending: Ending) -> int:
 def draw_texts(
     sampler: Sampler, wanted: Iterable[Wanted], ending: Ending, going_on: Callable[[Text], None] = lambda _: None
 ) -> Iterator[Text]:
-    """Draw texts, as many at once as the sampler has streams; each is returned as soon as it has ended.
+    """Draw texts, as many at once as the sampler has streams. Each text is returned as soon as it has ended.
 
     Args:
-        sampler: whose streams to use.
+        sampler: the streams of this sampler are used.
         wanted: the texts.
-        ending: where each ends.
-        going_on: told of each text after each piece of it.
+        ending: where each text ends.
+        going_on: called with a text after each of its pieces.
     """
     waiting = iter(wanted)
     running: list[Text | None] = [None] * sampler.count
@@ -193,7 +200,7 @@ def draw_texts(
 
 
 def likeliest_of(texts: Iterable[Text], group: int) -> Iterator[Text]:
-    """Of each `group` texts with neighbouring numbers the one with the highest log-probability."""
+    """The text with the highest log-probability from each `group` of texts with neighbouring numbers."""
     groups: dict[int, list[Text]] = {}
     for text in texts:
         found = groups.setdefault(text.index // group, [])
