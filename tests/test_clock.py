@@ -98,6 +98,15 @@ def test_the_time_before_training_is_overhead(tmp_path, monkeypatch):
     assert 100 <= p.overhead <= p.elapsed
 
 
+def test_the_seconds_of_the_steps_are_part_of_those_of_the_run(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    checkpoint = start(tmp_path, data, {"hidden": 9}, {"batch": 5, "seq_len": 20, "steps": 3})
+    trainer = trainer_of(tmp_path / "run", data, checkpoint, Silent())
+    before = time.perf_counter()
+    trainer.run(Silent())
+    assert 0 < trainer.state.progress.seconds < time.perf_counter() - before
+
+
 def test_what_was_compiled_before_a_run_is_not_left_out_of_its_time(tmp_path, monkeypatch):
     monkeypatch.setattr("charrnn.cache.compilation.seconds", 500.0)
     data = prepared(tmp_path, SHORT_TEXT)

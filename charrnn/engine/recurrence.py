@@ -51,7 +51,7 @@ NORMALISED_PHASES = 3  # of a stage, see normalise.py
 #
 # One of each for every stage, numbered:
 #
-#     operand      [P, N, W]: the operand of its products; for stage 0 it is h
+#     operand      [P, N, W]: the operand of its products; for stage 0 it is h, [P, B + N, W]
 #     d_operand    [P, B, W]: the gradient of the operand
 #     filled       the slots of `gates` that its products fill
 #     weights      [filled slots * P, P * W, W]

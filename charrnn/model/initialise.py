@@ -26,8 +26,8 @@ begins at the entropy of single characters. Other biases are 0, and gains are 1.
 
 **The forget gate.** Its bias is `forget_bias`. With a bias of 1, a cell remembers longer from the start (Gers et al.
 2000; Jozefowicz, Zaremba & Sutskever 2015). With "chrono" (Tallec & Ollivier 2018, "Can recurrent neural networks warp
-time?") each unit has its own memory of u steps, where u is uniform from 1 to the length of a chunk: b_f = ln u,
-b_i = -b_f.
+time?") each unit has its own memory of u steps, where u is uniform from 1 to the length of a chunk less 1:
+b_f = ln u, b_i = -b_f.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Network:
     Args:
         config: the shapes.
         dtype: float32 to train, float64 to check gradients.
-        line_break: with `config.stateless`, the symbol after which the state begins at zeros.
+        line_break: with `config.stateless`, the symbol before which the state is set to zeros.
         precision: the precision of products. "float32": both factors have the network's dtype. "bfloat16": both factors
             are rounded to bfloat16, but not in the product that makes an embedding's table. "int8": see engine/int8.py;
             then there is no backward pass. Sums and everything else have the dtype. With "bfloat16" and "int8", the

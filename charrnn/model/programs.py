@@ -39,7 +39,8 @@ class Programs:
         partial: how many slots have a gradient that one stage begins and another one finishes.
 
     Raises:
-        EquationError: a derivative reads a slot that is already overwritten.
+        EquationError: a derivative reads a slot that is already overwritten, or a gate or a per-unit parameter gets no
+            gradient.
     """
 
     def __init__(self, step: Step, rounded: bool = False) -> None:

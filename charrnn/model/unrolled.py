@@ -23,7 +23,8 @@ NO_NOISE = Noise()
 class Unrolled:
     """The network unrolled over B streams of up to T time steps: buffers for a chunk's activations, and its passes.
 
-    The state continues from chunk to chunk. Row t * B + b of every buffer is stream b at time step t.
+    The state continues from chunk to chunk. Row t * B + b of a buffer is stream b at time step t. A
+    buffer of states has B rows more: its first B rows hold the state before the chunk.
 
     Args:
         network: the network whose parameters are used.
