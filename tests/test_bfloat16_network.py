@@ -13,6 +13,10 @@ from test_network import SIZES, relative
 from thorough import first_of_all, thorough
 
 from charrnn.engine.simd import W
+from charrnn.model.config import ModelConfig
+from charrnn.model.initialise import Initialiser
+from charrnn.model.network import Network
+from charrnn.sampling.sampler import Sampler
 
 # A number that lies half-way between two of bfloat16 may become the one here and the other one in the oracle, when the
 # sums before differ in their last bits. Most of these tests have none such, and agree to 3e-7.
@@ -115,3 +119,17 @@ def test_padding_stays_zero():
 @pytest.mark.parametrize("way", ["amx-emulated", "emulated"])
 def test_other_ways_pass_these_tests(way):
     run_tests(__file__, **{"CHARRNN_BFLOAT16": way, INSIDE: "1"})
+
+
+def test_a_line_break_clears_what_is_multiplied_in_every_stream_of_a_sampler():
+    config = ModelConfig(5, hidden=8, stateless=True)
+    network = Network(config, line_break=1, precision="bfloat16")
+    Initialiser(config, 0).fill(network.parameters)
+    network.parameters.flat *= 4
+    network.pack()
+    texts = []
+    for prompt in ([1], [3, 2, 4, 1]):
+        sampler = Sampler(network, 3, seed=4)
+        sampler.feed(np.array(prompt))
+        texts.append(sampler.take(30).tolist())
+    assert texts[0] == texts[1]

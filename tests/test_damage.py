@@ -5,6 +5,7 @@ import os
 import shutil
 import tracemalloc
 import zipfile
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,7 @@ from charrnn.text.data import open_data, read_meta
 from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.journal import LONGEST_LINE, Journal, read_journal
+from charrnn.training.progress import Progress
 from charrnn.training.run import data_of_run, resume_run
 
 LITTLE = 4 << 20  # bytes
@@ -172,6 +174,23 @@ def test_a_run_is_not_resumed_where_it_cannot_have_come(copy, values):
         resume_run(copy / "run", data, {"steps": 12})
     check_message(error, "last.npz", *map(str, values.values()))
     assert (copy / "run" / "config.json").read_bytes() == before
+
+
+def test_a_run_of_more_draws_than_can_be_numbered_is_refused():
+    for step in (2**62 - 1, 2**62):
+        progress = Progress(step=step, epoch=step)
+        with pytest.raises(ValueError, match=f"step is {step}") if step == 2**62 else nullcontext():
+            progress.check_within(10, 2)
+
+
+@pytest.mark.parametrize(("code", "refused"), [(0x10FFFF, False), (0x110000, True)])
+def test_a_report_holds_no_code_that_is_no_character(copy, code, refused):
+    path = copy / "data" / "meta.json"
+    meta = json.loads(path.read_text())
+    meta["report"]["commonest"][0][0] = code
+    path.write_text(json.dumps(meta))
+    with pytest.raises(DataError) if refused else nullcontext():
+        read_meta(copy / "data")
 
 
 def test_a_resumed_run_too_large_for_the_free_memory_is_refused_before_anything_is_written(copy, monkeypatch):

@@ -62,7 +62,7 @@ def test_a_sampler_refuses_what_is_no_text(m, prompt):
         Sampler(m.network).feed(np.array(prompt, np.int64))
 
 
-@pytest.mark.parametrize("position, past", [(-1, 0), (-5, -5), (10, 0), (3, 4), (3, -1)])
+@pytest.mark.parametrize("position, past", [(-1, 0), (-5, -5), (10, 0), (11, 0), (3, 4), (3, -1)])
 def test_streams_refuse_a_position_outside(position, past):
     with pytest.raises(ValueError, match="expected a time step"):
         Streams(np.zeros(21, np.uint8), 2, 5).chunk(position, past=past)

@@ -51,6 +51,12 @@ def test_a_loss_that_has_always_swung_far_is_not_held_up_by_a_swing():
     assert judge(progress, 9.1, 1.0, 65) is SKIP
 
 
+def test_the_mean_moves_by_a_hundredth_of_the_distance():
+    progress = Progress(loss_mean=1.0, loss_variance=0.5)
+    judge(progress, 3.0, 1.0, 65)
+    assert (progress.loss_mean, progress.loss_variance) == pytest.approx((1.02, 0.99 * (0.5 + 0.01 * 4)))
+
+
 @pytest.mark.parametrize("bad", [math.nan, 50.0])
 def test_bad_steps_in_a_row_roll_back(bad):
     assert verdicts(settled(), [bad] * 3) == [SKIP, SKIP, ROLL_BACK]
