@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # ruff: noqa: E501  (a grammar reads best with one alternative to a line)
-"""Write the texts of corpora/ anew, byte for byte, with the entropy of each.
+"""Write the texts of corpora/ again, byte for byte, with the entropy of each.
 
     python scripts/make_corpora.py [FOLDER]
 
-Each text is drawn from a source whose probabilities stand in this file, so its entropy in nats per
-character is known exactly: no model can do better on average, and a good one comes close.
+Each text is drawn from a source whose probabilities are in this file, so its entropy in nats per
+character is known exactly. No model can have a lower loss on average, and a good model comes close to it.
 """
 
 import json

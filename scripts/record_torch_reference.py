@@ -4,8 +4,8 @@
     pip install torch==2.13.0
     python scripts/record_torch_reference.py
 
-Parameters, state and symbols are drawn by tests/torch_cases.py, which the test uses too; so only PyTorch's
-answers are stored.
+Parameters, state and symbols are drawn by tests/torch_cases.py. The test uses this file too, so only PyTorch's
+results are stored.
 """
 
 import sys

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""How well a character model learns a text in PyTorch, as a PyTorch user would write it; prints one JSON line.
+"""Measure how well a character model learns a text in PyTorch, as a PyTorch user would write it; print one JSON line.
 
     python torch_learn.py TEXT --chars 1e6 --cell lstm --hidden 256 --embed 256
     python torch_learn.py TEXT --minutes 10 --cell gru --hidden 512 --dropout 0.2
 
-PyTorch's own initialisation, streams with carried state, Adam, a warm-up of 3 % and a cosine down to 0, clipping at a
-norm of 1. The last tenth of the text is held out and read once, with carried state. `--embed 0` is one-hot input.
+The model has PyTorch's own initialisation and streams with carried state. It is trained with Adam, a warm-up of 3 % and
+a cosine down to 0, and clipping at a norm of 1. The final tenth of the text is held out and read once, with carried
+state. `--embed 0` is one-hot input.
 
 Needs: pip install torch==2.13.0
 """
