@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from charrnn.npy import read_header, read_numbers
+from charrnn.text.stored import StoredSymbols
 
 
 def written(array):
@@ -76,3 +77,12 @@ def test_other_headers_are_errors(text):
     content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(100)
     with pytest.raises(ValueError, match="array"):
         read_header(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+def test_slices_of_stored_symbols_are_those_of_the_array(tmp_path, dtype):
+    whole = np.random.default_rng(0).integers(0, 200, 1000).astype(dtype)
+    np.save(tmp_path / "symbols.npy", whole)
+    stored = StoredSymbols(tmp_path / "symbols.npy")
+    for part in (slice(0, 9), slice(200, 777), slice(-5, None), slice(130, 400, 7), slice(999, 2000), slice(5, 5)):
+        np.testing.assert_array_equal(stored[part], whole[part])

@@ -104,6 +104,13 @@ def test_a_long_text_is_measured_at_its_beginning(tmp_path, monkeypatch):
     assert (found["learned"], found["measured"]) == (90, 10)
 
 
+def test_xz_reads_one_byte_of_the_rest_when_the_part_is_long(monkeypatch):
+    rest, part = "the cat sat on a mat. " * 20, "the cat sat on a mat. " * 3
+    assert report.xz_bits(rest.encode(), part.encode(), len(part)) != bits_added(rest[-1:], part)
+    monkeypatch.setattr(report, "XZ_SAMPLE", 20)
+    assert report.xz_bits(rest.encode(), part.encode(), len(part)) == bits_added(rest[-1:], part)
+
+
 def test_xz_reads_the_end_of_a_long_rest(monkeypatch):
     monkeypatch.setattr(report, "XZ_SAMPLE", 60)
     rest, part = "".join(f"{k * k} " for k in range(80)), "and 9 more"

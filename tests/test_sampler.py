@@ -44,9 +44,11 @@ def test_threads_and_count_change_no_symbol(kind, hidden, count, threads):
     """520 hidden units are enough that two threads share each step, and then the draws of five streams."""
     network = make(kind, np.float32, layers=2, hidden=hidden).network
     threads(1)
-    alone = sampled(network, 40)
+    alone, together = sampled(network, 40), sampled(network, 40, count)
     threads(2)
-    assert np.array_equal(sampled(network, 40, count)[:, :1], alone)
+    shared = sampled(network, 40, count)
+    assert np.array_equal(shared[:, :1], alone)
+    assert np.array_equal(shared, together)
 
 
 def test_streams_of_one_seed_differ():

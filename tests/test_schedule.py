@@ -40,6 +40,10 @@ def test_steps_warm_up_from_the_first_update_on():
     assert got == pytest.approx([0.5, 1, 1.5, 2, 2, 2])
 
 
+def test_a_warmup_of_1_is_one_step():
+    assert rates([0, 0.5, 1], schedule="linear", warmup=1.0) == pytest.approx([2, 1, 0])
+
+
 def test_steps_decay():
     config = TrainConfig(lr=2.0, warmup=0, schedule="step", decay=0.1, decay_every=10, steps=100)
     assert [learning_rate(config, 0, step, 1.0) for step in (0, 9, 10, 25)] == pytest.approx([2, 2, 0.2, 0.02])

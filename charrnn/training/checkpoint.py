@@ -11,7 +11,8 @@ Arrays under plain names:
     parameters/NAME             float32, unpacked
     optimiser/m/NAME, .../v/... the moments that the optimiser has
     average/NAME                moving average of the parameters, if the run has one
-    state/h, state/c            (L, B, H) hidden state of all B streams before the next chunk and its history
+    state/h, state/c            (L, B, H) hidden state of all B streams (batch times accumulate) before the next chunk
+                                and its history
 """
 
 from __future__ import annotations
