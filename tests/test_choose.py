@@ -5,7 +5,7 @@ import math
 import pytest
 
 from charrnn.model.config import ModelConfig
-from charrnn.model.size import multiply_adds_per_char
+from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.choose import (
     EFFICIENCY,
     EMBEDDING,
@@ -93,6 +93,12 @@ def test_minutes_are_turned_into_characters_by_the_peak():
     assert (
         choose(minutes=2.0, hidden=256, epochs=0.5, peak=lambda rounded: 1e11)["dropout"] == 0
     )  # the nearer limit counts
+
+
+def test_a_model_of_half_as_many_parameters_as_characters_gets_half_the_dropout():
+    parameters = parameter_count(ModelConfig(65, hidden=128))
+    halved, whole = (choose(characters=n * parameters, hidden=128, epochs=8.0)["dropout"] for n in (2, 1))
+    assert (halved, whole) == (0.1, 0.2)
 
 
 def test_large_vocabularies_get_an_embedding():
