@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from charrnn.cli.app import app
 from charrnn.training.checkpoint import Progress, load_checkpoint
-from charrnn.training.guard import Verdict, diverged, judge
+from charrnn.training.guard import Verdict, diverged, judge, suspicion
 from charrnn.training.loop import Trainer
 
 APPLY, SKIP, ROLL_BACK = Verdict.APPLY, Verdict.SKIP, Verdict.ROLL_BACK
@@ -158,6 +158,17 @@ def test_a_run_has_diverged_when_both_losses_rose_far(validation, training, answ
 @pytest.mark.parametrize(("now", "answer"), [(4.9, False), (5.1, True)])
 def test_far_is_a_quarter_of_a_large_loss(now, answer):
     assert diverged(Progress(best_loss=4.0, best_loss_mean=4.0, loss_mean=now), now, 65) is answer
+
+
+@pytest.mark.parametrize(
+    ("epochs", "loss", "words"),
+    [(0.5, 1.7, "far above the training loss"), (0.5, 1.5, ""), (1.0, 1.7, ""), (1.0, 4.3, "above that of guessing")],
+)
+def test_a_validation_loss_that_nobody_expects_is_told(epochs, loss, words):
+    """A share of 0.15 of ln 65 is 0.63 nats."""
+    told = suspicion(Progress(loss_mean=1.0), epochs, loss, 65)
+    assert words in told
+    assert bool(told) == bool(words)
 
 
 def test_small_losses_may_vary():
