@@ -176,6 +176,11 @@ def test_a_run_is_not_resumed_where_it_cannot_have_come(copy, values):
     assert (copy / "run" / "config.json").read_bytes() == before
 
 
+def test_a_run_is_not_resumed_with_other_lengths_of_back_propagation(copy):
+    with pytest.raises(ConfigError, match="bptt"):
+        resume_run(copy / "run", open_data(copy / "data"), {"bptt": "2:4"})
+
+
 def test_a_run_of_more_draws_than_can_be_numbered_is_refused():
     for step in (2**62 - 1, 2**62):
         progress = Progress(step=step, epoch=step)
