@@ -1,6 +1,7 @@
 """What --minutes counts, and what evaluations may take of it."""
 
 import time
+from itertools import count
 
 import numpy as np
 import pytest
@@ -79,6 +80,14 @@ def test_a_long_validation_text_is_read_in_part_and_the_run_goes_on_with_that_pa
     monkeypatch.setattr(Evaluator, "seconds_per_char", lambda self: 1e-9)
     later.warm_up()
     assert later.validation.evaluator.chars == 100
+
+
+def test_the_pace_of_evaluation_is_time_for_each_character(tmp_path, monkeypatch):
+    data = prepared(tmp_path, SHORT_TEXT)
+    network = start(tmp_path, data, {"hidden": 9}, {"batch": 5, "seq_len": 20, "steps": 3}).network()
+    evaluator = Evaluator(network, data.split("train")[:51])
+    monkeypatch.setattr(time, "perf_counter", count().__next__)  # one second from each look to the next
+    assert evaluator.seconds_per_char() == 1 / 50
 
 
 def test_an_evaluation_that_is_too_dear_waits_for_the_last_one(tmp_path, monkeypatch):
