@@ -1,6 +1,7 @@
 """Settings chosen for the text and for the length of the run: what is given wins, and the rest follows the rule."""
 
 import math
+from dataclasses import fields
 
 import pytest
 
@@ -18,6 +19,8 @@ from charrnn.training.choose import (
     Text,
     short,
 )
+from charrnn.training.config import TrainConfig
+from charrnn.training.presets import PRESETS
 
 MEGA = 1_000_000
 
@@ -135,3 +138,9 @@ def test_rates_fall_with_the_size_and_stay_moderate():
     rates = [choose(hidden=hidden)["lr"] for hidden in (8, 128, 256, 512, 1024)]
     assert rates == [0.015, 0.014, 0.01, 0.0071, 0.005]
     assert [choose(hidden=256, cell=cell)["lr"] for cell in ("rnn", "gru", "mlstm")] == [0.003, 0.006, 0.008]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_settings_of_presets_are_in_their_ranges(name):
+    settings = {n: value for n, value in PRESETS[name].items() if n in {f.name for f in fields(TrainConfig)}}
+    assert TrainConfig(**settings)

@@ -158,3 +158,10 @@ def test_a_very_long_run_of_marks_is_cut_in_the_end():
     text = "a" + "\u0301" * 200_000
     pieces = range(10_000, len(text.encode()), 10_000)
     assert len(read(text.encode(), pieces, Reading(form=TextForm("nfc")))) == len(text) - 1
+
+
+@pytest.mark.parametrize(
+    ("form", "folds"), [(TextForm(), False), (TextForm(newlines="lf"), False), (TextForm(lowercase=True), True)]
+)
+def test_a_form_says_whether_more_than_line_ends_may_change(form, folds):
+    assert form.folds is folds
