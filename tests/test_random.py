@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charrnn.engine.random import PURPOSES, fill_uniform, uniform
+from charrnn.engine.random import BLOCK, PURPOSES, fill_uniform, uniform
 
 MASK = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15
@@ -30,6 +30,14 @@ def test_uniform_is_splitmix_of_its_counters(counters):
 def test_splitmix_gives_its_published_first_output():
     """The first output of SplitMix64 with seed 0 is the mixed golden ratio."""
     assert mix(GOLDEN) == 0xE220A8397B1DCDAF
+
+
+def test_numbers_in_bulk_are_those_of_their_counters():
+    counters = (np.uint64(2**64 - 3), PURPOSES["reset"], np.uint64(2**63))
+    x = np.empty(BLOCK + 9)
+    fill_uniform(x, -0.5, 2.0, *counters)
+    for k in (0, 1, BLOCK - 1, BLOCK, BLOCK + 8):
+        assert x[k] == -0.5 + 2.5 * exact_uniform(*map(int, counters), k)
 
 
 def test_numbers_are_uniform_and_purposes_and_steps_independent():

@@ -48,7 +48,7 @@ class Rule(NamedTuple):
     repetition_penalty: float = 1.0
 
 
-@njit(fastmath={"reassoc", "contract", "nnan", "nsz"})
+@njit(fastmath={"reassoc", "contract"})
 def _maximum(z):  # type: ignore[no-untyped-def]
     largest = z[0]
     for v in range(z.size):

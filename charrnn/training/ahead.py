@@ -60,10 +60,9 @@ def compile_last_kernels(model: ModelConfig, config: TrainConfig) -> None:
     The products between layers are left to the other process, which needs them in its forward pass.
     """
     from charrnn.model.network import Network
-    from charrnn.model.parameters import Parameters
     from charrnn.model.unrolled import Unrolled
     from charrnn.training.learner import noise_of, objective_of
-    from charrnn.training.optimiser import Optimiser
+    from charrnn.training.optimiser import warm_up
 
     network = Network(model, precision=config.precision)
     unrolled = Unrolled(network, config.batch, 1, noise_of(config), objective_of(config))
@@ -71,9 +70,7 @@ def compile_last_kernels(model: ModelConfig, config: TrainConfig) -> None:
     unrolled.recurrence_backward(unrolled.layers[-1])
     unrolled.output_gradient(config.batch)
     unrolled.layer_gradient(0, unrolled.layers[0], config.batch)
-    scratch = Parameters({"any": (1,), "any.W_h": (1, 1)}, network.dtype)
-    optimiser = Optimiser(config, scratch)
-    optimiser.update(scratch, scratch.like(), optimiser.norm(scratch), lr=0.0)
+    warm_up(config, network.dtype)
     unrolled.loss(unrolled.symbols[None, : config.batch])
 
 

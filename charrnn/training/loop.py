@@ -12,13 +12,12 @@ from charrnn.cache import compilation
 from charrnn.errors import DataError, TrainingError
 from charrnn.folders import JOURNAL, LAST
 from charrnn.interrupt import Interrupt
-from charrnn.model.parameters import Parameters
+from charrnn.training import optimiser
 from charrnn.training.average import Average
 from charrnn.training.clock import Clock
 from charrnn.training.guard import Verdict, guessing, judge
 from charrnn.training.journal import Journal, finite
 from charrnn.training.kept import KeptCheckpoints
-from charrnn.training.optimiser import Optimiser
 from charrnn.training.recovery import Recovery
 from charrnn.training.schedule import learning_rate, share_done
 from charrnn.training.state import TrainingState
@@ -150,9 +149,7 @@ class Trainer:
     def warm_up(self) -> None:
         """Compile or load every kernel; no parameter changes, and the time of the run does not count compilation."""
         self.state.learner.warm_up()
-        scratch = Parameters({"any": (1,), "any.W_h": (1, 1)}, self.state.network.dtype)
-        optimiser = Optimiser(self.config, scratch)
-        optimiser.update(scratch, scratch.like(), optimiser.norm(scratch), lr=0.0)
+        scratch = optimiser.warm_up(self.config, self.state.network.dtype)
         if self.state.average is not None:
             Average(self.config.ema, scratch).follow(scratch, 0)
         self.validation.warm_up()

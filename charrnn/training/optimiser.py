@@ -6,6 +6,7 @@ import math
 
 import numba
 import numpy as np
+from numpy.typing import DTypeLike
 
 from charrnn.engine.optimisers import (
     BLOCK,
@@ -140,6 +141,18 @@ class Matrix:
         threads = numba.get_num_threads()
         nearest = orthogonalise(packed, self.gates, self._zero, (gram, polynomial, other), threads)
         unpack(nearest, self.gates, self._order, direction)
+
+
+def warm_up(config: TrainConfig, dtype: DTypeLike) -> Parameters:
+    """Compile or load the kernels of an update.
+
+    Returns:
+        The few numbers of this dtype that the update was tried on; nobody reads them.
+    """
+    scratch = Parameters({"any": (1,), "any.W_h": (1, 1)}, dtype)
+    optimiser = Optimiser(config, scratch)
+    optimiser.update(scratch, scratch.like(), optimiser.norm(scratch), lr=0.0)
+    return scratch
 
 
 def hidden_matrices(parameters: Parameters) -> list[str]:
