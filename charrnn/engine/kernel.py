@@ -23,15 +23,20 @@ from charrnn import cache
 from charrnn.interrupt import deferred
 
 
-def kernel(name: str = "", **options: Any) -> Callable[[Callable[..., Any]], Any]:
+def kernel(name: str = "", allocates: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """A decorator in place of numba's `njit`, with the same options, for functions that Python calls.
+
+    Numba's runtime counts the references to each array, with an atomic instruction at nearly every mention of an
+    array. A kernel that only uses arrays of its caller does not need these counts, so they are left out. Such a kernel,
+    and what it calls, cannot make an array or assign one array to another: numba refuses it ("NRT required").
 
     Args:
         name: a name for what the function closes over, if it does. Functions with different code need different names.
+        allocates: whether the kernel makes arrays.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = njit(**options)(_named(function, name))
+        dispatcher = njit(_nrt=allocates, **options)(_named(function, name))
         kept = KernelCache(function)
         dispatcher._cache, dispatcher.compile = kept, kept.around(dispatcher.compile)
         return dispatcher

@@ -66,7 +66,7 @@ def _sum_of_squares(x):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel(parallel=True)
+@kernel(allocates=True, parallel=True)
 def _normalise(x, blocks, tasks):  # type: ignore[no-untyped-def]
     """Divide each block of panels of x by its Frobenius norm, so that its products neither overflow nor underflow."""
     panels = x.shape[0] // blocks

@@ -63,7 +63,8 @@ def pack(w, gates, order, packed):  # type: ignore[no-untyped-def]
         column = order[panel // panels] * hidden + first
         width = min(W, hidden - first)
         for k in range(w.shape[0]):
-            packed[panel, k, :width] = w[k, column : column + width]
+            for c in range(width):
+                packed[panel, k, c] = w[k, column + c]
 
 
 @kernel(parallel=True)
@@ -103,7 +104,8 @@ def unpack(packed, gates, order, w):  # type: ignore[no-untyped-def]
         column = order[panel // panels] * hidden + first
         width = min(W, hidden - first)
         for k in range(w.shape[0]):
-            w[k, column : column + width] = packed[panel, k, :width]
+            for c in range(width):
+                w[k, column + c] = packed[panel, k, c]
 
 
 def rows_of(packed: Array, columns: int) -> Array:

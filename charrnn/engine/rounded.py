@@ -64,7 +64,7 @@ def _bits(b: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:
     return values if pointer.type.pointee == I16 else round_to_bfloat16(b, values)
 
 
-@kernel(parallel=True)
+@kernel(allocates=True, parallel=True)
 def pair_rows(x, rows, paired):  # type: ignore[no-untyped-def]
     """Pair `rows` rows of x [panels, R, W] of uint16 side by side."""
     whole = (rows + W - 1) // W * W
@@ -94,7 +94,7 @@ def turn_rows(x, row, rows, turned):  # type: ignore[no-untyped-def]
                 target[k, r] = source[k]
 
 
-@kernel(parallel=True)
+@kernel(allocates=True, parallel=True)
 def pack_rounded(w, gates, order, packed):  # type: ignore[no-untyped-def]
     """`panels.pack` for weights in bfloat16; same arguments, and the padding of `packed` becomes zeros."""
     panels = packed.shape[0] // order.shape[0]
@@ -116,7 +116,7 @@ def pack_rounded(w, gates, order, packed):  # type: ignore[no-untyped-def]
                 _store_pairs(block, 0, block, W, packed, to)
 
 
-@kernel(parallel=True)
+@kernel(allocates=True, parallel=True)
 def pack_transposed_rounded(w, gates, order, packed):  # type: ignore[no-untyped-def]
     """`panels.pack_transposed` for weights in bfloat16; same arguments, and the padding of `packed` becomes zeros."""
     slots = order.shape[0]

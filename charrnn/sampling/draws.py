@@ -15,7 +15,7 @@ from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.simd import W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.sampling.constraints import ENDS, FORBIDDEN
-from charrnn.sampling.rule import CHANCES, PARTS, SPARE, draw, forbid, log_chance, penalise
+from charrnn.sampling.rule import CHANCES, PARTS, SPARE, copy, draw, forbid, log_chance, penalise
 
 SAMPLE = PURPOSES["sample"]
 NUMBER, POSITION, STATE = range(3)  # columns of `marks`
@@ -98,7 +98,7 @@ def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
             p[panel * W + c] = logits[panel, b, c]
     wants_chance = draws.log_chances.shape[0] > 0
     if wants_chance:
-        plain[:] = p
+        copy(p, plain)
     _prepare(p, b, rule, draws)
     u = uniform(seed, SAMPLE, np.uint64(draws.marks[b, POSITION]), np.uint64(draws.marks[b, NUMBER]))
     symbol = draw(numbers, draws.bits[b], rule, u)

@@ -103,7 +103,7 @@ def _run(text, start, state, found, length, link, first, symbol, target, next_, 
     return state, found
 
 
-@kernel()
+@kernel(allocates=True)
 def _spread(length, link, matched, where):  # type: ignore[no-untyped-def]
     """Mark the suffixes: if a substring of a state was found, all its suffixes were found too."""
     for state in np.argsort(-length):

@@ -87,11 +87,18 @@ def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
     for v in range(p.size):
         p[v] = (p[v] - peak) / rule.temperature
     if rule.typical < 1.0:
-        numbers[SPARE] = p
+        copy(p, numbers[SPARE])
     shifted_exp((p, p), 0, (0.0,), p.size)
     for cut in range(CUTS):
         _cut(cut, numbers, bits, rule)
     return _inverse(p, u * _sum(p))
+
+
+@njit
+def copy(numbers, to):  # type: ignore[no-untyped-def]
+    """Copy all numbers."""
+    for v in range(numbers.size):
+        to[v] = numbers[v]
 
 
 @njit
@@ -198,6 +205,15 @@ def _gather(weights, order, low, high, few, few_order, count):  # type: ignore[n
 
 
 @njit
+def _range(places):  # type: ignore[no-untyped-def]
+    """The least number, and one more than the largest."""
+    low, high = places[0], places[0]
+    for v in range(places.size):
+        low, high = min(low, places[v]), max(high, places[v])
+    return np.int64(low), np.int64(high) + 1
+
+
+@njit
 def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
     """The value in the order at which the wanted sum of weights is reached, and the sum of the weights beyond it.
 
@@ -205,7 +221,7 @@ def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untype
     are kept.
     """
     w, places = numbers[weights], bits[order]
-    low, high = np.int64(places.min()), np.int64(places.max()) + 1
+    low, high = _range(places)
     count, beyond, above = places.size, 0.0, 0.0  # beyond: the sum from `high` on; above: that of the left-out weights
     halvings = 0
     while high - low > 1:
@@ -235,7 +251,7 @@ def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyp
         wanted: the sum.
     """
     p, w, places = numbers[CHANCES], numbers[weights], bits[order]
-    if _amount(w, places, places.min()) <= wanted:
+    if _amount(w, places, _range(places)[0]) <= wanted:
         return
     least, beyond = _last_kept(numbers, bits, weights, order, wanted)
     missing = wanted - beyond
