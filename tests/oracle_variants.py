@@ -91,6 +91,7 @@ class PlainLayer:
         f = gate("f", c)
         i = 1 - f if config.coupled else gate("i", c)
         c = f * c + i * np.tanh(self.whole(names.index("g"), x, h))
+        c = np.clip(c, -50, 50) if config.peepholes and not config.coupled else c
         return (gate("o", c) if config.output_gate else 1) * np.tanh(c), c
 
     def step(self, x, h, c):

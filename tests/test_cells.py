@@ -52,6 +52,28 @@ def test_gradients_agree_in_a_layer_wider_than_a_panel_with_dropped_weights():
     assert [r for r in check("mlstm", "plain", 1, 34, weight_drop=0.3) if not r.passed] == []
 
 
+def test_the_cell_state_of_an_lstm_with_peepholes_has_a_limit():
+    m = make("peepholes", np.float64, symbols=7, hidden=35, steps=9, batch=4)
+    m.state["c"] *= 400
+    m.unrolled.set_state(m.state)
+    m.unrolled.forward(m.inputs)
+    got = rows_of(m.unrolled.logits, 7)[: m.inputs.size].reshape(*m.inputs.shape, -1)
+    want = oracle_variants.logits(m.config, dict(m.network.parameters.items()), m.inputs, m.state, LINE_BREAK)
+    assert np.abs(got - want).max() < 1e-12
+    states = np.abs(m.unrolled.state()["c"])
+    assert states.max() == 50
+    assert (states < 50).any()
+
+
+def test_gradients_agree_where_the_cell_state_of_an_lstm_with_peepholes_is_at_its_limit():
+    network = random_network(ModelConfig(6, layers=1, hidden=4, **CELLS["peepholes"]), seed=1)
+    state = random_state(network, 3, 2)
+    state["c"][:] *= 100 / np.abs(state["c"]).max()
+    symbols = np.random.default_rng(0).integers(0, 6, (7, 3))
+    results = GradientCheck(network, symbols[:-1], symbols[1:], state, TrainConfig(clip_norm=0)).run()
+    assert [r for r in results if not r.passed] == []
+
+
 @pytest.mark.parametrize("kind", first_of_all(["mlstm", "peepholes"], "peepholes"))
 def test_any_number_of_threads_and_any_sharing_give_the_same_bits(kind, threads, monkeypatch):
     answers = []

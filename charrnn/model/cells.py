@@ -13,6 +13,8 @@ from charrnn.model.cell import Cell, State, cell
 from charrnn.model.config import ModelConfig
 from charrnn.model.own import own_cell
 
+LIMIT = 50.0  # of the cell state of an LSTM with peepholes
+
 
 @cell(gates="h")
 def rnn_tanh(a):  # type: ignore[no-untyped-def]
@@ -45,7 +47,8 @@ def lstm_variant(peepholes: bool, coupled: bool, output_gate: bool) -> Cell:
     """The LSTM with other gates.
 
     Peepholes (Gers, Schraudolph & Schmidhuber 2002; Graves 2013): f and i see the old cell state, o sees the new one.
-    Coupled (Greff et al. 2017, "LSTM: A Search Space Odyssey"): the input gate is i = 1 - f.
+    Gates that open when c is large would let it grow forever, so c stays within LIMIT (Sak, Senior & Beaufays 2014).
+    Coupled (Greff et al. 2017, "LSTM: A Search Space Odyssey"): the input gate is i = 1 - f. Then |c| is at most 1.
     Without an output gate (Greff et al. 2017), h = tanh(c).
     """
     gates = " ".join(gate for gate in "ifgo" if not (coupled and gate == "i") and (output_gate or gate != "o"))
@@ -54,6 +57,8 @@ def lstm_variant(peepholes: bool, coupled: bool, output_gate: bool) -> Cell:
         f = sigmoid(a.f + p.f * s.c if peepholes else a.f)
         i = 1.0 - f if coupled else sigmoid(a.i + p.i * s.c if peepholes else a.i)
         c = f * s.c + i * tanh(a.g)
+        if peepholes and not coupled:
+            c = c - relu(c - LIMIT) + relu(-LIMIT - c)
         o = sigmoid(a.o + p.o * c if peepholes else a.o) if output_gate else 1.0
         return State(h=tanh(c) * o if output_gate else tanh(c), c=c)
 
