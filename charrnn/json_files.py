@@ -102,7 +102,7 @@ def read_object(path: Path, most: int) -> dict[str, Any]:
         raise ValueError(f"{path.name} has more than {most:,} bytes")
     value = parse(content)
     if not isinstance(value, dict):
-        raise ValueError(f"{path.name} holds no object")
+        raise ValueError(f"{path.name} does not hold an object")
     return value
 
 

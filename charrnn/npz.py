@@ -56,7 +56,7 @@ class Archive:
             file = stack.enter_context(open_regular(path))
             start = file.read(len(MAGIC[0]))
             if start and start not in MAGIC:
-                raise NotAnArchive(f"{path} is no .npz")
+                raise NotAnArchive(f"{path} is not an .npz file")
             with _whole():
                 self._zip = stack.enter_context(zipfile.ZipFile(file))
             self._stack = stack.pop_all()
@@ -102,7 +102,7 @@ class Archive:
         """
         header = self.header(name)
         if header.dtype.kind != "U" or header.shape != () or header.nbytes > LONGEST_TEXT:
-            raise ValueError(f"{name} is no short text")
+            raise ValueError(f"{name} is not a short text")
         codes = self.array(name).reshape(1).view(header.dtype.byteorder.replace("|", "=") + "u4")
         return codes.astype("<u4").tobytes().decode("utf-32-le").rstrip("\0")
 
@@ -110,5 +110,5 @@ class Archive:
         """A member that is one number of one of these kinds, as in NumPy's `dtype.kind`."""
         header = self.header(name)
         if header.dtype.kind not in kinds or header.shape != ():
-            raise ValueError(f"{name} is no single number")
+            raise ValueError(f"{name} is not a single number")
         return self.array(name).item()

@@ -87,7 +87,7 @@ def vector_bits() -> int | None:
     if text is None:
         return None
     if text not in ("128", "256", "512"):
-        raise ConfigError(f"expected CHARRNN_VECTOR_BITS to be 128, 256 or 512, got {text!r}; try unset it")
+        raise ConfigError(f"expected CHARRNN_VECTOR_BITS to be 128, 256 or 512, got {text!r}; try to unset it")
     return int(text)
 
 
@@ -99,7 +99,7 @@ def bfloat16_way() -> str | None:
     way = os.environ.get("CHARRNN_BFLOAT16") or None
     if way is not None and way not in BFLOAT16_WAYS:
         known = ", ".join(BFLOAT16_WAYS)
-        raise ConfigError(f"expected CHARRNN_BFLOAT16 to be one of {known}, got {way!r}; try unset it")
+        raise ConfigError(f"expected CHARRNN_BFLOAT16 to be one of {known}, got {way!r}; try to unset it")
     return way
 
 

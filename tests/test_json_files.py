@@ -35,7 +35,7 @@ def test_an_object_is_read_and_anything_else_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="more than 10 bytes"):
         read_object(path, 10)
     path.write_text("[]")
-    with pytest.raises(ValueError, match="no object"):
+    with pytest.raises(ValueError, match="not hold an object"):
         read_object(path, 100)
     path.unlink()
     os.mkfifo(path)

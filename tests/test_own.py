@@ -131,7 +131,7 @@ WRONG = {
     "an unknown gate": ("mine.py:leaky", CELL.replace("a.z", "a.q"), "mine.py, line 7): expected one of a.z, a.n, got"),
     "an unknown function": ("mine.py:leaky", CELL.replace("tanh(a.n)", "abs(a.n)"), "bad operand type for abs()"),
     "a number that is not used": ("mine.py:leaky", CELL.replace("sigmoid(p.decay) * ", ""), "no gradient for p.decay"),
-    "no number in padding": ("mine.py:leaky", CELL.replace("tanh(a.n)", "tanh(a.n) / a.n"), "where everything is 0"),
+    "no number in padding": ("mine.py:leaky", CELL.replace("tanh(a.n)", "tanh(a.n) / a.n"), "when all inputs are 0"),
     "no name": ("mine.py", None, "try mine.py: and the name"),
     "no state": ("mine.py:leaky", CELL.replace("State(h=", "(").replace("tanh(a.n)", "tanh(a.n)"), "to return State"),
 }

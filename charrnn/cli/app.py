@@ -45,7 +45,7 @@ COMMANDS = (
     (info, "info", "Show what is in a DATA folder, or what a model is."),
     (train, "train", "Train a model on a DATA folder."),
     (sample, "sample", "Write text as a trained model does."),
-    (score, "score", "Say how well a model foretells each line of a text."),
+    (score, "score", "Say how well a model predicts each line of a text."),
     (novelty, "novelty", "Say how much of a sampled text is new."),
     (evaluate, "eval", "Measure the loss of a model on a text."),
     (log, "log", "Show how a run went."),

@@ -54,7 +54,7 @@ def prepare(
         typer.Option(metavar="PATTERN", help="Files and folders in folders to leave out.", show_default=False),
     ] = None,
     skip_undecodable: Annotated[
-        bool, typer.Option("--skip-undecodable", help="Leave out files of folders that are no text.")
+        bool, typer.Option("--skip-undecodable", help="Leave out files of folders that are not text.")
     ] = False,
     level: Annotated[str, typer.Option(callback=in_lower_case, help="char (Unicode code points) or byte.")] = "char",
     encoding: Encoding = "utf-8",

@@ -71,14 +71,14 @@ def sample(
         bool, typer.Option("--escapes", help=r"\n, \t, \\ and \u0061 in --prompt, --stop and --separator.")
     ] = False,
     temperature: Annotated[
-        float, typer.Option("--temperature", "-t", help="Below 1 safer, above 1 wilder, 0 always the likeliest.")
+        float, typer.Option("--temperature", "-t", help="Below 1 safer, above 1 wilder, 0 always the most likely.")
     ] = 1.0,
-    top_k: Annotated[int, typer.Option(help="Only this many of the likeliest characters.", show_default="all")] = 0,
+    top_k: Annotated[int, typer.Option(help="Only this many of the most likely characters.", show_default="all")] = 0,
     top_p: Annotated[
-        float, typer.Option(help="Only the likeliest characters that have this probability together.")
+        float, typer.Option(help="Only the most likely characters, which together have this probability.")
     ] = 1.0,
     min_p: Annotated[
-        float, typer.Option(help="Only characters at least this share as probable as the likeliest.")
+        float, typer.Option(help="Only characters at least this share as likely as the most likely one.")
     ] = 0.0,
     typical: Annotated[
         float, typer.Option(help="Only the most typical characters that have this probability together.")
@@ -98,9 +98,12 @@ def sample(
     ] = None,
     seed: Seed = 0,
     count: Annotated[int, typer.Option(help="How many texts, after each prompt.")] = 1,
-    best_of: Annotated[int, typer.Option(help="Texts that are drawn for each one shown, the likeliest.")] = 1,
+    best_of: Annotated[
+        int, typer.Option(help="Texts that are drawn for each one shown: the most likely one is shown.")
+    ] = 1,
     beam: Annotated[
-        int, typer.Option(help="Beginnings that a search for the likeliest text keeps at a time.", show_default="none")
+        int,
+        typer.Option(help="Beginnings that a search for the most likely text keeps at a time.", show_default="none"),
     ] = 0,
     batch: Annotated[int, typer.Option(help="Texts that are drawn side by side.")] = USUAL_BATCH,
     separator: Annotated[

@@ -117,7 +117,7 @@ def score(
     cell: OwnCell = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each score, in a line.")] = False,
 ) -> None:
-    """Say how well a model foretells each line: in bits for each character, fewer for what it expects."""
+    """Say how well a model predicts each line, in bits per character: few bits for what it expects."""
     unknown_policy(unknown)
     inputs = files or [STANDARD_INPUT]
     start_engine(threads)

@@ -30,7 +30,7 @@ def _escape(code: int) -> str:
 
 
 def readable_bytes(text: bytes) -> bytes:
-    """The same for text in UTF-8, or for bytes that are no text."""
+    """The same for text in UTF-8, or for bytes that are not text."""
     return COMMAND_BYTES.sub(lambda found: b"".join(b"\\x%02x" % byte for byte in found[0]), text)
 
 

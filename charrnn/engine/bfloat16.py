@@ -58,7 +58,7 @@ def way() -> str:
     if forced in there and not there[forced]():
         narrower = f" with vectors of {VECTOR_BITS} bits" if host_vector_bits() > VECTOR_BITS else ""
         got = f"{runtime.cpu_name()}{narrower}"
-        raise ConfigError(f"expected CHARRNN_BFLOAT16={forced} on a CPU that gains by it, got {got}; try unset it")
+        raise ConfigError(f"expected CHARRNN_BFLOAT16={forced} on a CPU that has it, got {got}; try to unset it")
     return forced
 
 

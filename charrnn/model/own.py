@@ -84,7 +84,7 @@ def _refuse_nonsense(cell: Cell) -> None:
     with np.errstate(all="ignore"):
         zeros = evaluate([*step.new.values(), *step.operands], lambda y: 0.0 if is_leaf(y) else None, NUMPY_OPERATORS)
     if not np.isfinite(zeros).all():
-        raise cell.error("expected numbers where everything is 0, as in padding, got none, as after a division by 0")
+        raise cell.error("expected numbers when all inputs are 0, as in padding, got none, as after a division by 0")
 
 
 def _where(error: Exception, path: Path) -> str:

@@ -161,7 +161,7 @@ def _read_vocabulary(path: Path, level: str) -> Vocabulary:
     check(content, VOCABULARIES[level], "vocab.json")
     symbols = content["symbols"]
     if level == "char" and any(len(symbol) != 1 for symbol in symbols):
-        raise ValueError("vocab.json holds symbols that are no single characters")
+        raise ValueError("vocab.json holds symbols that are not single characters")
     codes = [ord(symbol) for symbol in symbols] if level == "char" else symbols
     return Vocabulary(level, codes, content["unknown"] is not None)
 

@@ -149,7 +149,7 @@ def _build(folder: Path, job: Job) -> dict[str, Any]:
     content = json.dumps(meta, indent=2) + "\n"
     if len(content) > LARGEST_META:
         count = len(listed(job.sources))
-        raise DataError(f"expected fewer input files, got {count:,}; try to join some of them before")
+        raise DataError(f"expected fewer input files, got {count:,}; try to join some of them first")
     (folder / MARKER).write_text(content)
     return meta
 

@@ -196,7 +196,7 @@ def _read(archive: Archive, path: Path) -> Checkpoint:
 def _object(archive: Archive, name: str) -> dict[str, Any]:
     values = parse(archive.text(name))
     if not isinstance(values, dict):
-        raise ValueError(f"{name} is no object")
+        raise ValueError(f"{name} is not an object")
     return values
 
 
@@ -232,7 +232,7 @@ def _vocabulary(archive: Archive, symbols: int) -> Vocabulary:
         raise ValueError(f"vocabulary is {header.dtype} of shape {header.shape}, not {symbols} symbols of the model")
     codes = archive.array("vocabulary")
     if codes.min() < 0 or codes.max() >= CODE_POINTS:
-        raise ValueError("vocabulary holds numbers that are no code points")
+        raise ValueError("vocabulary holds numbers that are not code points")
     vocabulary = Vocabulary(archive.text("level"), codes.tolist(), archive.number("unknown", "b"))
     if not np.array_equal(vocabulary.codes, codes):
         raise ValueError("vocabulary out of order")

@@ -38,7 +38,8 @@ class TrainingState:
     def __init__(self, model: ModelConfig, config: TrainConfig, data: Data) -> None:
         if model.stateless and data.vocabulary.line_break < 0:
             raise DataError(
-                f"expected a text of lines for --stateless, got {data.path} without a line break; try a text with some"
+                f"expected a text of lines for --stateless, got {data.path} without a line break; "
+                "try a text with line breaks"
             )
         self.model, self.config, self.data = model, config, data
         self.network = Network(model, line_break=data.vocabulary.line_break, precision=config.precision)
