@@ -32,7 +32,7 @@ def kernel(name: str = "", allocates: bool = False, **options: Any) -> Callable[
 
     Args:
         name: a name for what the function closes over, if it does. Functions with different code need different names.
-        allocates: whether the kernel makes arrays.
+        allocates: whether the kernel makes arrays, or assigns arrays to slices of others.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:

@@ -46,7 +46,7 @@ def activations(columns: int, rows: int, dtype: DTypeLike) -> Array:
     return zeros((panels_for(columns), rows, W), dtype)
 
 
-@kernel(parallel=True)
+@kernel(allocates=True, parallel=True)
 def pack(w, gates, order, packed):  # type: ignore[no-untyped-def]
     """Pack the gates of a weight matrix: packed[s * P + p, k, c] = w[k, order[s] * H + p * W + c].
 
@@ -63,8 +63,7 @@ def pack(w, gates, order, packed):  # type: ignore[no-untyped-def]
         column = order[panel // panels] * hidden + first
         width = min(W, hidden - first)
         for k in range(w.shape[0]):
-            for c in range(width):
-                packed[panel, k, c] = w[k, column + c]
+            packed[panel, k, :width] = w[k, column : column + width]
 
 
 @kernel(parallel=True)
@@ -94,7 +93,7 @@ def pack_transposed(w, gates, order, packed):  # type: ignore[no-untyped-def]
                         turned[j, c] = source[j]
 
 
-@kernel(parallel=True)
+@kernel(allocates=True, parallel=True)
 def unpack(packed, gates, order, w):  # type: ignore[no-untyped-def]
     """Undo `pack`: w[k, order[s] * H + p * W + c] = packed[s * P + p, k, c]; same arguments."""
     panels = packed.shape[0] // order.shape[0]
@@ -104,8 +103,7 @@ def unpack(packed, gates, order, w):  # type: ignore[no-untyped-def]
         column = order[panel // panels] * hidden + first
         width = min(W, hidden - first)
         for k in range(w.shape[0]):
-            for c in range(width):
-                w[k, column + c] = packed[panel, k, c]
+            w[k, column : column + width] = packed[panel, k, :width]
 
 
 def rows_of(packed: Array, columns: int) -> Array:
