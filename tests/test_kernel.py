@@ -5,9 +5,11 @@ import shutil
 import signal
 import subprocess
 
+import numpy as np
 import pytest
 from helpers_cli import SIZES, begin, charrnn, environment, interrupt_when
 from numba import types
+from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 from charrnn import cache
@@ -34,6 +36,10 @@ def interrupted_kernel(x):
     return interrupted(x)
 
 
+def sum_of_copy(numbers):
+    return numbers.copy().sum()
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     place = Place(tmp_path / "cache")
@@ -53,6 +59,12 @@ def test_code_is_kept_for_each_signature(place):
     assert compiled(double, 1.5) == (3.0, True)
     assert compiled(double, 4) == (8, False)
     assert compiled(double, 2.5) == (5.0, False)
+
+
+def test_a_kernel_makes_arrays_only_if_it_says_so(place):
+    with pytest.raises(NumbaError, match="NRT required"):
+        kernel()(sum_of_copy)(np.ones(2))
+    assert kernel(allocates=True)(sum_of_copy)(np.ones(2)) == 2
 
 
 @pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
