@@ -13,7 +13,7 @@ from charrnn.training.choose import (
     LARGE_VOCABULARY,
     MOST_DECAY,
     MOST_DROPOUT,
-    RUN_DECAY,
+    RUN_DECAYS,
     SIZES,
     Chooser,
     Text,
@@ -73,12 +73,15 @@ def test_a_model_too_small_to_learn_the_text_by_heart_gets_little_dropout():
     assert 0.2 < large <= 0.3
 
 
-@pytest.mark.parametrize("given", [{"steps": 3000}, {"epochs": 8.0, "lr": 0.004}, {"steps": 3000, "accumulate": 2}])
+@pytest.mark.parametrize(
+    "given",
+    [{"steps": 3000}, {"epochs": 8.0, "lr": 0.004}, {"steps": 3000, "accumulate": 2}, {"steps": 3000, "cell": "rnn"}],
+)
 def test_weights_decay_by_the_same_factor_in_runs_of_any_length(given):
     chosen = choose(hidden=256, **given)
     updates = given.get("steps") or 8 * MEGA / (chosen["batch"] * chosen["seq_len"])
     factor = (1 - 0.5 * chosen["lr"] * chosen["weight_decay"]) ** updates
-    assert factor == pytest.approx(math.exp(-RUN_DECAY), rel=0.05)
+    assert factor == pytest.approx(math.exp(-RUN_DECAYS[given.get("cell", "lstm")]), rel=0.05)
 
 
 def test_other_optimisers_keep_their_usual_weight_decay():

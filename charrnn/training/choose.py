@@ -7,7 +7,8 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
 2. The model is the largest of SIZES that reads CHARS_PER_WEIGHT characters for each weight between its hidden units.
 3. After PASSES_WITHOUT_DROPOUT passes over the text, each doubling of the passes adds DROPOUT_PER_DOUBLING to the
    dropout between the layers. A model with fewer parameters than the text has characters gets less dropout. The weight
-   decay is chosen so that a weight without a gradient would shrink by the factor exp(-RUN_DECAY) over the whole run.
+   decay is chosen so that a weight without a gradient would shrink by the factor exp(-D) over the whole run, with the D
+   of RUN_DECAYS for the cell.
 4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the square root of the number of
    hidden units, relative to RATE_HIDDEN.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
@@ -32,7 +33,8 @@ CHARS_PER_WEIGHT = 5.0
 EFFICIENCY = 0.6  # share of the CPU's peak that a run reaches, including evaluations and everything else
 MOST_GAIN = 4.0  # of bfloat16 over float32: faster products do not make equations and memory faster
 PASSES_WITHOUT_DROPOUT, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
-RUN_DECAY, MOST_DECAY = 1.3, 0.3
+RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2}
+USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells, and of one update
 MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
 RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # for RATE_HIDDEN hidden units
 USUAL_RATE = 0.008  # of other cells
@@ -140,7 +142,8 @@ class Chooser:
         s = self.settings
         read = self.characters_read(self._model(s["hidden"]))
         updates = max(1.0, read / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
-        return float(f"{min(MOST_DECAY, RUN_DECAY / (MEAN_RATE * s['lr'] * updates)):.2g}")
+        of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY)
+        return float(f"{min(MOST_DECAY, of_run / (MEAN_RATE * s['lr'] * updates)):.2g}")
 
 
 def measured_peak(rounded: bool = False) -> float:
