@@ -12,6 +12,8 @@ from contextlib import suppress
 from functools import partial
 from types import TracebackType
 
+from numba import get_num_threads
+
 from charrnn import runtime
 from charrnn.cache import compilation
 from charrnn.model.config import OWN, ModelConfig
@@ -27,8 +29,12 @@ class Helper:
         self._process: subprocess.Popen[str] | None = None
 
     def offer(self, model: ModelConfig, config: TrainConfig) -> None:
-        """From now on, help with the kernels of this model. One with a cell of the user's own is not helped with."""
-        if runtime.available_cpus() > 1 and sys.executable and not model.cell.startswith(OWN):
+        """From now on, help with the kernels of this model.
+
+        There is no help on one CPU, with --threads 1, and for a cell of the user's own.
+        """
+        cpus = min(runtime.available_cpus(), get_num_threads())
+        if cpus > 1 and sys.executable and not model.cell.startswith(OWN):
             compilation.began = partial(self._start, json.dumps([model.as_dict(), config.as_dict()]))
 
     def _start(self, description: str) -> None:
