@@ -24,7 +24,7 @@ from networks import make
 from thorough import thorough
 
 from charrnn.cli.page import page
-from charrnn.cli.score import Score, Unit
+from charrnn.cli.scored import Score, Unit
 from charrnn.model.reader import Reader
 from charrnn.model.unrolled import Unrolled
 
