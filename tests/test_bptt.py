@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from networks import KINDS
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, DataError
 from charrnn.gradcheck import random_network
 from charrnn.model.config import ModelConfig
 from charrnn.model.unrolled import Unrolled
 from charrnn.training.config import TrainConfig, longest
-from charrnn.training.learner import Learner
+from charrnn.training.learner import Learner, streams_of
 from charrnn.training.lengths import random_length
 
 TEXT = np.random.default_rng(0).integers(0, 7, 131).astype(np.uint8)
@@ -120,3 +120,10 @@ def test_bptt_sets_the_length_of_a_chunk():
     assert replace(TrainConfig(), seq_len=30).seq_len == 30
     with pytest.raises(ConfigError, match="got both"):
         TrainConfig(bptt="8:20", random_lengths=True)
+
+
+def test_a_text_too_short_for_bptt_is_one_clear_error():
+    config, text = TrainConfig(bptt="8:20", batch=4), np.zeros(33, np.uint8)
+    assert streams_of(text, config).batch == 4
+    with pytest.raises(DataError, match="more than batch x K1 of --bptt = 32 characters, got 32; try "):
+        streams_of(text[:32], config)

@@ -9,9 +9,11 @@ from test_training import CORPORA, journal_of, prepared, start, train
 from typer.testing import CliRunner
 
 from charrnn.cli.app import app
+from charrnn.errors import TrainingError
 from charrnn.training.checkpoint import Progress, load_checkpoint
 from charrnn.training.guard import Verdict, diverged, judge, suspicion
 from charrnn.training.loop import Trainer
+from charrnn.training.recovery import MOST_ROLLBACKS
 
 APPLY, SKIP, ROLL_BACK = Verdict.APPLY, Verdict.SKIP, Verdict.ROLL_BACK
 
@@ -119,6 +121,26 @@ def test_a_long_run_is_not_given_up_for_rare_spikes(tmp_path, monkeypatch):
     assert not spikes
     assert trainer.state.progress.step == 200
     assert trainer.state.progress.lr_scale == 0.5**9
+
+
+def test_a_run_that_breaks_again_and_again_late_is_given_up(tmp_path, monkeypatch):
+    """Each time in the same step, long after the run began."""
+    monkeypatch.setattr("charrnn.training.recovery.STEPS_OF_PEACE", 10)
+    data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
+    config = {"batch": 8, "seq_len": 16, "steps": 200, "eval_every": 20, "lr": 1e-12}
+    spoilt = []
+
+    def spoil(trainer):
+        parameters = trainer.state.network.parameters.flat
+        if trainer.state.progress.step == 25 and np.isfinite(parameters).all():
+            assert len(spoilt) <= MOST_ROLLBACKS
+            spoilt.append(True)
+            parameters[:100] = np.nan
+            trainer.state.network.pack()
+
+    checkpoint = start(tmp_path, data, {"hidden": 16, "layers": 1}, config)
+    with pytest.raises(TrainingError, match=f"after going back {MOST_ROLLBACKS} times"):
+        train(tmp_path / "run", data, checkpoint, each_step=spoil)
 
 
 def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path):

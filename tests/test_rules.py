@@ -104,6 +104,10 @@ RULES = {
 LOGITS = np.array([1.2, 0.9, -0.3, 2.1, -1.7, 0.1, 1.9, -0.6])
 
 
+def test_if_rounding_leaves_the_sum_below_the_number_the_last_possible_symbol_is_drawn():
+    assert drawn(LOGITS, Rule(), [1.0], forbidden=(6, 7)) == 5
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_a_million_symbols_follow_the_rule(name):
     rule = RULES[name]

@@ -7,7 +7,7 @@ from thorough import first_of_all
 
 from charrnn.engine.random import PURPOSES, uniform
 from charrnn.sampling.rule import Rule
-from charrnn.sampling.sampler import PIECE, Sampler
+from charrnn.sampling.sampler import PIECE, Sampler, beginnings
 
 
 def sampled(network, length, count=1, temperature=1.0, seed=3, prompt=(0, 2, 1)):
@@ -54,3 +54,15 @@ def test_threads_and_count_change_no_symbol(kind, hidden, count, threads):
 def test_streams_of_one_seed_differ():
     texts = sampled(make("lstm", np.float32).network, 40, count=4)
     assert len({tuple(text) for text in texts.T}) == 4
+
+
+@pytest.mark.parametrize("further", [{}, {"input_skips": True}])
+def test_a_text_is_the_same_alone_and_beside_others_whose_lines_end_elsewhere(further):
+    network = make("lstm", np.float32, layers=2, symbols=6, line_break=1, **further).network
+    together = sampled(network, 60, count=4)
+    (beginning,) = beginnings(network, [np.array([0, 2, 1])])
+    for number in range(4):
+        alone = Sampler(network, 1, Rule(), 3)
+        alone.begin(0, number, beginning)
+        assert np.array_equal(alone.take(60)[:, 0], together[:, number])
+    assert 4 < np.count_nonzero(together == 1) < 120
