@@ -5,9 +5,10 @@ import pytest
 from networks import KINDS, make
 from thorough import first_of_all
 
+from charrnn.engine.panels import rows_of
 from charrnn.engine.random import PURPOSES, uniform
 from charrnn.sampling.rule import Rule
-from charrnn.sampling.sampler import PIECE, Sampler, beginnings
+from charrnn.sampling.sampler import PIECE, Sampler
 
 
 def sampled(network, length, count=1, temperature=1.0, seed=3, prompt=(0, 2, 1)):
@@ -17,25 +18,37 @@ def sampled(network, length, count=1, temperature=1.0, seed=3, prompt=(0, 2, 1))
     return np.concatenate(pieces)
 
 
+def check_draws(m, prompt, length):
+    """The texts are read again as one chunk; each symbol is the inverse of the cumulative softmax at its number."""
+    count = m.unrolled.batch
+    drawn = sampled(m.network, length, count, prompt=prompt)
+    texts = np.concatenate([np.repeat(np.array(prompt)[:, None], count, axis=1), drawn])
+    m.unrolled.reset_state()
+    m.unrolled.forward(texts[:-1])
+    logits = rows_of(m.unrolled.logits, m.config.symbols)[: texts[:-1].size].reshape(*texts[:-1].shape, -1)
+    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    edges = (p / p.sum(axis=-1, keepdims=True)).cumsum(axis=-1)[len(prompt) - 1 :]
+    counters = (np.uint64(3), PURPOSES["sample"])
+    for t, b in np.ndindex(drawn.shape):
+        number = uniform(*counters, np.uint64(t), np.uint64(b))
+        assert drawn[t, b] == np.searchsorted(edges[t, b], number, side="right")
+    return drawn
+
+
 @pytest.mark.parametrize("kind", first_of_all(KINDS, "lstm", "gru-before"))
 @pytest.mark.parametrize("embed", [0, 6])
 def test_every_symbol_is_drawn_from_the_softmax_of_the_forward_pass(kind, embed):
-    """The text is read again as one chunk; each symbol is the inverse of the cumulative softmax at its number."""
     length, prompt = 70, (0, 2, 1, 5)
     m = make(kind, np.float64, embed=embed, batch=1, steps=length + len(prompt))
-    drawn = sampled(m.network, length, prompt=prompt)[:, 0]
-    text = np.concatenate([prompt, drawn])
-    m.unrolled.reset_state()
-    m.unrolled.forward(text[:-1, None])
-    logits = m.unrolled.logits.transpose(1, 0, 2).reshape(m.unrolled.logits.shape[1], -1)[
-        : len(text) - 1, : m.config.symbols
-    ]
-    p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    edges = (p / p.sum(axis=1, keepdims=True)).cumsum(axis=1)[len(prompt) - 1 :]
-    counters = (np.uint64(3), PURPOSES["sample"])
-    numbers = [uniform(*counters, np.uint64(t), np.uint64(0)) for t in range(length)]
-    want = [int(np.searchsorted(row, u, side="right")) for row, u in zip(edges, numbers, strict=True)]
-    assert drawn.tolist() == want
+    check_draws(m, prompt, length)
+
+
+def test_so_are_those_of_streams_whose_lines_end_at_different_places_with_skips():
+    further = {"stateless": True, "input_skips": True, "output_skips": True}
+    m = make("lstm", np.float64, layers=3, symbols=6, batch=3, steps=70, line_break=1, **further)
+    ends = check_draws(m, (0, 2, 1, 5), 60) == 1
+    assert ends.any(axis=0).all()
+    assert (ends.sum(axis=1) == 1).any()
 
 
 @pytest.mark.parametrize("kind", first_of_all(KINDS, "lstm", "gru-before"))
@@ -54,15 +67,3 @@ def test_threads_and_count_change_no_symbol(kind, hidden, count, threads):
 def test_streams_of_one_seed_differ():
     texts = sampled(make("lstm", np.float32).network, 40, count=4)
     assert len({tuple(text) for text in texts.T}) == 4
-
-
-@pytest.mark.parametrize("further", [{}, {"input_skips": True}])
-def test_a_text_is_the_same_alone_and_beside_others_whose_lines_end_elsewhere(further):
-    network = make("lstm", np.float32, layers=2, symbols=6, line_break=1, **further).network
-    together = sampled(network, 60, count=4)
-    (beginning,) = beginnings(network, [np.array([0, 2, 1])])
-    for number in range(4):
-        alone = Sampler(network, 1, Rule(), 3)
-        alone.begin(0, number, beginning)
-        assert np.array_equal(alone.take(60)[:, 0], together[:, number])
-    assert 4 < np.count_nonzero(together == 1) < 120
