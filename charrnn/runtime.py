@@ -34,6 +34,12 @@ def prepare(threads: int | None = None) -> None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
 
 
+def threads() -> int:
+    """How many threads the engine gets."""
+    text = os.environ.get("NUMBA_NUM_THREADS", "")
+    return int(text) if text.isdigit() else available_cpus()
+
+
 def available_cpus() -> int:
     """How many CPUs this process may run on."""
     if hasattr(os, "sched_getaffinity"):

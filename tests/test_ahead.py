@@ -24,7 +24,7 @@ def told(tmp_path, monkeypatch):
     """Where a process in the helper's place writes what it is told."""
     monkeypatch.setattr(ahead, "COMMAND", (sys.executable, "-c", WRITES, str(tmp_path / "told")))
     monkeypatch.setattr(ahead.runtime, "available_cpus", lambda: 2)
-    monkeypatch.setattr(ahead, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(ahead.runtime, "threads", lambda: 2)
     monkeypatch.setattr(compilation, "began", lambda: None)
     return tmp_path / "told"
 
@@ -60,9 +60,9 @@ def test_it_is_not_started_for_a_cell_of_the_users_own(told):
         assert helper._process is None
 
 
-@pytest.mark.parametrize("limited", [(ahead.runtime, "available_cpus"), (ahead, "get_num_threads")])
+@pytest.mark.parametrize("limited", ["available_cpus", "threads"])
 def test_it_is_not_started_on_one_cpu_or_thread(told, monkeypatch, limited):
-    monkeypatch.setattr(*limited, lambda: 1)
+    monkeypatch.setattr(ahead.runtime, limited, lambda: 1)
     with ahead.Helper() as helper:
         helper.offer(MODEL, TrainConfig())
         with compilation.of("a kernel"):

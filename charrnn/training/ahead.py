@@ -12,8 +12,6 @@ from contextlib import suppress
 from functools import partial
 from types import TracebackType
 
-from numba import get_num_threads
-
 from charrnn import runtime
 from charrnn.cache import compilation
 from charrnn.model.config import OWN, ModelConfig
@@ -33,7 +31,7 @@ class Helper:
 
         There is no help on one CPU, with --threads 1, and for a cell of the user's own.
         """
-        cpus = min(runtime.available_cpus(), get_num_threads())
+        cpus = min(runtime.available_cpus(), runtime.threads())
         if cpus > 1 and sys.executable and not model.cell.startswith(OWN):
             compilation.began = partial(self._start, json.dumps([model.as_dict(), config.as_dict()]))
 
