@@ -70,6 +70,13 @@ def test_it_is_not_started_on_one_cpu_or_thread(told, monkeypatch, limited):
         assert helper._process is None
 
 
+@pytest.mark.parametrize(("asked", "threads"), [("1", 1), ("3", 3), ("", 2), ("many", 2)])
+def test_the_engine_has_as_many_threads_as_asked_or_as_there_are_cpus(monkeypatch, asked, threads):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", asked)
+    monkeypatch.setattr(ahead.runtime, "available_cpus", lambda: 2)
+    assert ahead.runtime.threads() == threads
+
+
 def test_training_goes_on_without_it(told, monkeypatch):
     for command in (("/does/not/exist",), (sys.executable, "-c", "")):
         monkeypatch.setattr(ahead, "COMMAND", command)
