@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.simd import W
+from charrnn.engine.transpose import transpose_block
 
 Array = NDArray[Any]
 CACHE_LINE = 64
@@ -84,9 +85,12 @@ def pack_transposed(w, gates, order, packed):  # type: ignore[no-untyped-def]
         width = min(W, w.shape[0] - first)
         for s in range(slots):
             for block in range(0, hidden, W):  # a W x W block stays in the L1 cache while it is transposed
-                count = min(W, hidden - block)
+                count, column = min(W, hidden - block), order[s] * hidden + block
+                w_at, at = first * w.shape[1] + column, (panel * packed.shape[1] + s * stride + block) * W
+                if width == W and count == W:
+                    transpose_block(w, w_at, w.shape[1], packed, at, W)
+                    continue
                 turned = packed[panel, s * stride + block : s * stride + block + count]
-                column = order[s] * hidden + block
                 for c in range(width):
                     source = w[first + c, column : column + count]
                     for j in range(count):

@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 from charrnn.engine.kernel import kernel
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.simd import FLOAT, I16, I32, I64, Vector, W, lanes_of, load, round_to_bfloat16
+from charrnn.engine.transpose import transpose_block
 
 
 def _same(x: Vector) -> Vector:
@@ -85,9 +86,12 @@ def turn_rows(x, row, rows, turned):  # type: ignore[no-untyped-def]
     for unit in prange(x.shape[0] * blocks):
         panel, block = unit // blocks, unit % blocks
         first, count = row + block * W, min(W, rows - block * W)
+        if count == W:
+            x_at, at = (panel * x.shape[1] + first) * W, (block * turned.shape[1] + panel * W) * W
+            transpose_block(x, x_at, W, turned, at, W)
+            continue
         target = turned[block, panel * W : (panel + 1) * W]
-        if count < W:
-            target[:] = 0
+        target[:] = 0
         for r in range(count):
             source = x[panel, first + r]
             for k in range(W):
@@ -129,12 +133,14 @@ def pack_transposed_rounded(w, gates, order, packed):  # type: ignore[no-untyped
         for s in range(slots):
             for j in range(0, stride, W):
                 count, column = min(W, hidden - j), order[s] * hidden + j
-                if count < W:
+                if width == W and count == W:
+                    transpose_block(w, first * w.shape[1] + column, w.shape[1], turned, 0, W)
+                else:
                     turned[:] = 0
-                for c in range(width):
-                    source = w[first + c, column : column + count]
-                    for i in range(count):
-                        turned[i, c] = source[i]
+                    for c in range(width):
+                        source = w[first + c, column : column + count]
+                        for i in range(count):
+                            turned[i, c] = source[i]
                 for i in range(0, W, 2):
                     to = (panel * packed.shape[1] + s * stride + j + i) * W
                     _store_pairs(turned, i * W, turned, (i + 1) * W, packed, to)

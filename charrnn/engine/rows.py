@@ -17,7 +17,7 @@ def _plus_difference(d: Vector, h: Vector, neighbour: Vector, *, factor: Vector)
     return d + factor * (h - neighbour)
 
 
-_plus_kernel = pointwise(_plus)
+plus_multiple = pointwise(_plus)
 _plus_difference_kernel = pointwise(_plus_difference)
 
 
@@ -26,7 +26,7 @@ def add_rows(x, x_row, y, y_row, rows, factor):  # type: ignore[no-untyped-def]
     """y[:, y_row : y_row + rows] += factor * x[:, x_row : x_row + rows], for x, y of [panels, >= rows, W]."""
     for panel in prange(y.shape[0]):
         x_at, y_at = (panel * x.shape[1] + x_row) * W, (panel * y.shape[1] + y_row) * W
-        _plus_kernel((y, x, y), (y_at, x_at, y_at), (factor,), rows * W)
+        plus_multiple((y, x, y), (y_at, x_at, y_at), (factor,), rows * W)
 
 
 @kernel(parallel=True)

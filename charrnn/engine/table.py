@@ -9,6 +9,7 @@ from __future__ import annotations
 from numba import prange
 
 from charrnn.engine.kernel import kernel
+from charrnn.engine.rows import plus_multiple
 from charrnn.engine.simd import W
 
 
@@ -24,11 +25,9 @@ def lookup(table, bias, symbols, weights, rows):  # type: ignore[no-untyped-def]
         rows: [panels, >= R, W], written.
     """
     for panel in prange(table.shape[0]):
-        start = bias[panel * W : panel * W + W]
         for r in range(symbols.shape[0]):
-            entry, row, weight = table[panel, symbols[r]], rows[panel, r], weights[r]
-            for c in range(W):
-                row[c] = start[c] + weight * entry[c]
+            entry, row = (panel * table.shape[1] + symbols[r]) * W, (panel * rows.shape[1] + r) * W
+            plus_multiple((bias, table, rows), (panel * W, entry, row), (weights[r],), W)
 
 
 @kernel(parallel=True)
@@ -36,9 +35,8 @@ def add_looked_up(table, symbols, weights, rows):  # type: ignore[no-untyped-def
     """rows[p, r] += weights[r] * table[p, symbols[r]]; arguments as for `lookup`."""
     for panel in prange(table.shape[0]):
         for r in range(symbols.shape[0]):
-            entry, row, weight = table[panel, symbols[r]], rows[panel, r], weights[r]
-            for c in range(W):
-                row[c] += weight * entry[c]
+            entry, row = (panel * table.shape[1] + symbols[r]) * W, (panel * rows.shape[1] + r) * W
+            plus_multiple((rows, table, rows), (row, entry, row), (weights[r],), W)
 
 
 @kernel(parallel=True)
@@ -54,6 +52,5 @@ def add_to_table(d, symbols, weights, d_table):  # type: ignore[no-untyped-def]
     for panel in prange(d.shape[0]):
         d_table[panel] = 0
         for r in range(symbols.shape[0]):
-            entry, row, weight = d_table[panel, symbols[r]], d[panel, r], weights[r]
-            for c in range(W):
-                entry[c] += weight * row[c]
+            entry, row = (panel * d_table.shape[1] + symbols[r]) * W, (panel * d.shape[1] + r) * W
+            plus_multiple((d_table, d, d_table), (entry, row, entry), (weights[r],), W)
