@@ -12,7 +12,7 @@ from charrnn.model.unrolled import Unrolled
 from charrnn.training.config import TrainConfig
 from charrnn.training.learner import Learner
 
-CONFIG = {"batch": 8, "seq_len": 20, "steps": 600, "eval_every": 10**6, "lr": 0.01, "reset_every": 20}
+CONFIG = {"batch": 8, "seq_len": 20, "steps": 800, "eval_every": 10**6, "lr": 0.01, "reset_every": 20}
 
 
 def loss_from_zeros(network, symbols, period):
@@ -23,14 +23,14 @@ def loss_from_zeros(network, symbols, period):
     return unrolled.loss(windows[1:], past=period)
 
 
-@pytest.mark.parametrize("cell, period, seed", [("gru", 16, 0), ("gru", 16, 1), ("lstm", 31, 0), ("lstm", 64, 1)])
+@pytest.mark.parametrize("cell, period, seed", [("gru", 31, 3), ("lstm", 16, 2), ("lstm", 24, 3), ("lstm", 31, 0)])
 def test_a_model_that_was_always_in_step_finds_its_place_from_zeros(tmp_path, cell, period, seed):
     """A periodic text needs no reading when the state is never lost: with --reset-every 0 these models have losses of
-    up to 1 nat here, though their training loss is below 0.01.
+    0.17 to 0.5 nats here, though their training loss is below 0.01.
     """
     choice = random.Random(1)
     pattern = "".join(choice.choice("ab") for _ in range(period))
-    data = prepared(tmp_path, pattern * (110_000 // period))
+    data = prepared(tmp_path, pattern * (150_000 // period))
     checkpoint = start(tmp_path, data, {"cell": cell, "hidden": 32, "layers": 1}, CONFIG | {"seed": seed})
     trainer = train(tmp_path / "run", data, checkpoint)
     assert trainer.state.progress.loss_mean < 0.03
