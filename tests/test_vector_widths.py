@@ -10,9 +10,10 @@ from processes import run_tests
 from thorough import first_of_all
 
 TESTS = Path(__file__).parent
-SUITES = [("128", "test_simd.py"), ("128", "test_product.py")]
+SUITES = [("128", "test_simd.py"), ("128", "test_product.py"), ("128", "test_transpose.py")]
 FURTHER = [
     ("256", "test_product.py"),
+    ("256", "test_transpose.py"),
     ("256", "test_simd.py"),
     ("128", "test_optimisers.py"),
     ("256", "test_optimisers.py"),
