@@ -73,15 +73,26 @@ def test_a_model_too_small_to_learn_the_text_by_heart_gets_little_dropout():
     assert 0.2 < large <= 0.3
 
 
+def run_decay(chosen, updates):
+    """D of a run: a weight without a gradient shrinks by exp(-D)."""
+    return -math.log((1 - 0.5 * chosen["lr"] * chosen["weight_decay"]) ** updates)
+
+
 @pytest.mark.parametrize(
     "given",
-    [{"steps": 3000}, {"epochs": 8.0, "lr": 0.004}, {"steps": 3000, "accumulate": 2}, {"steps": 3000, "cell": "rnn"}],
+    [{"steps": 3000}, {"epochs": 1.0, "lr": 0.004}, {"steps": 3000, "accumulate": 2}, {"steps": 3000, "cell": "rnn"}],
 )
-def test_weights_decay_by_the_same_factor_in_runs_of_any_length(given):
-    chosen = choose(hidden=256, **given)
+def test_weights_decay_by_the_same_factor_in_runs_of_few_passes(given):
+    chosen = choose(characters=8 * MEGA, hidden=256, **given)
     updates = given.get("steps") or 8 * MEGA / (chosen["batch"] * chosen["seq_len"])
-    factor = (1 - 0.5 * chosen["lr"] * chosen["weight_decay"]) ** updates
-    assert factor == pytest.approx(math.exp(-RUN_DECAYS[given.get("cell", "lstm")]), rel=0.05)
+    assert run_decay(chosen, updates) == pytest.approx(RUN_DECAYS[given.get("cell", "lstm")], rel=0.05)
+
+
+@pytest.mark.parametrize(("passes", "times"), [(1, 1), (2, 1), (8, 2), (32, 4)])
+def test_weights_decay_more_if_a_text_is_read_often(passes, times):
+    chosen = choose(hidden=256, epochs=float(passes), lr=0.02)
+    updates = passes * MEGA / (chosen["batch"] * chosen["seq_len"])
+    assert run_decay(chosen, updates) == pytest.approx(times * RUN_DECAYS["lstm"], rel=0.05)
 
 
 def test_other_optimisers_keep_their_usual_weight_decay():

@@ -5,10 +5,10 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
 1. --steps or --epochs say how many characters a run reads. With --minutes, it is the number that this CPU can read in
    that time.
 2. The model is the largest of SIZES that reads CHARS_PER_WEIGHT characters for each weight between its hidden units.
-3. After PASSES_WITHOUT_DROPOUT passes over the text, each doubling of the passes adds DROPOUT_PER_DOUBLING to the
-   dropout between the layers. A model with fewer parameters than the text has characters gets less dropout. The weight
-   decay is chosen so that a weight without a gradient would shrink by the factor exp(-D) over the whole run, with the D
-   of RUN_DECAYS for the cell.
+3. After FEW_PASSES passes over the text, each doubling of the passes adds DROPOUT_PER_DOUBLING to the dropout between
+   the layers. A model with fewer parameters than the text has characters gets less dropout. The weight decay is chosen
+   so that a weight without a gradient would shrink by the factor exp(-D) over the whole run. D is that of RUN_DECAYS
+   for the cell. After FEW_PASSES passes, it grows with the square root of the passes.
 4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the square root of the number of
    hidden units, relative to RATE_HIDDEN.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
@@ -32,9 +32,9 @@ SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 CHARS_PER_WEIGHT = 5.0
 EFFICIENCY = 0.6  # share of the CPU's peak that a run reaches, including evaluations and everything else
 MOST_GAIN = 4.0  # of bfloat16 over float32: faster products do not make equations and memory faster
-PASSES_WITHOUT_DROPOUT, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
+FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
 RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2}
-USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells, and of one update
+USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells; of one update in a run of few passes
 MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
 RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # for RATE_HIDDEN hidden units
 USUAL_RATE = 0.008  # of other cells
@@ -133,17 +133,21 @@ class Chooser:
 
     def _dropout(self) -> float:
         model = self._model(self.settings["hidden"])
-        passes = self.characters_read(model) / self.text.characters
-        doublings = math.log2(max(1.0, passes / PASSES_WITHOUT_DROPOUT))
+        doublings = math.log2(self._excess(model))
         capacity = min(1.0, parameter_count(model) / self.text.characters)
         return round(min(MOST_DROPOUT, DROPOUT_PER_DOUBLING * doublings) * capacity, 2)
 
     def _weight_decay(self) -> float:
         s = self.settings
-        read = self.characters_read(self._model(s["hidden"]))
-        updates = max(1.0, read / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
+        model = self._model(s["hidden"])
+        updates = max(1.0, self.characters_read(model) / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
         of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY)
-        return float(f"{min(MOST_DECAY, of_run / (MEAN_RATE * s['lr'] * updates)):.2g}")
+        decay = min(MOST_DECAY, of_run / (MEAN_RATE * s["lr"] * updates)) * math.sqrt(self._excess(model))
+        return float(f"{decay:.2g}")
+
+    def _excess(self, model: ModelConfig) -> float:
+        """How many times more often than FEW_PASSES the text is read, at least 1."""
+        return max(1.0, self.characters_read(model) / (FEW_PASSES * self.text.characters))
 
 
 def measured_peak(rounded: bool = False) -> float:
