@@ -58,7 +58,7 @@ def _states_of(pattern: str, characters: Sequence[str]) -> tuple[Table, int, lis
         from greenery.parse import NoMatch
     except ImportError:
         raise ConfigError(
-            "expected the library greenery for --pattern, got a Python without it; try pip install 'charrnn[pattern]'"
+            "expected the library greenery for --pattern, got a Python without it; try pip install greenery"
         ) from None
     try:
         with warnings.catch_warnings():

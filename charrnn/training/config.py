@@ -31,7 +31,7 @@ class TrainConfig:
     seq_len: int = setting(64, "Time steps over which gradients flow back.", AT_LEAST_ONE, below_power(31))
     precision: str = setting(
         "float32",
-        "Of what products multiply: float32, bfloat16, or auto: the faster one on this CPU.",
+        "Number format of matrix products: float32, bfloat16, or auto for the faster one on this CPU.",
         names=PRECISIONS,
     )
     bptt: str = setting(
@@ -41,15 +41,15 @@ class TrainConfig:
     accumulate: int = setting(1, "Batches that make one update.", AT_LEAST_ONE, below_power(31))
     lr: float = setting(0.003, "Learning rate.", POSITIVE)
     matrix_lr: float = setting(
-        0.03, "Of muon, for the weights between hidden units.", POSITIVE, only=("optimiser", ("muon",))
+        0.03, "Learning rate of muon for the weights between hidden units.", POSITIVE, only=("optimiser", ("muon",))
     )
     schedule: str = setting(
         "cosine",
-        "Of the learning rate: constant, linear or cosine (down to 0 at the end), step, plateau.",
+        "Course of the learning rate: constant, linear or cosine (down to 0 at the end), step, plateau.",
         names=SCHEDULES,
     )
     warmup: float = setting(
-        0.03, "Rise of the rate at the start: a share of the run below 1, else steps.", NOT_NEGATIVE
+        0.03, "The learning rate rises during this share of the run (below 1) or this number of steps.", NOT_NEGATIVE
     )
     decay: float = setting(0.5, "Factor of the rate in step and plateau.", SHARE, only=WITH_DECAY)
     decay_every: float = setting(
@@ -63,11 +63,11 @@ class TrainConfig:
     )
     init: str = setting(
         "uniform",
-        "How recurrent weights begin: uniform, orthogonal or identity.",
+        "Initial recurrent weights: uniform, orthogonal or identity.",
         names=("uniform", "orthogonal", IDENTITY),
     )
     forget_bias: str = setting(
-        USUAL_FORGET_BIAS, "What the bias of an LSTM's forget gates begins with.", metavar=f"X|{CHRONO}"
+        USUAL_FORGET_BIAS, "Initial bias of the forget gates, in cells that have one.", metavar=f"X|{CHRONO}"
     )
     reset_every: int = setting(
         50, "Chunks after which, on average, a stream goes back to a state of zeros; 0 for never.", NOT_NEGATIVE, LARGE
@@ -101,10 +101,10 @@ class TrainConfig:
     dropout_output: float = setting(0.0, "Share of units dropped before the softmax.", SHARE)
     dropout_kind: str = setting(
         "standard",
-        "standard (a mask a time step) or variational (a mask a chunk).",
+        "standard (a new mask at each time step) or variational (one mask for a chunk).",
         names=("standard", "variational"),
     )
-    weight_drop: float = setting(0.0, "Share of recurrent weights dropped, a mask a chunk.", SHARE)
+    weight_drop: float = setting(0.0, "Share of recurrent weights dropped, with one mask for a chunk.", SHARE)
     label_smoothing: float = setting(0.0, "Share of the wanted distribution that is uniform.", SHARE)
     activation_penalty: float = setting(0.0, "Factor of the mean square of what the output layer sees.", NOT_NEGATIVE)
     temporal_penalty: float = setting(
