@@ -50,7 +50,7 @@ def key() -> str:
     features = binding.get_host_cpu_features().flatten()
     parts = [version("numba"), version("llvmlite"), version("numpy"), sys.version]
     parts += [binding.get_host_cpu_name(), features, str(runtime.vector_bits())]
-    parts += [str(runtime.bfloat16_way()), str(runtime.tiles_allowed())]
+    parts += [str(runtime.bfloat16_way()), str(not runtime.tiles_refused())]
     found.update("\0".join(parts).encode())
     return found.hexdigest()[:16]
 

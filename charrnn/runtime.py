@@ -113,12 +113,17 @@ ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18  # arch_prctl(ARCH_R
 
 
 @cache
-def tiles_allowed() -> bool:
-    """Whether Linux lets the threads of this process use the CPU's matrix tiles. Call this before they begin."""
+def tiles_refused() -> str:
+    """Why the threads of this process may not use the CPU's matrix tiles; empty if they may.
+
+    Linux refuses them if the CPU has none, and also if a thread has too small a stack for signals.
+    """
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        return False
+        return "they are used only under Linux on x86-64"
     syscall = ctypes.CDLL(None, use_errno=True).syscall
-    return bool(syscall(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) == 0)
+    if syscall(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) == 0:
+        return ""
+    return f"Linux says {os.strerror(ctypes.get_errno())!r}"
 
 
 def colours_wanted() -> bool:

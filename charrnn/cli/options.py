@@ -46,7 +46,7 @@ Precision = Annotated[
     str,
     typer.Option(
         callback=in_lower_case,
-        help="Number format of matrix products: float32, bfloat16, int8 (the weights), or auto: bfloat16 where it is faster.",
+        help="Number format of matrix products: float32, bfloat16, int8 (weights), or auto: bfloat16 if it is faster.",
     ),
 ]
 Unknown = Annotated[

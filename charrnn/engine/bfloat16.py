@@ -57,7 +57,8 @@ def way() -> str:
         return next((name for name, has in there.items() if has()), "emulated")
     if forced in there and not there[forced]():
         narrower = f" with vectors of {VECTOR_BITS} bits" if host_vector_bits() > VECTOR_BITS else ""
-        got = f"{runtime.cpu_name()}{narrower}"
+        refused = f": {runtime.tiles_refused()}" if forced == "amx" and runtime.tiles_refused() else ""
+        got = f"{runtime.cpu_name()}{narrower}{refused}"
         raise ConfigError(f"expected CHARRNN_BFLOAT16={forced} on a CPU that has it, got {got}; try to unset it")
     return forced
 
@@ -88,7 +89,7 @@ def _has_amx() -> bool:
     features = binding.get_host_cpu_features()
     if not (features.get("amx-tile") and features.get("amx-bf16")):
         return False
-    return runtime.tiles_allowed()
+    return not runtime.tiles_refused()
 
 
 def dot_pairs(b: ir.IRBuilder, a: ir.Value, w: ir.Value, sums: ir.Value) -> ir.Value:

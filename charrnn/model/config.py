@@ -38,17 +38,25 @@ class ModelConfig:
     hidden: int = setting(256, "Hidden units of each layer.", *SIZE)
     embed: int = setting(0, "Width of a learned embedding; 0 for one-hot input.", NOT_NEGATIVE, SIZE[1])
     nonlinearity: str = setting(
-        "tanh", "Activation function of the plain RNN: tanh, relu or sigmoid.", names=NONLINEARITIES, only=("cell", ("rnn",))
+        "tanh",
+        "Activation of the plain RNN: tanh, relu or sigmoid.",
+        names=NONLINEARITIES,
+        only=("cell", ("rnn",)),
     )
     peepholes: bool = setting(False, "Gates of the LSTM see the cell state.", only=OF_LSTM)
     coupled: bool = setting(False, "The LSTM's input gate is 1 - its forget gate.", only=OF_LSTM)
     output_gate: bool = setting(True, "The LSTM's output is tanh(c).", flags=(" /--no-output-gate",), only=OF_LSTM)
     reset: str = setting(
-        "after", "The GRU applies its reset gate after or before the recurrent product.", names=RESETS, only=("cell", ("gru",))
+        "after",
+        "Where the GRU's reset gate acts: after or before the product.",
+        names=RESETS,
+        only=("cell", ("gru",)),
     )
     layer_norm: bool = setting(False, "Normalise the gates of each layer.")
     residual: bool = setting(False, "Each layer above the first adds its input to its output.")
-    input_skips: bool = setting(False, "Each layer above the first also reads the character.")  # Graves (2013); output_skips too
+    input_skips: bool = setting(
+        False, "Layers above the first also read the character."
+    )  # Graves (2013); output_skips too
     output_skips: bool = setting(False, "The softmax sees all layers.")
     tied: bool = setting(False, "The embedding, of width --hidden, is the output's weights too.")  # Press & Wolf (2017)
     zoneout: float = setting(0.0, "Share of hidden units that keep their previous value at each step.", SHARE)
