@@ -8,29 +8,30 @@ import pytest
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.choose import (
-    EFFICIENCY,
     EMBEDDING,
     LARGE_VOCABULARY,
     MOST_DECAY,
     MOST_DROPOUT,
     RUN_DECAYS,
     SIZES,
+    TRAINING,
     Chooser,
     Text,
     short,
 )
 from charrnn.training.config import TrainConfig
 from charrnn.training.presets import PRESETS
+from charrnn.training.speed import seconds_per_char
 
 MEGA = 1_000_000
 
 
-def no_peak(rounded):
-    raise AssertionError("the CPU's peak is measured for --minutes alone")
+def no_speed(rounded):
+    raise AssertionError("the speed of products is measured for --minutes alone")
 
 
-def choose(characters=MEGA, symbols=65, peak=no_peak, **given):
-    return Chooser(Text(characters, symbols), given, peak).choose()
+def choose(characters=MEGA, symbols=65, speed=no_speed, **given):
+    return Chooser(Text(characters, symbols), given, speed).choose()
 
 
 def test_what_is_given_wins():
@@ -56,7 +57,7 @@ def test_longer_runs_get_larger_models():
 
 
 def test_faster_cpus_get_larger_models():
-    sizes = [choose(minutes=3.0, peak=lambda rounded, speed=speed: speed)["hidden"] for speed in (1e9, 1e11, 1e13)]
+    sizes = [choose(minutes=3.0, speed=lambda rounded, flops=flops: flops)["hidden"] for flops in (1e9, 1e11, 1e13)]
     assert sizes[0] < sizes[1] < sizes[2]
 
 
@@ -101,14 +102,14 @@ def test_other_optimisers_keep_their_usual_weight_decay():
     assert choose(hidden=256, weight_decay=0.0)["weight_decay"] == 0.0
 
 
-def test_minutes_are_turned_into_characters_by_the_peak():
+def test_minutes_are_turned_into_characters_by_the_speed():
     chooser = Chooser(Text(MEGA, 65), {"minutes": 2.0, "hidden": 256}, lambda rounded: 1e11)
     chooser.choose()
     model = ModelConfig(65, "lstm", 2, 256)
     read = chooser.characters_read(model)
-    assert read == pytest.approx(120 * EFFICIENCY * 1e11 / (6 * multiply_adds_per_char(model)))
+    assert read == pytest.approx(120 * TRAINING / seconds_per_char(model, 1e11))
     assert (
-        choose(minutes=2.0, hidden=256, epochs=0.5, peak=lambda rounded: 1e11)["dropout"] == 0
+        choose(minutes=2.0, hidden=256, epochs=0.5, speed=lambda rounded: 1e11)["dropout"] == 0
     )  # the nearer limit counts
 
 
@@ -131,7 +132,7 @@ def test_short_texts_are_read_in_few_streams(characters):
 
 
 def test_the_choice_is_told_in_one_line():
-    chooser = Chooser(Text(1_003_854, 65), {"epochs": 8.0}, no_peak)
+    chooser = Chooser(Text(1_003_854, 65), {"epochs": 8.0}, no_speed)
     chosen = chooser.choose()
     line = chooser.describe()
     assert "\n" not in line
@@ -158,3 +159,13 @@ def test_rates_fall_with_the_size_and_stay_moderate():
 def test_the_settings_of_presets_are_in_their_ranges(name):
     settings = {n: value for n, value in PRESETS[name].items() if n in {f.name for f in fields(TrainConfig)}}
     assert TrainConfig(**settings)
+
+
+def test_however_fast_products_are_the_rest_of_training_takes_time():
+    one, two = (seconds_per_char(ModelConfig(65, layers=2, hidden=hidden), 1e30) for hidden in (256, 512))
+    assert 1.9 * one < two < 2.0 * one
+
+
+def test_slow_products_take_nearly_all_the_time():
+    model = ModelConfig(65)
+    assert seconds_per_char(model, 1e6) == pytest.approx(6 * multiply_adds_per_char(model) / 1e6, rel=0.01)

@@ -6,10 +6,9 @@ from typing import Any
 
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_count, part_sizes
-from charrnn.training.choose import measured_peak
+from charrnn.training.speed import product_speed, seconds_per_char
 
 ADAM_VECTORS = 4  # parameters, gradients, two moments
-TRAINING_SHARE = 0.7  # share of the CPU's peak that training reaches, without evaluations
 NUMBER_BYTES = 4
 ROW = "  {:<11} {:<34} {:>12} {:>14} {:>11}"
 
@@ -42,8 +41,8 @@ def shape_values(model: ModelConfig, batch: int, seq_len: int, precision: str) -
 def plan_values(model: ModelConfig, batch: int, seq_len: int, precision: str) -> dict[str, Any]:
     """The same for a model that does not exist yet, and its training speed on this machine in characters a second."""
     values = shape_values(model, batch, seq_len, precision)
-    speed = TRAINING_SHARE * measured_peak(precision == "bfloat16") / (6 * values["multiply_adds"])
-    return {"model": model.as_dict()} | values | {"chars_per_second": speed}
+    seconds = seconds_per_char(model, product_speed(precision == "bfloat16"))
+    return {"model": model.as_dict()} | values | {"chars_per_second": 1 / seconds}
 
 
 def shape_lines(values: dict[str, Any]) -> list[str]:

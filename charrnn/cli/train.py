@@ -221,9 +221,10 @@ def _begin(
     """
     from charrnn.cli.progress import refuse_too_large
     from charrnn.folders import CONFIG, refuse_existing
-    from charrnn.training.choose import Chooser, Text, measured_peak
+    from charrnn.training.choose import Chooser, Text
     from charrnn.training.finetune import model_for
     from charrnn.training.run import refuse_changes
+    from charrnn.training.speed import product_speed
     from charrnn.training.state import TrainingState
 
     refuse_existing(out, CONFIG, force, otherwise="--resume to go on, ")
@@ -233,7 +234,7 @@ def _begin(
         refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
         # A moderate rate keeps what was learnt before.
         settings = {"lr": TrainConfig.lr} | settings | replace(model_for(source, text.vocabulary), **rates).as_dict()
-    chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, measured_peak)
+    chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, product_speed)
     settings = chooser.choose()
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
     model = ModelConfig(**{name: settings[name] for name in OF_MODEL if name in settings}, symbols=len(text.vocabulary))

@@ -17,7 +17,8 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn.engine import amx, bfloat16
+from charrnn.engine import bfloat16
+from charrnn.engine.amx_registers import MOST_ROWS
 from charrnn.engine.kernel import kernel
 from charrnn.engine.simd import I64, W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
@@ -27,6 +28,7 @@ from charrnn.engine.tile import (
     TILE_ROWS,
     VECTOR_PANELS,
     column_tile,
+    panels_tile,
     row_tile,
     vector_tile,
 )
@@ -58,9 +60,10 @@ def _constant_of(of_floats: int, of_bfloat16: int, of_int8: int) -> Any:
 
 
 ON_TILES = bfloat16.on_tiles()
-tile_rows = _constant_of(TILE_ROWS, amx.MOST_ROWS if ON_TILES else BFLOAT16_TILE_ROWS, TILE_ROWS)
+tile_rows = _constant_of(TILE_ROWS, MOST_ROWS if ON_TILES else BFLOAT16_TILE_ROWS, TILE_ROWS)
 k_block = _constant_of(K_BLOCK, ALL_OF_K if ON_TILES else 2 * K_BLOCK, K_BLOCK)
-single_rows = _constant_of(1, int(not ON_TILES), ALL_ROWS)  # the most rows that `vector_tile` takes, one by one
+on_tiles = _constant_of(0, int(ON_TILES), 0)  # whether `panels_tile` is there
+single_rows = _constant_of(1, 1, ALL_ROWS)  # the most rows that `vector_tile` takes, one by one
 
 
 @intrinsic
@@ -117,12 +120,23 @@ def panel_part(a, row, rows, k_first, k_last, w, panel, c, c_panel, c_row, start
 @njit
 def _products(a, row, rows, w, panel, step, count, c, c_row, start, start_at, start_step, start_stride):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = start_pi + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart."""
+    size = w.shape[1] * W
+    if on_tiles(w):
+        for low in range(0, rows, tile_rows(w)):
+            panels_tile(
+                min(tile_rows(w), rows - low), count,
+                a, (row + low) * W, a.shape[1] * W,
+                w, panel * size, step * size, W * W,
+                c, (panel * c.shape[1] + c_row + low) * W, step * c.shape[1] * W,
+                start, start_at + low * start_stride, start_step, start_stride,
+                a.shape[0],
+            )  # fmt: skip
+        return
     if single_rows(w) < ALL_ROWS and rows > single_rows(w):
         for k in range(count):
             p = panel + k * step
             panel_product(a, row, rows, w, p, c, p, c_row, start, start_at + k * start_step, start_stride)
         return
-    size = w.shape[1] * W
     for i in range(rows):
         for k in range(0, count, VECTOR_PANELS):
             p = panel + k * step

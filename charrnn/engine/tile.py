@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 
 from charrnn.cache import cached_bytes
 from charrnn.engine import bfloat16
-from charrnn.engine.amx import emit_amx_tile, emit_peak, emit_release
+from charrnn.engine.amx import emit_amx_panels, emit_amx_tile, emit_peak, emit_release
 from charrnn.engine.int8 import emit_bytes_tile
 from charrnn.engine.loops import counted_loop
 from charrnn.engine.simd import DOUBLE, FLOAT, I8, I16, I32, I64, REGISTERS, W, lanes_of, load, splat, store
@@ -159,6 +159,8 @@ def _signature(name: str, scalar: ir.Type) -> ir.FunctionType:
     a = w if scalar == I16 else sums
     if name == "vector_tile":
         return ir.FunctionType(ir.VoidType(), [I64, a, I64, w, I64, sums, I64, sums, I64, I64])
+    if name == "panels_tile":
+        return ir.FunctionType(ir.VoidType(), [I64, I64, a, I64, w, I64, I64, sums, I64, sums, I64, I64, I64])
     return ir.FunctionType(ir.VoidType(), [I64, a, I64, w, I64, sums, sums, I64, I64, I64])
 
 
@@ -194,7 +196,9 @@ def _build_further_tiles(scalar: ir.Type) -> ir.Module:
     if scalar == I8:
         _emit_cases(module, "vector_tile", I8, VECTOR_PANELS, emit_bytes_tile)
     elif bfloat16.on_tiles():
-        emit_amx_tile(module, _signature("row_tile", I16), _symbol("row_tile", I16))
+        panels = _symbol("panels_tile", I16)
+        emit_amx_panels(module, _signature("panels_tile", I16), panels)
+        emit_amx_tile(module, _signature("row_tile", I16), _symbol("row_tile", I16), panels)
         emit_peak(module, AMX_PEAK)
         emit_release(module, AMX_RELEASE)
     else:
@@ -238,7 +242,7 @@ _engine = _load(
 def load_tiles(precision: str) -> Any:
     """Load the tiles for "bfloat16" or "int8". Call it before kernels with such arrays are compiled or loaded."""
     scalar = {"bfloat16": I16, "int8": I8}[precision]
-    symbols = [_symbol(name, scalar) for name in ("row_tile", "vector_tile") if _is_there(name, scalar)]
+    symbols = [_symbol(name, scalar) for name in ("row_tile", "vector_tile", "panels_tile") if _is_there(name, scalar)]
     if scalar == I16 and bfloat16.on_tiles():
         symbols += [AMX_PEAK, AMX_RELEASE]
     return _load(f"{precision}_tiles.o", partial(_build_further_tiles, scalar), symbols)
@@ -270,7 +274,8 @@ def _is_there(name: str, scalar: ir.Type) -> bool:
     """Whether there is such a tile. Rows of int8 are multiplied one by one, rows on matrix tiles only together."""
     if scalar == I8:
         return name == "vector_tile"
-    return not (scalar == I16 and name == "vector_tile" and bfloat16.on_tiles())
+    on_tiles = scalar == I16 and bfloat16.on_tiles()
+    return name != ("vector_tile" if on_tiles else "panels_tile")
 
 
 def _tile(name: str) -> Any:
@@ -299,3 +304,15 @@ def vector_tile(typing, panels, a, a_at, a_outer, w, w_at, w_stride, c, c_at, c_
     """For numba kernels: C[p, W] = start[p] + a[K] @ B[p, K, W] for 1 to VECTOR_PANELS panels, `*_stride` apart."""
     n = types.intp
     return types.void(n, a, n, n, w, n, n, c, n, n, start, n, n, n), partial(_emit_call, "vector_tile")
+
+
+@intrinsic
+def panels_tile(typing, rows, panels, a, a_at, a_outer, w, w_at, w_stride, w_outer, c, c_at, c_stride, start, start_at, start_step, start_stride, outer):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+    """For numba kernels on matrix tiles: C[p, rows, W] = start[p] + A[rows, K] @ B[p, K, W] for several panels p.
+
+    The arguments are those of `row_tile`. From panel to panel, B, C and the start values are `w_stride`, `c_stride` and
+    `start_step` elements apart.
+    """
+    n = types.intp
+    signature = types.void(n, n, a, n, n, w, n, n, n, c, n, n, start, n, n, n, n)
+    return signature, partial(_emit_call, "panels_tile")

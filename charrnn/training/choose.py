@@ -23,15 +23,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from charrnn.engine.peak import peak_flops
 from charrnn.model.config import ModelConfig
-from charrnn.model.size import multiply_adds_per_char, parameter_count
+from charrnn.model.size import parameter_count
 from charrnn.training.config import USUAL_EPOCHS, TrainConfig
+from charrnn.training.speed import seconds_per_char
 
 SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 CHARS_PER_WEIGHT = 5.0
-EFFICIENCY = 0.6  # share of the CPU's peak that a run reaches, including evaluations and everything else
-MOST_GAIN = 4.0  # of bfloat16 over float32: faster products do not make equations and memory faster
+TRAINING = 0.9  # share of a run's minutes in which it trains
 FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
 RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2}
 USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells; of one update in a run of few passes
@@ -39,7 +38,6 @@ MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
 RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # for RATE_HIDDEN hidden units
 USUAL_RATE = 0.008  # of other cells
 RATE_HIDDEN, MOST_RATE = 256, 0.015
-PEAK_SECONDS, PEAK_ROUNDS = 0.05, 5
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
@@ -62,13 +60,13 @@ class Chooser:
     Args:
         text: what is trained on.
         given: settings that are fixed, of model and training.
-        peak: measures the CPU's floating-point operations a second, in bfloat16 or not; called only when --minutes
-            is given.
+        product_speed: measures the speed of products, in bfloat16 or not, see speed.py; called only when --minutes is
+            given.
     Raises:
         ConfigError: a given setting is impossible.
     """
 
-    def __init__(self, text: Text, given: dict[str, Any], peak: Callable[[bool], float]) -> None:
+    def __init__(self, text: Text, given: dict[str, Any], product_speed: Callable[[bool], float]) -> None:
         self.text = text
         _check(text, given)
         embedding = text.symbols > LARGE_VOCABULARY and not given.get("tied")
@@ -76,7 +74,7 @@ class Chooser:
         if "batch" not in given:
             fitting = text.characters // (LEAST_CHUNKS * self.settings["seq_len"])
             self.settings["batch"] = max(1, min(self.settings["batch"], fitting))
-        self.peak = peak(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
+        self.speed = product_speed(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
 
     def choose(self) -> dict[str, Any]:
         """The given settings, with chosen values for the rest: hidden, embed, batch, lr, dropout and weight decay."""
@@ -107,7 +105,7 @@ class Chooser:
         if s.get("steps"):
             limits.append(s["steps"] * s["batch"] * s.get("accumulate", 1) * s["seq_len"])
         if s.get("minutes"):
-            limits.append(60 * s["minutes"] * EFFICIENCY * self.peak / (6 * multiply_adds_per_char(model)))
+            limits.append(60 * s["minutes"] * TRAINING / seconds_per_char(model, self.speed))
         if s.get("epochs") or not limits:
             limits.append((s.get("epochs") or USUAL_EPOCHS) * self.text.characters)
         return float(min(limits))
@@ -148,20 +146,6 @@ class Chooser:
     def _excess(self, model: ModelConfig) -> float:
         """How many times more often than FEW_PASSES the text is read, at least 1."""
         return max(1.0, self.characters_read(model) / (FEW_PASSES * self.text.characters))
-
-
-def measured_peak(rounded: bool = False) -> float:
-    """The CPU's floating-point operations a second on all threads of the engine, as far as a run can use them.
-
-    It is the highest of several short measurements, because other work on the machine can only lower a measurement.
-
-    Args:
-        rounded: whether products are computed in bfloat16.
-    """
-    peak = max(peak_flops(PEAK_SECONDS) for _ in range(PEAK_ROUNDS))
-    if not rounded:
-        return peak
-    return min(MOST_GAIN * peak, max(peak_flops(PEAK_SECONDS, rounded) for _ in range(PEAK_ROUNDS)))
 
 
 def _check(text: Text, given: dict[str, Any]) -> None:
