@@ -57,7 +57,7 @@ def way() -> str:
         return next((name for name, has in there.items() if has()), "emulated")
     if forced in there and not there[forced]():
         narrower = f" with vectors of {VECTOR_BITS} bits" if host_vector_bits() > VECTOR_BITS else ""
-        refused = f": {runtime.tiles_refused()}" if forced == "amx" and runtime.tiles_refused() else ""
+        refused = f": {runtime.tiles_refused()}" if forced == "amx" and _has_tiles() else ""
         got = f"{runtime.cpu_name()}{narrower}{refused}"
         raise ConfigError(f"expected CHARRNN_BFLOAT16={forced} on a CPU that has it, got {got}; try to unset it")
     return forced
@@ -84,12 +84,14 @@ def _has_avx512() -> bool:
     return VECTOR_BITS == 512 and bool(features.get("avx512bf16")) and "znver" in binding.get_host_cpu_name()
 
 
+def _has_tiles() -> bool:
+    features = binding.get_host_cpu_features()
+    return bool(features.get("amx-tile") and features.get("amx-bf16"))
+
+
 def _has_amx() -> bool:
     """Whether the tiles are there, and this process may use them."""
-    features = binding.get_host_cpu_features()
-    if not (features.get("amx-tile") and features.get("amx-bf16")):
-        return False
-    return not runtime.tiles_refused()
+    return _has_tiles() and not runtime.tiles_refused()
 
 
 def dot_pairs(b: ir.IRBuilder, a: ir.Value, w: ir.Value, sums: ir.Value) -> ir.Value:
