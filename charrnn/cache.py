@@ -49,7 +49,7 @@ def key() -> str:
         found.update(path.name.encode() + b"\0" + path.read_bytes())
     features = binding.get_host_cpu_features().flatten()
     parts = [version("numba"), version("llvmlite"), version("numpy"), sys.version]
-    parts += [binding.get_host_cpu_name(), features, str(runtime.vector_bits())]
+    parts += [binding.get_host_cpu_name(), features, str(runtime.vector_bits()), runtime.LLVM_LEVEL]
     parts += [str(runtime.bfloat16_way()), str(not runtime.tiles_refused())]
     found.update("\0".join(parts).encode())
     return found.hexdigest()[:16]

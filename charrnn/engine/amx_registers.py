@@ -62,7 +62,7 @@ class Emulated:
     def __init__(self, b: ir.IRBuilder) -> None:
         self.b = b
         self.now = b.alloca(ir.ArrayType(I8, CONFIGURATION))
-        b.store(ir.Constant(self.now.type.pointee, None), self.now)
+        self.release()
         self.tiles = b.alloca(ir.ArrayType(I32, TILES * TILE_ROWS * ROW_BYTES // 4))
 
     def release(self) -> None:
