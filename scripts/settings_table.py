@@ -6,7 +6,7 @@ from charrnn.model.config import ModelConfig
 from charrnn.settings import flag, settings_in
 from charrnn.training.config import TrainConfig
 
-CHOSEN = ("hidden", "embed", "batch", "lr", "dropout")  # by `train`, see training/choose.py
+CHOSEN = ("hidden", "embed", "batch", "lr", "dropout", "weight_drop")  # by `train`, see training/choose.py
 
 
 def rows(config):

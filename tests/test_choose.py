@@ -12,9 +12,11 @@ from charrnn.training.choose import (
     LARGE_VOCABULARY,
     MOST_DECAY,
     MOST_DROPOUT,
+    MOST_WEIGHT_DROP,
     RUN_DECAYS,
     SIZES,
     TRAINING,
+    WEIGHT_DROP_PER_DOUBLING,
     Chooser,
     Text,
     short,
@@ -72,6 +74,12 @@ def test_a_model_too_small_to_learn_the_text_by_heart_gets_little_dropout():
     small, large = (choose(characters=MEGA, epochs=16.0, hidden=hidden)["dropout"] for hidden in (32, 256))
     assert small <= 0.01
     assert 0.2 < large <= 0.3
+
+
+def test_recurrent_weights_are_dropped_only_if_a_text_is_read_very_often():
+    rates = [choose(characters=MEGA / 10, epochs=passes)["weight_drop"] for passes in (2.0, 32.0, 64.0, 1000.0)]
+    assert rates == [0, 0, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP]
+    assert choose(characters=MEGA, epochs=64.0, hidden=32)["weight_drop"] <= 0.01
 
 
 def run_decay(chosen, updates):

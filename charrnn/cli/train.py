@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from charrnn.training.progress import Progress
     from charrnn.training.state import TrainingState
 
-CHOSEN: Any = dict.fromkeys(("hidden", "embed", "batch", "lr", "dropout"))  # for each run, see training/choose.py
+# Chosen for each run, see training/choose.py.
+CHOSEN: Any = dict.fromkeys(("hidden", "embed", "batch", "lr", "dropout", "weight_drop"))
 OF_MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
 SETTINGS = [*OF_MODEL, *TRAINING]
 

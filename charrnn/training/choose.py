@@ -8,7 +8,8 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
 3. After FEW_PASSES passes over the text, each doubling of the passes adds DROPOUT_PER_DOUBLING to the dropout between
    the layers. A model with fewer parameters than the text has characters gets less dropout. The weight decay is chosen
    so that a weight without a gradient would shrink by the factor exp(-D) over the whole run. D is that of RUN_DECAYS
-   for the cell. After FEW_PASSES passes, it grows with the square root of the passes.
+   for the cell. After FEW_PASSES passes, it grows with the square root of the passes. After MANY_PASSES passes, a share
+   of the recurrent weights is dropped too: WEIGHT_DROP_PER_DOUBLING for each doubling of the passes.
 4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the square root of the number of
    hidden units, relative to RATE_HIDDEN.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
@@ -32,6 +33,7 @@ SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
 CHARS_PER_WEIGHT = 5.0
 TRAINING = 0.9  # share of a run's minutes in which it trains
 FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
+MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP = 32.0, 0.2, 0.4
 RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2}
 USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells; of one update in a run of few passes
 MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
@@ -77,12 +79,13 @@ class Chooser:
         self.speed = product_speed(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
 
     def choose(self) -> dict[str, Any]:
-        """The given settings, with chosen values for the rest: hidden, embed, batch, lr, dropout and weight decay."""
+        """The given settings, and chosen values for hidden, embed, batch, lr, dropout, weight drop and weight decay."""
         settings = self.settings
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
         settings.setdefault("lr", self._rate())
-        settings.setdefault("dropout", self._dropout())
+        settings.setdefault("dropout", self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT))
+        settings.setdefault("weight_drop", self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP))
         if settings.get("optimiser", TrainConfig.optimiser) == "adam":
             settings.setdefault("weight_decay", self._weight_decay())
         return settings
@@ -90,12 +93,13 @@ class Chooser:
     def describe(self) -> str:
         """Why the settings are what they are, in one line."""
         read = self.characters_read(self._model(self.settings["hidden"]))
-        decay = f", weight decay {rate:g}" if (rate := self.settings.get("weight_decay")) else ""
+        also = [("weight_drop", ", weight drop {:g}"), ("weight_decay", ", weight decay {:g}")]
+        more = "".join(line.format(rate) for name, line in also if (rate := self.settings.get(name)))
         return (
             f"chosen for {short(self.text.characters)} characters, {self.text.symbols:,} symbols, "
             f"each character read about {short(read / self.text.characters)} times: "
             f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, "
-            f"dropout {self.settings['dropout']:g}{decay}, batch {self.settings['batch']}, lr {self.settings['lr']:g}"
+            f"dropout {self.settings['dropout']:g}{more}, batch {self.settings['batch']}, lr {self.settings['lr']:g}"
         )
 
     def characters_read(self, model: ModelConfig) -> float:
@@ -129,23 +133,23 @@ class Chooser:
         rate = RATES.get(self.settings["cell"], USUAL_RATE) * math.sqrt(RATE_HIDDEN / self.settings["hidden"])
         return float(f"{min(MOST_RATE, rate):.2g}")
 
-    def _dropout(self) -> float:
+    def _share(self, passes: float, per_doubling: float, most: float) -> float:
+        """A share to drop, which grows with each doubling of the passes beyond `passes`."""
         model = self._model(self.settings["hidden"])
-        doublings = math.log2(self._excess(model))
         capacity = min(1.0, parameter_count(model) / self.text.characters)
-        return round(min(MOST_DROPOUT, DROPOUT_PER_DOUBLING * doublings) * capacity, 2)
+        return round(min(most, per_doubling * math.log2(self._excess(model, passes))) * capacity, 2)
 
     def _weight_decay(self) -> float:
         s = self.settings
         model = self._model(s["hidden"])
         updates = max(1.0, self.characters_read(model) / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
         of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY)
-        decay = min(MOST_DECAY, of_run / (MEAN_RATE * s["lr"] * updates)) * math.sqrt(self._excess(model))
+        decay = min(MOST_DECAY, of_run / (MEAN_RATE * s["lr"] * updates)) * math.sqrt(self._excess(model, FEW_PASSES))
         return float(f"{decay:.2g}")
 
-    def _excess(self, model: ModelConfig) -> float:
-        """How many times more often than FEW_PASSES the text is read, at least 1."""
-        return max(1.0, self.characters_read(model) / (FEW_PASSES * self.text.characters))
+    def _excess(self, model: ModelConfig, passes: float) -> float:
+        """How many times more often than `passes` the text is read, at least 1."""
+        return max(1.0, self.characters_read(model) / (passes * self.text.characters))
 
 
 def _check(text: Text, given: dict[str, Any]) -> None:
