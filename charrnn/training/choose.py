@@ -9,7 +9,8 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
    the layers. A model with fewer parameters than the text has characters gets less dropout. The weight decay is chosen
    so that a weight without a gradient would shrink by the factor exp(-D) over the whole run. D is that of RUN_DECAYS
    for the cell. After FEW_PASSES passes, it grows with the square root of the passes. After MANY_PASSES passes, a share
-   of the recurrent weights is dropped too: WEIGHT_DROP_PER_DOUBLING for each doubling of the passes.
+   of the recurrent weights is dropped too: WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer
+   than LARGE_CAPACITY parameters for each character of the text gets less of it.
 4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the square root of the number of
    hidden units, relative to RATE_HIDDEN.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
@@ -34,6 +35,7 @@ CHARS_PER_WEIGHT = 5.0
 TRAINING = 0.9  # share of a run's minutes in which it trains
 FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
 MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP = 32.0, 0.2, 0.4
+LARGE_CAPACITY = 5.0  # parameters of a model for each character of the text
 RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2}
 USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells; of one update in a run of few passes
 MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
@@ -84,8 +86,9 @@ class Chooser:
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
         settings.setdefault("lr", self._rate())
-        settings.setdefault("dropout", self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT))
-        settings.setdefault("weight_drop", self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP))
+        settings.setdefault("dropout", self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT, 1.0))
+        of_weights = self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP, LARGE_CAPACITY)
+        settings.setdefault("weight_drop", of_weights)
         if settings.get("optimiser", TrainConfig.optimiser) == "adam":
             settings.setdefault("weight_decay", self._weight_decay())
         return settings
@@ -133,11 +136,14 @@ class Chooser:
         rate = RATES.get(self.settings["cell"], USUAL_RATE) * math.sqrt(RATE_HIDDEN / self.settings["hidden"])
         return float(f"{min(MOST_RATE, rate):.2g}")
 
-    def _share(self, passes: float, per_doubling: float, most: float) -> float:
-        """A share to drop, which grows with each doubling of the passes beyond `passes`."""
+    def _share(self, passes: float, per_doubling: float, most: float, capacity: float) -> float:
+        """A share to drop, which grows with each doubling of the passes beyond `passes`.
+
+        It is smaller for a model with fewer than `capacity` parameters for each character.
+        """
         model = self._model(self.settings["hidden"])
-        capacity = min(1.0, parameter_count(model) / self.text.characters)
-        return round(min(most, per_doubling * math.log2(self._excess(model, passes))) * capacity, 2)
+        enough = min(1.0, parameter_count(model) / (capacity * self.text.characters))
+        return round(min(most, per_doubling * math.log2(self._excess(model, passes))) * enough, 2)
 
     def _weight_decay(self) -> float:
         s = self.settings
