@@ -2,11 +2,10 @@
 
 from dataclasses import fields
 
+from charrnn.cli.train import CHOSEN
 from charrnn.model.config import ModelConfig
 from charrnn.settings import flag, settings_in
 from charrnn.training.config import TrainConfig
-
-CHOSEN = ("hidden", "embed", "batch", "lr", "dropout", "weight_drop")  # by `train`, see training/choose.py
 
 
 def rows(config):
