@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import pytest
 
+from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.choose import (
@@ -83,6 +84,13 @@ def test_recurrent_weights_are_dropped_only_if_a_text_is_read_very_often():
     small = choose(characters=MEGA / 10, epochs=64.0, hidden=64)
     capacity = parameter_count(ModelConfig(65, hidden=64)) / (LARGE_CAPACITY * MEGA / 10)
     assert small["weight_drop"] == pytest.approx(capacity * WEIGHT_DROP_PER_DOUBLING, abs=0.006)
+
+
+@pytest.mark.parametrize("cell", ["minlstm", "mingru"])
+def test_cells_without_recurrent_weights_get_no_weight_drop(cell):
+    assert choose(characters=MEGA / 10, epochs=1000.0, cell=cell)["weight_drop"] == 0
+    with pytest.raises(ConfigError, match=f"--weight-drop with a cell that has recurrent weights, got {cell}"):
+        choose(cell=cell, weight_drop=0.1)
 
 
 def run_decay(chosen, updates):

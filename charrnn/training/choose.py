@@ -25,6 +25,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from charrnn.errors import ConfigError
+from charrnn.model.cells import cell_of
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import parameter_count
 from charrnn.training.config import USUAL_EPOCHS, TrainConfig
@@ -88,7 +90,8 @@ class Chooser:
         settings.setdefault("lr", self._rate())
         settings.setdefault("dropout", self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT, 1.0))
         of_weights = self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP, LARGE_CAPACITY)
-        settings.setdefault("weight_drop", of_weights)
+        recurrent = cell_of(self._model(settings["hidden"])).recurrent
+        settings.setdefault("weight_drop", of_weights if recurrent else 0.0)
         if settings.get("optimiser", TrainConfig.optimiser) == "adam":
             settings.setdefault("weight_decay", self._weight_decay())
         return settings
@@ -160,8 +163,16 @@ class Chooser:
 
 def _check(text: Text, given: dict[str, Any]) -> None:
     """Let the configurations check the given settings before anything is computed from them."""
-    for config, known in ((ModelConfig, {"symbols": text.symbols}), (TrainConfig, {})):
-        config(**known | {field.name: given[field.name] for field in fields(config) if field.name in given})
+
+    def of(config: type) -> dict[str, Any]:
+        return {field.name: given[field.name] for field in fields(config) if field.name in given}
+
+    cell = cell_of(ModelConfig(**{"symbols": text.symbols} | of(ModelConfig)))
+    if TrainConfig(**of(TrainConfig)).weight_drop and not cell.recurrent:
+        raise ConfigError(
+            f"expected --weight-drop with a cell that has recurrent weights, got {cell.name}; "
+            "try it without --weight-drop"
+        )
 
 
 def short(number: float) -> str:
