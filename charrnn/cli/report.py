@@ -18,10 +18,8 @@ def describe(meta: dict[str, Any]) -> list[str]:
     lines.append(LINE.format("commonest", "  ".join(f"{name(c)} {n / total:.1%}" for c, n in report["commonest"])))
     if report["rarest"]:
         lines.append(LINE.format("rarest", "  ".join(f"{name(c)} {n:,}" for c, n in report["rarest"])))
-    letters = sum(report["scripts"].values())
-    if letters:
-        scripts = ", ".join(f"{script} {count / letters:.1%}" for script, count in report["scripts"].items())
-        lines.append(LINE.format("letters", scripts))
+    if any(report["scripts"].values()):
+        lines.append(LINE.format("letters", _letters(report["scripts"])))
     return [*lines, *_to_beat(report.get("to_beat")), *_advice(meta)]
 
 
@@ -31,6 +29,15 @@ def _files(meta: dict[str, Any]) -> str:
     named = ", ".join(skipped[:SHOWN]) + (f" and {len(skipped) - SHOWN:,} more" if len(skipped) > SHOWN else "")
     without = f", {len(skipped):,} that cannot be decoded skipped: {named}" if skipped else ""
     return LINE.format("files", f"{read:,} read{without}")
+
+
+def _letters(scripts: dict[str, int]) -> str:
+    """The share of each script, or the number of its letters if the share would be shown as zero."""
+    letters = sum(scripts.values())
+    shares = {script: f"{count / letters:.1%}" for script, count in scripts.items()}
+    return ", ".join(
+        f"{name} {share if share != '0.0%' else format(scripts[name], ',')}" for name, share in shares.items()
+    )
 
 
 def _to_beat(figures: dict[str, Any] | None) -> list[str]:
