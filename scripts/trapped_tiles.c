@@ -37,6 +37,7 @@ typedef struct {
 static _Thread_local Configuration now;
 static _Thread_local uint32_t tiles[TILES][ROWS][WORDS];
 static atomic_ulong counts[KINDS];
+static atomic_int permitted; /* whether this process has asked Linux for the tiles */
 
 static void refuse(const char *why) {
     dprintf(2, "trapped_tiles: %s\n", why);
@@ -161,6 +162,7 @@ static void handle(int number, siginfo_t *info, void *raw) {
         signal(number, SIG_DFL); /* something else: it is met again at once, and ends the process */
         return;
     }
+    check(permitted, "an instruction of tiles in a process that did not ask for them");
     const uint8_t *modrm = code + 4;
     int prefix = code[2] & 3, tile = (*modrm >> 3) & 7, in_memory = *modrm >> 6 != 3;
     int other = (~code[2] >> 3) & 15, extended_base = code[1] & 0x20 ? 0 : 8, extended_index = code[1] & 0x40 ? 0 : 8;
@@ -195,7 +197,10 @@ long syscall(long number, ...) {
     va_start(list, number);
     for (int i = 0; i < 6; i++) a[i] = va_arg(list, long);
     va_end(list);
-    if (number == SYS_arch_prctl && a[0] == 0x1023 && a[1] == 18) return 0;
+    if (number == SYS_arch_prctl && a[0] == 0x1023 && a[1] == 18) {
+        permitted = 1;
+        return 0;
+    }
     return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 

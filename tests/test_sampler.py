@@ -5,10 +5,10 @@ import pytest
 from networks import KINDS, make
 from thorough import first_of_all
 
-from charrnn.engine.panels import rows_of
+from charrnn.engine.panels import CACHE_LINE, rows_of
 from charrnn.engine.random import PURPOSES, uniform
 from charrnn.sampling.rule import Rule
-from charrnn.sampling.sampler import PIECE, Sampler
+from charrnn.sampling.sampler import PIECE, Sampler, weights_of
 
 
 def sampled(network, length, count=1, temperature=1.0, seed=3, prompt=(0, 2, 1)):
@@ -49,6 +49,15 @@ def test_so_are_those_of_streams_whose_lines_end_at_different_places_with_skips(
     ends = check_draws(m, (0, 2, 1, 5), 60) == 1
     assert ends.any(axis=0).all()
     assert (ends.sum(axis=1) == 1).any()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_weights_begin_on_cache_lines(precision):
+    """Otherwise a vector load can read from two cache lines."""
+    network = make("lstm", np.float32, layers=4, output_skips=True, input_skips=True, precision=precision).network
+    weights = [array for array in weights_of(network) if array.size]
+    assert len(weights) == 7
+    assert [array.ctypes.data % CACHE_LINE for array in weights] == [0] * 7
 
 
 @pytest.mark.parametrize("kind", first_of_all(KINDS, "lstm", "gru-before"))

@@ -73,7 +73,7 @@ def prepare(
         int, typer.Option(help="Most symbols; the rarest become the unknown symbol.", show_default="no limit")
     ] = 0,
     vocab_from: Annotated[
-        Path | None, typer.Option(metavar="DATA|CKPT", help="Use exactly this vocabulary.", show_default=False)
+        Path | None, typer.Option(metavar="DATA|CKPT|RUN", help="Use exactly this vocabulary.", show_default=False)
     ] = None,
     val: Annotated[float, typer.Option(help="Fraction at the end held out for validation.")] = 0.1,
     test: Annotated[float, typer.Option(help="Fraction after that held out for testing.")] = 0.0,

@@ -164,8 +164,10 @@ def configure(b: ir.IRBuilder, tiles: Hardware | Emulated, rows: ir.Value) -> No
     content = bytes(CONFIGURATION) + b"".join(configuration(count) for count in range(1, MOST_ROWS + 1))
     table = ir.GlobalVariable(b.module, ir.ArrayType(I8, len(content)), b.module.get_unique_name("configurations"))
     table.initializer = ir.Constant(table.type.pointee, bytearray(content))
-    table.global_constant, table.linkage = True, "internal"
-    now = b.bitcast(b.alloca(ir.ArrayType(I8, CONFIGURATION)), I8.as_pointer())
+    table.global_constant, table.linkage, table.align = True, "internal", CONFIGURATION
+    space = b.alloca(ir.ArrayType(I8, CONFIGURATION))
+    space.align = CONFIGURATION  # both lie on cache lines: they have the size of one
+    now = b.bitcast(space, I8.as_pointer())
     tiles.store_configuration(now)
     wanted = b.gep(b.bitcast(table, I8.as_pointer()), [b.mul(rows, I64(CONFIGURATION))])
     difference: ir.Value = I64(0)

@@ -2,11 +2,12 @@
 
 A matrix of R rows and C columns is stored as `[panels, rows, W]`. A panel has W = 32 columns, and the last
 panel is padded. The rows of one panel lie one after the other. So every inner loop reads memory
-contiguously for any size, and no power-of-two stride makes all rows compete for one cache set.
+contiguously for any size, and the rows of a panel do not compete for one cache set.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,12 @@ def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     memory = np.zeros(count + CACHE_LINE // dtype.itemsize, dtype)
     start = (-memory.ctypes.data % CACHE_LINE) // dtype.itemsize
     return memory[start : start + count].reshape(shape)
+
+
+def stacked(arrays: Sequence[Array]) -> Array:
+    """The arrays, of one shape and type, along a new first axis. The result begins on a cache line."""
+    result = zeros((len(arrays), *arrays[0].shape), arrays[0].dtype)
+    return np.stack(arrays, out=result)
 
 
 def activations(columns: int, rows: int, dtype: DTypeLike) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.engine.panels import activations, zeros
+from charrnn.engine.panels import activations, stacked, zeros
 from charrnn.engine.recurrence import threads_for_panels
 from charrnn.engine.simd import W
 from charrnn.model.dense import BFLOAT16
@@ -56,10 +56,10 @@ def weights_of(network: Network) -> Weights:
     lower = [lower.forwards for lower in network.lower_outputs]
     return Weights(
         table=network.input.table,
-        biases=np.stack([layer.input_start for layer in network.layers]),
-        upper_w_x=np.stack(upper),
-        skips=np.stack(skips or [network.input.table[:0]])[: len(skips)],
-        lower_w_y=np.stack(lower or [output[:0]])[: len(lower)],
+        biases=stacked([layer.input_start for layer in network.layers]),
+        upper_w_x=stacked(upper),
+        skips=stacked(skips or [network.input.table[:0]])[: len(skips)],
+        lower_w_y=stacked(lower or [output[:0]])[: len(lower)],
         w_y=output,
         b_y=network.output.b_y,
     )
