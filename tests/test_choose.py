@@ -39,7 +39,7 @@ def choose(characters=MEGA, symbols=65, speed=no_speed, **given):
 
 
 def test_what_is_given_wins():
-    given = {"cell": "lstm", "layers": 1, "hidden": 7, "embed": 3, "batch": 5, "seq_len": 9, "lr": 0.5, "steps": 3}
+    given = {"cell": "lstm", "layers": 3, "hidden": 7, "embed": 3, "batch": 5, "seq_len": 9, "lr": 0.5, "steps": 3}
     given |= {"dropout": 0.25, "dropout_output": 0.125, "optimiser": "sgd", "matrix_lr": 0.5}
     chosen = choose(**given)
     assert {name: chosen[name] for name in given} == given
@@ -91,6 +91,12 @@ def test_cells_without_recurrent_weights_get_no_weight_drop(cell):
     assert choose(characters=MEGA / 10, epochs=1000.0, cell=cell)["weight_drop"] == 0
     with pytest.raises(ConfigError, match=f"--weight-drop with a cell that has recurrent weights, got {cell}"):
         choose(cell=cell, weight_drop=0.1)
+
+
+def test_a_single_layer_gets_no_dropout_between_layers():
+    assert choose(epochs=1000.0, layers=1)["dropout"] == 0
+    with pytest.raises(ConfigError, match="--dropout with several layers, got --layers 1"):
+        choose(layers=1, dropout=0.1)
 
 
 def run_decay(chosen, updates):

@@ -88,7 +88,8 @@ class Chooser:
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
         settings.setdefault("lr", self._rate())
-        settings.setdefault("dropout", self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT, 1.0))
+        between = self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT, 1.0)
+        settings.setdefault("dropout", between if settings["layers"] > 1 else 0.0)
         of_weights = self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP, LARGE_CAPACITY)
         recurrent = cell_of(self._model(settings["hidden"])).recurrent
         settings.setdefault("weight_drop", of_weights if recurrent else 0.0)
@@ -167,12 +168,15 @@ def _check(text: Text, given: dict[str, Any]) -> None:
     def of(config: type) -> dict[str, Any]:
         return {field.name: given[field.name] for field in fields(config) if field.name in given}
 
-    cell = cell_of(ModelConfig(**{"symbols": text.symbols} | of(ModelConfig)))
-    if TrainConfig(**of(TrainConfig)).weight_drop and not cell.recurrent:
+    model, training = ModelConfig(**{"symbols": text.symbols} | of(ModelConfig)), TrainConfig(**of(TrainConfig))
+    cell = cell_of(model)
+    if training.weight_drop and not cell.recurrent:
         raise ConfigError(
             f"expected --weight-drop with a cell that has recurrent weights, got {cell.name}; "
             "try it without --weight-drop"
         )
+    if training.dropout and model.layers == 1:
+        raise ConfigError("expected --dropout with several layers, got --layers 1; try --dropout-output")
 
 
 def short(number: float) -> str:
