@@ -10,13 +10,15 @@ from charrnn.model.config import ModelConfig
 from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.choose import (
     EMBEDDING,
+    FINE_TUNING,
     LARGE_CAPACITY,
     LARGE_VOCABULARY,
-    MOST_DECAY,
     MOST_DROPOUT,
     MOST_WEIGHT_DROP,
     RUN_DECAYS,
+    SHORTEST_MEMORY,
     SIZES,
+    TIMES_ADAM,
     TRAINING,
     WEIGHT_DROP_PER_DOUBLING,
     Chooser,
@@ -99,6 +101,19 @@ def test_a_single_layer_gets_no_dropout_between_layers():
         choose(layers=1, dropout=0.1)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "mlstm"])
+@pytest.mark.parametrize("optimiser", sorted(TIMES_ADAM))
+def test_optimisers_that_need_larger_rates_get_them(cell, optimiser):
+    usual, other = choose(cell=cell)["lr"], choose(cell=cell, optimiser=optimiser)["lr"]
+    assert other == pytest.approx(usual * TIMES_ADAM[optimiser], rel=0.05)
+
+
+def test_a_trained_model_goes_on_with_a_moderate_rate():
+    text = Text(MEGA, 65)
+    assert Chooser(text, {}, no_speed, trained=True).choose()["lr"] == FINE_TUNING < choose()["lr"]
+    assert Chooser(text, {"lr": 0.25}, no_speed, trained=True).choose()["lr"] == 0.25
+
+
 def run_decay(chosen, updates):
     """D of a run: a weight without a gradient shrinks by exp(-D)."""
     return -math.log((1 - 0.5 * chosen["lr"] * chosen["weight_decay"]) ** updates)
@@ -116,15 +131,20 @@ def test_weights_decay_by_the_same_factor_in_runs_of_few_passes(given):
 
 @pytest.mark.parametrize(("passes", "times"), [(1, 1), (2, 1), (8, 2), (32, 4)])
 def test_weights_decay_more_if_a_text_is_read_often(passes, times):
-    chosen = choose(hidden=256, epochs=float(passes), lr=0.02)
-    updates = passes * MEGA / (chosen["batch"] * chosen["seq_len"])
+    chosen = choose(characters=8 * MEGA, hidden=256, epochs=float(passes), lr=0.02)
+    updates = passes * 8 * MEGA / (chosen["batch"] * chosen["seq_len"])
     assert run_decay(chosen, updates) == pytest.approx(times * RUN_DECAYS["lstm"], rel=0.05)
 
 
 def test_other_optimisers_keep_their_usual_weight_decay():
     assert choose(hidden=256, optimiser="adamw").get("weight_decay") is None
-    assert choose(hidden=256, steps=10)["weight_decay"] == MOST_DECAY
     assert choose(hidden=256, weight_decay=0.0)["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize("hidden", [64, 256, 1024])
+def test_in_a_short_run_weights_keep_a_memory_of_many_updates(hidden):
+    chosen = choose(hidden=hidden, steps=100)
+    assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(1 / SHORTEST_MEMORY, rel=0.05)
 
 
 def test_minutes_are_turned_into_characters_by_the_speed():

@@ -233,9 +233,8 @@ def _begin(
     if source is not None:
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
         refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
-        # A moderate rate keeps what was learnt before.
-        settings = {"lr": TrainConfig.lr} | settings | replace(model_for(source, text.vocabulary), **rates).as_dict()
-    chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, product_speed)
+        settings = settings | replace(model_for(source, text.vocabulary), **rates).as_dict()
+    chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, product_speed, source is not None)
     settings = chooser.choose()
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
     model = ModelConfig(**{name: settings[name] for name in OF_MODEL if name in settings}, symbols=len(text.vocabulary))

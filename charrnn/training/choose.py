@@ -8,11 +8,12 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
 3. After FEW_PASSES passes over the text, each doubling of the passes adds DROPOUT_PER_DOUBLING to the dropout between
    the layers. A model with fewer parameters than the text has characters gets less dropout. The weight decay is chosen
    so that a weight without a gradient would shrink by the factor exp(-D) over the whole run. D is that of RUN_DECAYS
-   for the cell. After FEW_PASSES passes, it grows with the square root of the passes. After MANY_PASSES passes, a share
-   of the recurrent weights is dropped too: WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer
-   than LARGE_CAPACITY parameters for each character of the text gets less of it.
+   for the cell, or less in a run of few updates, see SHORTEST_MEMORY. After FEW_PASSES passes, it grows with the
+   square root of the passes. After MANY_PASSES passes, a share of the recurrent weights is dropped too:
+   WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer than LARGE_CAPACITY parameters for each
+   character of the text gets less of it.
 4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the square root of the number of
-   hidden units, relative to RATE_HIDDEN.
+   hidden units, relative to RATE_HIDDEN. Optimisers of TIMES_ADAM need a larger rate.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
@@ -39,11 +40,14 @@ FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
 MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP = 32.0, 0.2, 0.4
 LARGE_CAPACITY = 5.0  # parameters of a model for each character of the text
 RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2}
-USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells; of one update in a run of few passes
+USUAL_RUN_DECAY = 0.8  # of other cells
+SHORTEST_MEMORY = 700  # updates in which a weight without a gradient shrinks by exp(-1), in a run of few passes
 MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
 RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # for RATE_HIDDEN hidden units
 USUAL_RATE = 0.008  # of other cells
 RATE_HIDDEN, MOST_RATE = 256, 0.015
+TIMES_ADAM = {"sgd": 150.0, "adagrad": 7.0}  # rate of an optimiser; that of Adam is 1
+FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
@@ -68,12 +72,15 @@ class Chooser:
         given: settings that are fixed, of model and training.
         product_speed: measures the speed of products, in bfloat16 or not, see speed.py; called only when --minutes is
             given.
+        trained: whether the model is trained already, so that a high rate would harm it.
     Raises:
         ConfigError: a given setting is impossible.
     """
 
-    def __init__(self, text: Text, given: dict[str, Any], product_speed: Callable[[bool], float]) -> None:
-        self.text = text
+    def __init__(
+        self, text: Text, given: dict[str, Any], product_speed: Callable[[bool], float], trained: bool = False
+    ) -> None:
+        self.text, self.trained = text, trained
         _check(text, given)
         embedding = text.symbols > LARGE_VOCABULARY and not given.get("tied")
         self.settings = STEADY | {"embed": EMBEDDING if embedding else 0} | given
@@ -138,7 +145,8 @@ class Chooser:
 
     def _rate(self) -> float:
         rate = RATES.get(self.settings["cell"], USUAL_RATE) * math.sqrt(RATE_HIDDEN / self.settings["hidden"])
-        return float(f"{min(MOST_RATE, rate):.2g}")
+        rate = FINE_TUNING if self.trained else min(MOST_RATE, rate)
+        return float(f"{rate * TIMES_ADAM.get(self.settings.get('optimiser', TrainConfig.optimiser), 1.0):.2g}")
 
     def _share(self, passes: float, per_doubling: float, most: float, capacity: float) -> float:
         """A share to drop, which grows with each doubling of the passes beyond `passes`.
@@ -154,8 +162,10 @@ class Chooser:
         model = self._model(s["hidden"])
         updates = max(1.0, self.characters_read(model) / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
         of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY)
-        decay = min(MOST_DECAY, of_run / (MEAN_RATE * s["lr"] * updates)) * math.sqrt(self._excess(model, FEW_PASSES))
-        return float(f"{decay:.2g}")
+        of_update = min(1.0 / SHORTEST_MEMORY, of_run / (MEAN_RATE * updates)) * math.sqrt(
+            self._excess(model, FEW_PASSES)
+        )
+        return float(f"{of_update / s['lr']:.2g}")
 
     def _excess(self, model: ModelConfig, passes: float) -> float:
         """How many times more often than `passes` the text is read, at least 1."""
