@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from charrnn import cache
 from charrnn.cache import Place, compilation
-from charrnn.engine.kernel import Entries, kernel
+from charrnn.engine.kernel import Entries, kernel, subroutine
 
 
 def double(x):
@@ -59,6 +59,17 @@ def test_code_is_kept_for_each_signature(place):
     assert compiled(double, 1.5) == (3.0, True)
     assert compiled(double, 4) == (8, False)
     assert compiled(double, 2.5) == (5.0, False)
+
+
+@pytest.mark.parametrize("options", [{}, {"fastmath": True}])
+def test_a_subroutine_is_compiled_once_for_all_integers_and_once_for_each_type(place, options):
+    twice = subroutine(**options)(double)
+
+    def sums(x, y):
+        return twice(x) + twice(3) + twice(-5) + twice(y)
+
+    assert compiled(sums, 1, 0.5) == (2 + 6 - 10 + 1.0, True)
+    assert twice.nopython_signatures == [types.int64(types.int64), types.float64(types.float64)]
 
 
 def test_a_kernel_makes_arrays_only_if_it_says_so(place):

@@ -15,9 +15,10 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from numba import njit
+from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler import CompileResult
+from numba.core.sigutils import normalize_signature
 
 from charrnn import cache
 from charrnn.interrupt import deferred
@@ -42,6 +43,24 @@ def kernel(name: str = "", allocates: bool = False, **options: Any) -> Callable[
         return dispatcher
 
     return decorate
+
+
+def subroutine(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """A decorator in place of numba's `njit`, with the same options, for functions that kernels call.
+
+    Numba would compile a function anew for each constant that is passed to it. Here it is compiled once for all
+    integers.
+    """
+    if function is None:
+        return lambda function: subroutine(function, **options)
+    dispatcher = njit(**options)(function)
+    compile_ = dispatcher.compile
+
+    def compile_for_types(signature: Any) -> Any:
+        return compile_(tuple(types.unliteral(kind) for kind in normalize_signature(signature)[0]))
+
+    dispatcher.compile = compile_for_types
+    return dispatcher
 
 
 def inlined(name: str = "") -> Callable[[Callable[..., Any]], Any]:

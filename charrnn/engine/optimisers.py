@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit, prange
+from numba import prange
 
-from charrnn.engine.kernel import kernel
+from charrnn.engine.kernel import kernel, subroutine
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.simd import Equations, Vector, maximum, minimum, sqrt
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
@@ -136,7 +136,7 @@ move_along = _sweep(_along)
 move_towards = _sweep(_towards)
 
 
-@njit(fastmath={"reassoc", "contract"})
+@subroutine(fastmath={"reassoc", "contract"})
 def _sum_of_squares(x):  # type: ignore[no-untyped-def]
     total = x.dtype.type(0.0)
     for k in range(x.size):

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from charrnn.engine.kernel import subroutine
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 PURPOSES = {
@@ -28,10 +29,10 @@ def _mix(z: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
-mix = njit(_mix)
+mix = subroutine(_mix)
 
 
-@njit
+@subroutine
 def mix_counters(seed, purpose, step, index):  # type: ignore[no-untyped-def]
     """64 random bits from four uint64 counters."""
     z = mix(seed + GOLDEN)
@@ -40,7 +41,7 @@ def mix_counters(seed, purpose, step, index):  # type: ignore[no-untyped-def]
     return mix(z + (index + np.uint64(1)) * GOLDEN)
 
 
-@njit
+@subroutine
 def uniform(seed, purpose, step, index):  # type: ignore[no-untyped-def]
     """One number in [0, 1), a multiple of 2^-53, from four uint64 counters."""
     z = mix_counters(seed, purpose, step, index)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from charrnn.engine.kernel import kernel
+from charrnn.engine.kernel import kernel, subroutine
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.reduce import row_maximum, row_sum
 from charrnn.engine.simd import Vector, W, exp
@@ -25,7 +25,7 @@ shifted_exp = pointwise(_shifted_exp)
 scaled = pointwise(_scaled)
 
 
-@njit
+@subroutine
 def exponentiate_row(logits, r, peak):  # type: ignore[no-untyped-def]
     """Put exp(z - peak) in place of row r; return its sum."""
     rows = logits.shape[1]

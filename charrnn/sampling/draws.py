@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import DTypeLike
 
-from charrnn.engine.kernel import kernel
+from charrnn.engine.kernel import kernel, subroutine
 from charrnn.engine.panels import Array, panels_for
 from charrnn.engine.product import add_products, affine, release_tiles
 from charrnn.engine.random import PURPOSES, uniform
@@ -59,7 +59,7 @@ def draws_for(streams: int, symbols: int, dtype: DTypeLike, window: int, follows
     )
 
 
-@njit
+@subroutine
 def _prepare(z, b, rule, draws):  # type: ignore[no-untyped-def]
     """Penalise the symbols that stream b has drawn recently, and forbid the symbols that its constraint forbids."""
     if draws.counts.shape[1] > 0:
@@ -72,7 +72,7 @@ def _prepare(z, b, rule, draws):  # type: ignore[no-untyped-def]
             z[:] = -np.inf
 
 
-@njit
+@subroutine
 def _remember(b, symbol, draws):  # type: ignore[no-untyped-def]
     """Record that stream b has drawn a symbol."""
     marks, recent, counts = draws.marks, draws.recent, draws.counts
@@ -88,7 +88,7 @@ def _remember(b, symbol, draws):  # type: ignore[no-untyped-def]
     marks[b, POSITION] += 1
 
 
-@njit
+@subroutine
 def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
     """The next symbol of stream b from logits[:, b]."""
     numbers = draws.scratch[b]
@@ -112,7 +112,7 @@ def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
     return symbol
 
 
-@njit
+@subroutine
 def _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, high):  # type: ignore[no-untyped-def]
     """`next_symbols` for the streams low <= b < high."""
     if begun:
@@ -123,7 +123,7 @@ def _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, 
         out[t, b] = _draw(logits, b, t, draws, rule, seed)
 
 
-@njit(parallel=True)
+@subroutine(parallel=True)
 def _draw_shared(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tasks):  # type: ignore[no-untyped-def]
     """`_draw_some` for all streams, divided among threads."""
     for task in prange(tasks):

@@ -12,10 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from charrnn.engine.kernel import kernel
+from charrnn.engine.kernel import kernel, subroutine
 
 MOST_SYMBOLS = 1 << 29  # of the text: its states and edges are counted in int32
 
@@ -31,7 +30,7 @@ MOST_SYMBOLS = 1 << 29  # of the text: its states and edges are counted in int32
 #     where            (states,) int64, the place in the other text where this substring ended
 
 
-@njit
+@subroutine
 def _edge(first, symbol, next_, state, v):  # type: ignore[no-untyped-def]
     """The edge of a state with symbol v, or -1."""
     edge = first[state]

@@ -10,8 +10,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from charrnn.engine.kernel import subroutine
 from charrnn.engine.simd import W
 from charrnn.engine.softmax import shifted_exp
 from charrnn.sampling.constraints import FORBIDDEN
@@ -48,7 +48,7 @@ class Rule(NamedTuple):
     repetition_penalty: float = 1.0
 
 
-@njit(fastmath={"reassoc", "contract"})
+@subroutine(fastmath={"reassoc", "contract"})
 def _maximum(z):  # type: ignore[no-untyped-def]
     largest = z[0]
     for v in range(z.size):
@@ -56,7 +56,7 @@ def _maximum(z):  # type: ignore[no-untyped-def]
     return largest
 
 
-@njit(fastmath={"reassoc", "contract"})
+@subroutine(fastmath={"reassoc", "contract"})
 def _sum(p):  # type: ignore[no-untyped-def]
     total = p.dtype.type(0.0)
     for v in range(p.size):
@@ -64,7 +64,7 @@ def _sum(p):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit
+@subroutine
 def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
     """A symbol that is drawn by the rule; -1 if all logits are -inf.
 
@@ -94,14 +94,14 @@ def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
     return _inverse(p, u * _sum(p))
 
 
-@njit
+@subroutine
 def copy(numbers, to):  # type: ignore[no-untyped-def]
     """Copy all numbers."""
     for v in range(numbers.size):
         to[v] = numbers[v]
 
 
-@njit
+@subroutine
 def _cut(cut, numbers, bits, rule):  # type: ignore[no-untyped-def]
     """Set the chances to 0 that one of the rules forbids, if this rule applies."""
     p, weights, order, wanted = numbers[CHANCES], CHANCES, CHANCES, 0.0
@@ -121,7 +121,7 @@ def _cut(cut, numbers, bits, rule):  # type: ignore[no-untyped-def]
         _keep_first(numbers, bits, weights, order, wanted)
 
 
-@njit
+@subroutine
 def _first(z, value):  # type: ignore[no-untyped-def]
     """The first place of a value."""
     for v in range(z.size):
@@ -130,7 +130,7 @@ def _first(z, value):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit
+@subroutine
 def _inverse(p, wanted):  # type: ignore[no-untyped-def]
     """The symbol at which the sum over p exceeds `wanted`; the last possible symbol if rounding prevents that."""
     total, first = 0.0, 0
@@ -146,7 +146,7 @@ def _inverse(p, wanted):  # type: ignore[no-untyped-def]
     return _last(p)
 
 
-@njit
+@subroutine
 def _last(p):  # type: ignore[no-untyped-def]
     """The last place of a number above 0."""
     for v in range(p.size - 1, -1, -1):
@@ -155,7 +155,7 @@ def _last(p):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit
+@subroutine
 def _keep_above(p, share):  # type: ignore[no-untyped-def]
     """Set to 0 what is below this share of the largest number."""
     least = share * _maximum(p)
@@ -168,7 +168,7 @@ LARGEST = np.iinfo(
 ).max  # at least the bits of any float32; the difference with the bits of a float64 is negative and keeps the order
 
 
-@njit(fastmath={"reassoc", "contract"})
+@subroutine(fastmath={"reassoc", "contract"})
 def _order_by_typicality(p, spare, spare_bits, total):  # type: ignore[no-untyped-def]
     """Write spare_bits: it is larger for a symbol whose surprisal is closer to the entropy.
 
@@ -184,7 +184,7 @@ def _order_by_typicality(p, spare, spare_bits, total):  # type: ignore[no-untype
         spare_bits[v] = LARGEST - spare_bits[v]
 
 
-@njit(fastmath={"reassoc", "contract"})
+@subroutine(fastmath={"reassoc", "contract"})
 def _amount(weights, order, least):  # type: ignore[no-untyped-def]
     """The sum of the weights that are at `least` or above in the order."""
     total = 0.0
@@ -193,7 +193,7 @@ def _amount(weights, order, least):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit
+@subroutine
 def _gather(weights, order, low, high, few, few_order, count):  # type: ignore[no-untyped-def]
     """Write to few and few_order those of the first `count` weights that have low <= order < high; returns how many."""
     found = 0
@@ -204,7 +204,7 @@ def _gather(weights, order, low, high, few, few_order, count):  # type: ignore[n
     return found
 
 
-@njit
+@subroutine
 def _range(places):  # type: ignore[no-untyped-def]
     """The least number, and one more than the largest."""
     low, high = places[0], places[0]
@@ -213,7 +213,7 @@ def _range(places):  # type: ignore[no-untyped-def]
     return np.int64(low), np.int64(high) + 1
 
 
-@njit
+@subroutine
 def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
     """The value in the order at which the wanted sum of weights is reached, and the sum of the weights beyond it.
 
@@ -238,7 +238,7 @@ def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untype
     return low, beyond
 
 
-@njit
+@subroutine
 def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
     """Keep the chances of the first symbols in descending order, and set all others to 0.
 
@@ -264,7 +264,7 @@ def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyp
         p[v] = p[v] if places[v] >= least else 0.0
 
 
-@njit
+@subroutine
 def penalise(z, counts, penalty):  # type: ignore[no-untyped-def]
     """Make recent symbols less likely. counts (V,) says how often each symbol has been drawn recently."""
     for v in range(counts.size):
@@ -272,7 +272,7 @@ def penalise(z, counts, penalty):  # type: ignore[no-untyped-def]
             z[v] = z[v] / penalty if z[v] > 0.0 else z[v] * penalty
 
 
-@njit
+@subroutine
 def forbid(z, follows):  # type: ignore[no-untyped-def]
     """Set the logits of forbidden symbols to -inf. follows (V,) is FORBIDDEN for these symbols."""
     for v in range(follows.size):
@@ -280,7 +280,7 @@ def forbid(z, follows):  # type: ignore[no-untyped-def]
             z[v] = -np.inf
 
 
-@njit
+@subroutine
 def log_chance(plain, spare, symbol):  # type: ignore[no-untyped-def]
     """ln of the softmax of the plain logits at a symbol, in nats; `spare` is scratch of the same size."""
     peak = _maximum(plain)
