@@ -13,6 +13,7 @@ from charrnn.training.choose import (
     FINE_TUNING,
     LARGE_CAPACITY,
     LARGE_VOCABULARY,
+    MOST_DECAY,
     MOST_DROPOUT,
     MOST_WEIGHT_DROP,
     RUN_DECAYS,
@@ -145,6 +146,11 @@ def test_other_optimisers_keep_their_usual_weight_decay():
 def test_in_a_short_run_weights_keep_a_memory_of_many_updates(hidden):
     chosen = choose(hidden=hidden, steps=100)
     assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(1 / SHORTEST_MEMORY, rel=0.05)
+
+
+def test_with_a_low_rate_weights_hardly_decay():
+    """Otherwise they would shrink by much more than such a rate can learn again."""
+    assert choose(lr=1e-5, steps=1000)["weight_decay"] == MOST_DECAY
 
 
 def test_minutes_are_turned_into_characters_by_the_speed():

@@ -8,10 +8,10 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
 3. After FEW_PASSES passes over the text, each doubling of the passes adds DROPOUT_PER_DOUBLING to the dropout between
    the layers. A model with fewer parameters than the text has characters gets less dropout. The weight decay is chosen
    so that a weight without a gradient would shrink by the factor exp(-D) over the whole run. D is that of RUN_DECAYS
-   for the cell, or less in a run of few updates, see SHORTEST_MEMORY. After FEW_PASSES passes, it grows with the
-   square root of the passes. After MANY_PASSES passes, a share of the recurrent weights is dropped too:
-   WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer than LARGE_CAPACITY parameters for each
-   character of the text gets less of it.
+   for the cell, or less in a run of few updates or with a low rate, see SHORTEST_MEMORY and MOST_DECAY. After
+   FEW_PASSES passes, it grows with the square root of the passes. After MANY_PASSES passes, a share of the recurrent
+   weights is dropped too: WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer than
+   LARGE_CAPACITY parameters for each character of the text gets less of it.
 4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the square root of the number of
    hidden units, relative to RATE_HIDDEN. Optimisers of TIMES_ADAM need a larger rate.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
@@ -40,7 +40,7 @@ FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
 MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP = 32.0, 0.2, 0.4
 LARGE_CAPACITY = 5.0  # parameters of a model for each character of the text
 RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2}
-USUAL_RUN_DECAY = 0.8  # of other cells
+USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells; with a low rate, in a run of few passes
 SHORTEST_MEMORY = 700  # updates in which a weight without a gradient shrinks by exp(-1), in a run of few passes
 MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
 RATES = {"rnn": 0.003, "lstm": 0.01, "gru": 0.006}  # for RATE_HIDDEN hidden units
@@ -161,11 +161,9 @@ class Chooser:
         s = self.settings
         model = self._model(s["hidden"])
         updates = max(1.0, self.characters_read(model) / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
-        of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY)
-        of_update = min(1.0 / SHORTEST_MEMORY, of_run / (MEAN_RATE * updates)) * math.sqrt(
-            self._excess(model, FEW_PASSES)
-        )
-        return float(f"{of_update / s['lr']:.2g}")
+        of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY) / (MEAN_RATE * s["lr"] * updates)
+        decay = min(MOST_DECAY, 1.0 / (SHORTEST_MEMORY * s["lr"]), of_run)
+        return float(f"{decay * math.sqrt(self._excess(model, FEW_PASSES)):.2g}")
 
     def _excess(self, model: ModelConfig, passes: float) -> float:
         """How many times more often than `passes` the text is read, at least 1."""
