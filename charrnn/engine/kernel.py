@@ -45,22 +45,24 @@ def kernel(name: str = "", allocates: bool = False, **options: Any) -> Callable[
     return decorate
 
 
-def subroutine(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+def subroutine(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """A decorator in place of numba's `njit`, with the same options, for functions that kernels call.
 
     Numba would compile a function anew for each constant that is passed to it. Here it is compiled once for all
     integers.
     """
-    if function is None:
-        return lambda function: subroutine(function, **options)
-    dispatcher = njit(**options)(function)
-    compile_ = dispatcher.compile
 
-    def compile_for_types(signature: Any) -> Any:
-        return compile_(tuple(types.unliteral(kind) for kind in normalize_signature(signature)[0]))
+    def decorate(function: Callable[..., Any]) -> Any:
+        dispatcher = njit(**options)(function)
+        compile_ = dispatcher.compile
 
-    dispatcher.compile = compile_for_types
-    return dispatcher
+        def compile_for_types(signature: Any) -> Any:
+            return compile_(tuple(types.unliteral(kind) for kind in normalize_signature(signature)[0]))
+
+        dispatcher.compile = compile_for_types
+        return dispatcher
+
+    return decorate
 
 
 def inlined(name: str = "") -> Callable[[Callable[..., Any]], Any]:

@@ -42,7 +42,7 @@ _weighted_sum_kernel = pointwise(_weighted_sum)
 _times_kernel = pointwise(_times)
 
 
-@subroutine
+@subroutine()
 def _copy_from_below(symmetric, j):  # type: ignore[no-untyped-def]
     """Copy the blocks above the diagonal in panel j of a symmetric matrix [P, P * W, W] from those below it."""
     for k in range(j):
@@ -51,7 +51,7 @@ def _copy_from_below(symmetric, j):  # type: ignore[no-untyped-def]
                 symmetric[j, k * W + r, c] = symmetric[k, j * W + c, r]
 
 
-@subroutine
+@subroutine()
 def _sum_of_squares(x):  # type: ignore[no-untyped-def]
     """The sum of squares of all numbers of x [P, rows, W], in one fixed order."""
     lanes = x[0, 0] * 0

@@ -79,7 +79,7 @@ def release_tiles(typing, w):  # type: ignore[no-untyped-def]
     return types.void(w), codegen
 
 
-@subroutine
+@subroutine()
 def panel_product(a, row, rows, w, panel, c, c_panel, c_row, start, start_at, start_stride):  # type: ignore[no-untyped-def]
     """c[c_panel, c_row + i] = start_i + a[:, row + i] @ w[panel] for i in range(rows).
 
@@ -96,7 +96,7 @@ def panel_product(a, row, rows, w, panel, c, c_panel, c_row, start, start_at, st
     panel_part(a, row, rows, 0, a.shape[0], w, panel, c, c_panel, c_row, start, start_at, start_stride)
 
 
-@subroutine
+@subroutine()
 def panel_part(a, row, rows, k_first, k_last, w, panel, c, c_panel, c_row, start, start_at, start_stride):  # type: ignore[no-untyped-def]
     """The same for the panels k_first <= k < k_last of a."""
     a_rows, c_rows = a.shape[1], c.shape[1]
@@ -117,7 +117,7 @@ def panel_part(a, row, rows, k_first, k_last, w, panel, c, c_panel, c_row, start
                 row_tile(high - low, a, a_at, a_rows * W, w, w_at, W * W, c, c_at, c, c_at, W, W, blocks)
 
 
-@subroutine
+@subroutine()
 def _products(a, row, rows, w, panel, step, count, c, c_row, start, start_at, start_step, start_stride):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = start_pi + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart."""
     size = w.shape[1] * W
@@ -150,14 +150,14 @@ def _products(a, row, rows, w, panel, step, count, c, c_row, start, start_at, st
             )  # fmt: skip
 
 
-@subroutine
+@subroutine()
 def add_products(a, row, rows, w, panel, step, count, c, c_row):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] += a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart."""
     at = (panel * c.shape[1] + c_row) * W
     _products(a, row, rows, w, panel, step, count, c, c_row, c, at, step * c.shape[1] * W, W)
 
 
-@subroutine
+@subroutine()
 def begin_products(a, row, rows, w, panel, step, count, c, c_row, bias, bias_panel):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = bias + a[:, row + i] @ w[p] for the `count` panels p from `panel` on, `step` apart.
 
@@ -166,7 +166,7 @@ def begin_products(a, row, rows, w, panel, step, count, c, c_row, bias, bias_pan
     _products(a, row, rows, w, panel, step, count, c, c_row, bias, bias_panel * W, step * W, 0)
 
 
-@subroutine
+@subroutine()
 def affine(a, row, rows, w, bias, panel, count, c, c_row):  # type: ignore[no-untyped-def]
     """c[p, c_row + i] = bias[p] + a[:, row + i] @ w[p] for the `count` panels p from `panel` on."""
     _products(a, row, rows, w, panel, 1, count, c, c_row, bias, panel * W, W, 0)
@@ -263,7 +263,7 @@ def sum_over_rows(turned, paired, rows, zero, dw, tasks):  # type: ignore[no-unt
         restore_mode(mode)
 
 
-@subroutine
+@subroutine()
 def add_gradient_block(a, a_row, k, d, panel, row, count, zero, dw):  # type: ignore[no-untyped-def]
     """Add the share of `count` rows from `row` on to the W x W block (k, panel) of dw. With row 0 it begins at zero."""
     d_at = (panel * d.shape[1] + row) * W

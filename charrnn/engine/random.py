@@ -29,10 +29,10 @@ def _mix(z: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
-mix = subroutine(_mix)
+mix = subroutine()(_mix)
 
 
-@subroutine
+@subroutine()
 def mix_counters(seed, purpose, step, index):  # type: ignore[no-untyped-def]
     """64 random bits from four uint64 counters."""
     z = mix(seed + GOLDEN)
@@ -41,7 +41,7 @@ def mix_counters(seed, purpose, step, index):  # type: ignore[no-untyped-def]
     return mix(z + (index + np.uint64(1)) * GOLDEN)
 
 
-@subroutine
+@subroutine()
 def uniform(seed, purpose, step, index):  # type: ignore[no-untyped-def]
     """One number in [0, 1), a multiple of 2^-53, from four uint64 counters."""
     z = mix_counters(seed, purpose, step, index)

@@ -25,7 +25,7 @@ shifted_exp = pointwise(_shifted_exp)
 scaled = pointwise(_scaled)
 
 
-@subroutine
+@subroutine()
 def exponentiate_row(logits, r, peak):  # type: ignore[no-untyped-def]
     """Put exp(z - peak) in place of row r; return its sum."""
     rows = logits.shape[1]

@@ -59,7 +59,7 @@ def draws_for(streams: int, symbols: int, dtype: DTypeLike, window: int, follows
     )
 
 
-@subroutine
+@subroutine()
 def _prepare(z, b, rule, draws):  # type: ignore[no-untyped-def]
     """Penalise the symbols that stream b has drawn recently, and forbid the symbols that its constraint forbids."""
     if draws.counts.shape[1] > 0:
@@ -72,7 +72,7 @@ def _prepare(z, b, rule, draws):  # type: ignore[no-untyped-def]
             z[:] = -np.inf
 
 
-@subroutine
+@subroutine()
 def _remember(b, symbol, draws):  # type: ignore[no-untyped-def]
     """Record that stream b has drawn a symbol."""
     marks, recent, counts = draws.marks, draws.recent, draws.counts
@@ -88,7 +88,7 @@ def _remember(b, symbol, draws):  # type: ignore[no-untyped-def]
     marks[b, POSITION] += 1
 
 
-@subroutine
+@subroutine()
 def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
     """The next symbol of stream b from logits[:, b]."""
     numbers = draws.scratch[b]
@@ -112,7 +112,7 @@ def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
     return symbol
 
 
-@subroutine
+@subroutine()
 def _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, high):  # type: ignore[no-untyped-def]
     """`next_symbols` for the streams low <= b < high."""
     if begun:

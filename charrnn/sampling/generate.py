@@ -28,7 +28,7 @@ class Weights(NamedTuple):
     b_y: Array
 
 
-@subroutine
+@subroutine()
 def _input_row(table, bias, symbol, gates, row):  # type: ignore[no-untyped-def]
     """gates[:, row] = bias + table[:, symbol]."""
     for panel in range(table.shape[0]):
@@ -36,7 +36,7 @@ def _input_row(table, bias, symbol, gates, row):  # type: ignore[no-untyped-def]
             gates[panel, row, c] = bias[panel * W + c] + table[panel, symbol, c]
 
 
-@subroutine
+@subroutine()
 def _add_input_row(table, symbol, gates, row):  # type: ignore[no-untyped-def]
     """gates[:, row] += table[:, symbol]."""
     for panel in range(table.shape[0]):
@@ -44,7 +44,7 @@ def _add_input_row(table, symbol, gates, row):  # type: ignore[no-untyped-def]
             gates[panel, row, c] += table[panel, symbol, c]
 
 
-@subroutine
+@subroutine()
 def _give(h, row, given, anew):  # type: ignore[no-untyped-def]
     """given += the rows of h from `row` on; with `anew`, given = these rows."""
     for panel in range(given.shape[0]):
@@ -53,13 +53,13 @@ def _give(h, row, given, anew):  # type: ignore[no-untyped-def]
                 given[panel, b, c] = h[panel, row + b, c] + (0 if anew else given[panel, b, c])
 
 
-@subroutine
+@subroutine()
 def _round_given(given, rounded):  # type: ignore[no-untyped-def]
     """rounded = given in bfloat16."""
     round_numbers((given, rounded), (0, 0), (), given.size)
 
 
-@subroutine
+@subroutine()
 def _leave_given(given, rounded):  # type: ignore[no-untyped-def]
     """Do nothing: this takes the place of `_round_given` in float32."""
 
@@ -76,7 +76,7 @@ def _shared_affine(a, row, rows, w, bias, c, c_row, tasks):  # type: ignore[no-u
         restore_mode(mode)
 
 
-@subroutine
+@subroutine()
 def _affine(a, row, rows, w, bias, c, c_row, tasks):  # type: ignore[no-untyped-def]
     """c[:, c_row + i] = bias + a[:, row + i] @ w for i in range(rows)."""
     if tasks > 1:

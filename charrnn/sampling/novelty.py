@@ -30,7 +30,7 @@ MOST_SYMBOLS = 1 << 29  # of the text: its states and edges are counted in int32
 #     where            (states,) int64, the place in the other text where this substring ended
 
 
-@subroutine
+@subroutine()
 def _edge(first, symbol, next_, state, v):  # type: ignore[no-untyped-def]
     """The edge of a state with symbol v, or -1."""
     edge = first[state]

@@ -64,7 +64,7 @@ def _sum(p):  # type: ignore[no-untyped-def]
     return total
 
 
-@subroutine
+@subroutine()
 def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
     """A symbol that is drawn by the rule; -1 if all logits are -inf.
 
@@ -94,14 +94,14 @@ def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
     return _inverse(p, u * _sum(p))
 
 
-@subroutine
+@subroutine()
 def copy(numbers, to):  # type: ignore[no-untyped-def]
     """Copy all numbers."""
     for v in range(numbers.size):
         to[v] = numbers[v]
 
 
-@subroutine
+@subroutine()
 def _cut(cut, numbers, bits, rule):  # type: ignore[no-untyped-def]
     """Set the chances to 0 that one of the rules forbids, if this rule applies."""
     p, weights, order, wanted = numbers[CHANCES], CHANCES, CHANCES, 0.0
@@ -121,7 +121,7 @@ def _cut(cut, numbers, bits, rule):  # type: ignore[no-untyped-def]
         _keep_first(numbers, bits, weights, order, wanted)
 
 
-@subroutine
+@subroutine()
 def _first(z, value):  # type: ignore[no-untyped-def]
     """The first place of a value."""
     for v in range(z.size):
@@ -130,7 +130,7 @@ def _first(z, value):  # type: ignore[no-untyped-def]
     return 0
 
 
-@subroutine
+@subroutine()
 def _inverse(p, wanted):  # type: ignore[no-untyped-def]
     """The symbol at which the sum over p exceeds `wanted`; the last possible symbol if rounding prevents that."""
     total, first = 0.0, 0
@@ -146,7 +146,7 @@ def _inverse(p, wanted):  # type: ignore[no-untyped-def]
     return _last(p)
 
 
-@subroutine
+@subroutine()
 def _last(p):  # type: ignore[no-untyped-def]
     """The last place of a number above 0."""
     for v in range(p.size - 1, -1, -1):
@@ -155,7 +155,7 @@ def _last(p):  # type: ignore[no-untyped-def]
     return 0
 
 
-@subroutine
+@subroutine()
 def _keep_above(p, share):  # type: ignore[no-untyped-def]
     """Set to 0 what is below this share of the largest number."""
     least = share * _maximum(p)
@@ -193,7 +193,7 @@ def _amount(weights, order, least):  # type: ignore[no-untyped-def]
     return total
 
 
-@subroutine
+@subroutine()
 def _gather(weights, order, low, high, few, few_order, count):  # type: ignore[no-untyped-def]
     """Write to few and few_order those of the first `count` weights that have low <= order < high; returns how many."""
     found = 0
@@ -204,7 +204,7 @@ def _gather(weights, order, low, high, few, few_order, count):  # type: ignore[n
     return found
 
 
-@subroutine
+@subroutine()
 def _range(places):  # type: ignore[no-untyped-def]
     """The least number, and one more than the largest."""
     low, high = places[0], places[0]
@@ -213,7 +213,7 @@ def _range(places):  # type: ignore[no-untyped-def]
     return np.int64(low), np.int64(high) + 1
 
 
-@subroutine
+@subroutine()
 def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
     """The value in the order at which the wanted sum of weights is reached, and the sum of the weights beyond it.
 
@@ -238,7 +238,7 @@ def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untype
     return low, beyond
 
 
-@subroutine
+@subroutine()
 def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
     """Keep the chances of the first symbols in descending order, and set all others to 0.
 
@@ -264,7 +264,7 @@ def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyp
         p[v] = p[v] if places[v] >= least else 0.0
 
 
-@subroutine
+@subroutine()
 def penalise(z, counts, penalty):  # type: ignore[no-untyped-def]
     """Make recent symbols less likely. counts (V,) says how often each symbol has been drawn recently."""
     for v in range(counts.size):
@@ -272,7 +272,7 @@ def penalise(z, counts, penalty):  # type: ignore[no-untyped-def]
             z[v] = z[v] / penalty if z[v] > 0.0 else z[v] * penalty
 
 
-@subroutine
+@subroutine()
 def forbid(z, follows):  # type: ignore[no-untyped-def]
     """Set the logits of forbidden symbols to -inf. follows (V,) is FORBIDDEN for these symbols."""
     for v in range(follows.size):
@@ -280,7 +280,7 @@ def forbid(z, follows):  # type: ignore[no-untyped-def]
             z[v] = -np.inf
 
 
-@subroutine
+@subroutine()
 def log_chance(plain, spare, symbol):  # type: ignore[no-untyped-def]
     """ln of the softmax of the plain logits at a symbol, in nats; `spare` is scratch of the same size."""
     peak = _maximum(plain)

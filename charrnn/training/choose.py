@@ -52,7 +52,7 @@ LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers")},
-    **{name: getattr(TrainConfig, name) for name in ("batch", "seq_len")},
+    **{name: getattr(TrainConfig, name) for name in ("batch", "seq_len", "optimiser")},
 }
 
 
@@ -74,7 +74,7 @@ class Chooser:
             given.
         trained: whether the model is trained already, so that a high rate would harm it.
     Raises:
-        ConfigError: a given setting is impossible.
+        ConfigError: a given setting is impossible, or would have no effect.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Chooser:
         of_weights = self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP, LARGE_CAPACITY)
         recurrent = cell_of(self._model(settings["hidden"])).recurrent
         settings.setdefault("weight_drop", of_weights if recurrent else 0.0)
-        if settings.get("optimiser", TrainConfig.optimiser) == "adam":
+        if settings["optimiser"] == "adam":
             settings.setdefault("weight_decay", self._weight_decay())
         return settings
 
@@ -146,7 +146,7 @@ class Chooser:
     def _rate(self) -> float:
         rate = RATES.get(self.settings["cell"], USUAL_RATE) * math.sqrt(RATE_HIDDEN / self.settings["hidden"])
         rate = FINE_TUNING if self.trained else min(MOST_RATE, rate)
-        return float(f"{rate * TIMES_ADAM.get(self.settings.get('optimiser', TrainConfig.optimiser), 1.0):.2g}")
+        return float(f"{rate * TIMES_ADAM.get(self.settings['optimiser'], 1.0):.2g}")
 
     def _share(self, passes: float, per_doubling: float, most: float, capacity: float) -> float:
         """A share to drop, which grows with each doubling of the passes beyond `passes`.
@@ -171,7 +171,7 @@ class Chooser:
 
 
 def _check(text: Text, given: dict[str, Any]) -> None:
-    """Let the configurations check the given settings before anything is computed from them."""
+    """Check the given settings, each by itself and beside the others, before anything is computed from them."""
 
     def of(config: type) -> dict[str, Any]:
         return {field.name: given[field.name] for field in fields(config) if field.name in given}
