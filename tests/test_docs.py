@@ -51,7 +51,8 @@ def run(command, folder):
     if not before:
         return charrnn(*words[1:], cwd=folder)
     ours = shlex.join([sys.executable, "-m", "charrnn"])
-    line = f"{before.replace('charrnn', ours)} | {shlex.join([sys.executable, '-m', *words])}"
+    last = shlex.join(words)
+    line = f"{before.replace('charrnn', ours)} | {last.replace('charrnn', ours, 1) if words[0] == 'charrnn' else last}"
     return subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, check=False)
 
 

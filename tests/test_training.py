@@ -31,7 +31,7 @@ class Silent:
         if trainer.state.progress.step == self.stop_at:
             self.asked = 2
 
-    def trained(self, trainer, loss, rate):
+    def trained(self, state, figures):
         pass
 
     def evaluating(self, done, total):

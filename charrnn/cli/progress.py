@@ -23,9 +23,10 @@ from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.text.data import Data
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.config import TrainConfig
-from charrnn.training.loop import Trainer
 from charrnn.training.optimiser import MOMENTS, MUON_SCRATCH
 from charrnn.training.progress import Progress
+from charrnn.training.state import TrainingState
+from charrnn.training.watcher import Figures
 
 PLAIN_SECONDS = 10.0  # between plain lines
 
@@ -88,34 +89,35 @@ class Display:
         if self.bar is not None:
             self.bar.close()
 
-    def _begin(self, trainer: Trainer, rate: float) -> None:
+    def _begin(self, state: TrainingState, first: Figures) -> None:
         """Say how fast the first steps were and how long an epoch will take; compilation is over."""
-        streams = trainer.state.learner.streams
+        streams = state.learner.streams
         if compilation.seconds:
             say(f"compiled in {compilation.seconds:.1f} s")
-        say(f"{rate:,.0f} characters a second: an epoch takes about {clock(streams.steps * streams.batch / rate)}")
-        self.pace = Pace(trainer.done())
+        epoch = clock(streams.steps * streams.batch / first.rate)
+        say(f"{first.rate:,.0f} characters a second: an epoch takes about {epoch}")
+        self.pace = Pace(first.done)
         if sys.stderr.isatty():
             self.bar = Bar()
 
-    def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
+    def trained(self, state: TrainingState, figures: Figures) -> None:
         """Move the bar, or print a line now and then."""
         if self.pace is None:
-            self._begin(trainer, rate)
+            self._begin(state, figures)
         assert self.pace is not None
         self.evaluation = None
         self.figures = {
-            f"step {trainer.state.progress.step:,}": 5,
-            f"epoch {trainer.state.epochs():.2f}": 3,
-            f"{loss:.4f} nats": 1,
-            f"{loss / math.log(2):.4f} bpc": 4,
-            f"{rate / 1000:,.1f}k chars/s": 2,
+            f"step {state.progress.step:,}": 5,
+            f"epoch {state.epochs():.2f}": 3,
+            f"{figures.loss:.4f} nats": 1,
+            f"{figures.loss / math.log(2):.4f} bpc": 4,
+            f"{figures.rate / 1000:,.1f}k chars/s": 2,
         }
         if self.bar is not None:
-            self.bar.show(trainer.done(), {self.pace.left(trainer.done()): 0} | self.figures)
+            self.bar.show(figures.done, {self.pace.left(figures.done): 0} | self.figures)
         elif time.perf_counter() - self.said >= PLAIN_SECONDS:
             self.said = time.perf_counter()
-            say(f"{', '.join(self.figures)}, gradient norm {trainer.last_norm:.3g}")
+            say(f"{', '.join(self.figures)}, gradient norm {figures.norm:.3g}")
 
     def evaluating(self, done: int, total: int) -> None:
         """Show how far the evaluation is."""

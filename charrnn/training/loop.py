@@ -22,7 +22,7 @@ from charrnn.training.recovery import Recovery
 from charrnn.training.schedule import learning_rate, share_done
 from charrnn.training.state import TrainingState
 from charrnn.training.validation import Preview, Validation
-from charrnn.training.watcher import Watcher
+from charrnn.training.watcher import Figures, Watcher
 
 LOG_SECONDS = 0.5  # between lines of the journal
 
@@ -223,7 +223,7 @@ class Trainer:
             grad_norm=self.last_norm,
             chars_per_second=speed,
         )
-        self.watcher.trained(self, loss, speed)
+        self.watcher.trained(self.state, Figures(self.done(), loss, speed, self.last_norm))
 
     def _refuse_useless(self) -> None:
         """Raise TrainingError if the run was evaluated, but never with a loss better than guessing."""

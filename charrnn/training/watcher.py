@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from charrnn.training.progress import Progress
+from charrnn.training.state import TrainingState
 
-if TYPE_CHECKING:
-    from charrnn.training.loop import Trainer
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of the newest steps of a run.
+
+    Args:
+        done: how much of the run is done after them, from 0 to 1.
+        loss: their mean loss in nats per character.
+        rate: their speed in characters per second.
+        norm: the gradient's global norm in the last one, before clipping.
+    """
+
+    done: float
+    loss: float
+    rate: float
+    norm: float
 
 
 class Watcher(Protocol):
     """An object that watches a run; its methods are called when something happens."""
 
-    def trained(self, trainer: Trainer, loss: float, rate: float) -> None:
-        """Some steps were made; `loss` is their mean loss (nats), `rate` their characters per second."""
+    def trained(self, state: TrainingState, figures: Figures) -> None:
+        """Some steps were made."""
 
     def evaluating(self, done: int, total: int) -> None:
         """The evaluation has read `done` of the `total` characters of the validation text."""
