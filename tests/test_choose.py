@@ -9,6 +9,7 @@ from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.choose import (
+    DECAY_CAPACITY,
     EMBEDDING,
     FINE_TUNING,
     LARGE_CAPACITY,
@@ -132,9 +133,20 @@ def test_weights_decay_by_the_same_factor_in_runs_of_few_passes(given):
 
 @pytest.mark.parametrize(("passes", "times"), [(1, 1), (2, 1), (8, 2), (32, 4)])
 def test_weights_decay_more_if_a_text_is_read_often(passes, times):
-    chosen = choose(characters=8 * MEGA, hidden=256, epochs=float(passes), lr=0.02)
-    updates = passes * 8 * MEGA / (chosen["batch"] * chosen["seq_len"])
-    assert run_decay(chosen, updates) == pytest.approx(times * RUN_DECAYS["lstm"], rel=0.05)
+    assert times_more(4 * MEGA, passes) == pytest.approx(times, rel=0.05)
+
+
+def test_weights_of_a_small_model_hardly_decay_more_if_a_text_is_read_often():
+    parameters = parameter_count(ModelConfig(65, "lstm", 2, 1024))
+    for share, times in ((1, 4), (1 / 4, 2), (1 / 16, 1), (1 / 64, 1)):
+        assert times_more(int(parameters / (share * DECAY_CAPACITY)), 32) == pytest.approx(times, rel=0.05)
+
+
+def times_more(characters, passes):
+    """How many times larger the decay of a run of an LSTM of 2 x 1024 is than in a run of few passes."""
+    chosen = choose(characters=characters, hidden=1024, epochs=float(passes), lr=0.02)
+    updates = passes * characters / (chosen["batch"] * chosen["seq_len"])
+    return run_decay(chosen, updates) / RUN_DECAYS["lstm"]
 
 
 def test_other_optimisers_keep_their_usual_weight_decay():
