@@ -17,7 +17,6 @@ from charrnn.training.choose import (
     MOST_DECAY,
     MOST_DROPOUT,
     MOST_WEIGHT_DROP,
-    RNN_TIMES,
     RUN_DECAYS,
     SHORTEST_MEMORY,
     SIZES,
@@ -108,7 +107,7 @@ def test_a_single_layer_gets_no_dropout_between_layers():
 @pytest.mark.parametrize("optimiser", sorted(TIMES_ADAM))
 def test_optimisers_that_need_larger_rates_get_them(cell, optimiser):
     usual, other = choose(cell=cell)["lr"], choose(cell=cell, optimiser=optimiser)["lr"]
-    assert other == pytest.approx(usual * TIMES_ADAM[optimiser] * (RNN_TIMES if cell == "rnn" else 1), rel=0.05)
+    assert other == pytest.approx(usual * TIMES_ADAM[optimiser], rel=0.05)
 
 
 def test_a_trained_model_goes_on_with_a_moderate_rate():
@@ -155,7 +154,7 @@ def test_other_optimisers_keep_their_usual_weight_decay():
     assert choose(hidden=256, weight_decay=0.0)["weight_decay"] == 0.0
 
 
-@pytest.mark.parametrize("hidden", [64, 256, 1024])
+@pytest.mark.parametrize("hidden", [64, 256, 512])
 def test_in_a_short_run_weights_keep_a_memory_of_many_updates(hidden):
     chosen = choose(hidden=hidden, steps=100)
     assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(1 / SHORTEST_MEMORY, rel=0.05)
@@ -215,9 +214,8 @@ def test_numbers_are_told_to_a_few_digits(number, shown):
 
 def test_rates_fall_with_the_size_and_stay_moderate():
     rates = [choose(hidden=hidden)["lr"] for hidden in (8, 128, 256, 512, 1024)]
-    assert rates == [0.015, 0.014, 0.01, 0.0071, 0.005]
-    assert [choose(hidden=256, cell=cell)["lr"] for cell in ("rnn", "gru", "mlstm")] == [0.004, 0.0085, 0.008]
-    assert [choose(hidden=hidden, cell="rnn")["lr"] for hidden in (64, 128, 512)] == [0.015, 0.008, 0.002]
+    assert rates == [0.04, 0.024, 0.012, 0.006, 0.003]
+    assert [choose(hidden=256, cell=cell)["lr"] for cell in ("rnn", "gru", "mlstm")] == [0.004, 0.008, 0.007]
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -13,9 +13,10 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
    parameters for each character of the text. After MANY_PASSES passes, a share of the recurrent weights is dropped too:
    WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer than LARGE_CAPACITY parameters for each
    character of the text gets less of it.
-4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the square root of the number of
-   hidden units, relative to RATE_HIDDEN, or by another power of RATE_POWERS. Optimisers of TIMES_ADAM need a larger
-   rate.
+4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the number of hidden units,
+   relative to RATE_HIDDEN. An update of Adam changes each weight by about the rate. So the more units a layer has, the
+   more their weighted sum changes (Yang et al. 2021, "Tuning Large Neural Networks via Zero-Shot Hyperparameter
+   Transfer"). Optimisers of TIMES_ADAM need a larger rate.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
@@ -45,12 +46,10 @@ RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2
 USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells; with a low rate, in a run of few passes
 SHORTEST_MEMORY = 700  # updates in which a weight without a gradient shrinks by exp(-1), in a run of few passes
 MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
-RATES = {"rnn": 0.004, "lstm": 0.01, "gru": 0.0085, "minlstm": 0.01, "mingru": 0.01}  # for RATE_HIDDEN hidden units
-RATE_POWERS = {"rnn": 1.0}  # of the number of hidden units, by which the rate is divided
-USUAL_RATE, USUAL_POWER = 0.008, 0.5  # of other cells
-RATE_HIDDEN, MOST_RATE = 256, 0.015
-TIMES_ADAM = {"sgd": 150.0, "adagrad": 7.0}  # rate of an optimiser; that of Adam is 1
-RNN_TIMES = 0.5  # of TIMES_ADAM, for a plain RNN
+RATES = {"rnn": 0.004, "lstm": 0.012, "gru": 0.008, "minlstm": 0.01, "mingru": 0.01}  # for RATE_HIDDEN hidden units
+USUAL_RATE = 0.007  # of other cells
+RATE_HIDDEN, MOST_RATE = 256, 0.04
+TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LARGE_VOCABULARY, EMBEDDING = 512, 128
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
@@ -148,12 +147,9 @@ class Chooser:
         return self.characters_read(model) >= CHARS_PER_WEIGHT * weights
 
     def _rate(self) -> float:
-        cell, wider = self.settings["cell"], self.settings["hidden"] / RATE_HIDDEN
-        rate = RATES.get(cell, USUAL_RATE) / wider ** RATE_POWERS.get(cell, USUAL_POWER)
+        rate = RATES.get(self.settings["cell"], USUAL_RATE) * RATE_HIDDEN / self.settings["hidden"]
         rate = FINE_TUNING if self.trained else min(MOST_RATE, rate)
-        if times := TIMES_ADAM.get(self.settings["optimiser"]):
-            rate *= times * RNN_TIMES if cell == "rnn" else times
-        return float(f"{rate:.2g}")
+        return float(f"{rate * TIMES_ADAM.get(self.settings['optimiser'], 1.0):.2g}")
 
     def _share(self, passes: float, per_doubling: float, most: float, capacity: float) -> float:
         """A share to drop, which grows with each doubling of the passes beyond `passes`.
