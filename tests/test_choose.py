@@ -9,7 +9,6 @@ from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.choose import (
-    DECAY_CAPACITY,
     EMBEDDING,
     FINE_TUNING,
     LARGE_CAPACITY,
@@ -136,10 +135,11 @@ def test_weights_decay_more_if_a_text_is_read_often(passes, times):
     assert times_more(4 * MEGA, passes) == pytest.approx(times, rel=0.05)
 
 
-def test_weights_of_a_small_model_hardly_decay_more_if_a_text_is_read_often():
-    parameters = parameter_count(ModelConfig(65, "lstm", 2, 1024))
-    for share, times in ((1, 4), (1 / 4, 2), (1 / 16, 1), (1 / 64, 1)):
-        assert times_more(int(parameters / (share * DECAY_CAPACITY)), 32) == pytest.approx(times, rel=0.05)
+@pytest.mark.parametrize(("per_character", "times"), [(8, 4), (4, 4), (2, 2), (1, 1), (0.25, 1)])
+def test_weights_keep_a_memory_of_many_updates_unless_the_model_can_memorise_the_text(per_character, times):
+    parameters = parameter_count(ModelConfig(65, "lstm", 2, 256))
+    chosen = choose(characters=int(parameters / per_character), hidden=256, epochs=32.0, batch=1024)
+    assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(times / SHORTEST_MEMORY, rel=0.05)
 
 
 def times_more(characters, passes):

@@ -8,11 +8,11 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
 3. After FEW_PASSES passes over the text, each doubling of the passes adds DROPOUT_PER_DOUBLING to the dropout between
    the layers. A model with fewer parameters than the text has characters gets less dropout. The weight decay is chosen
    so that a weight without a gradient would shrink by the factor exp(-D) over the whole run. D is that of RUN_DECAYS
-   for the cell, or less in a run of few updates or with a low rate, see SHORTEST_MEMORY and MOST_DECAY. After
-   FEW_PASSES passes, it grows with the square root of the passes; less if the model has fewer than DECAY_CAPACITY
-   parameters for each character of the text. After MANY_PASSES passes, a share of the recurrent weights is dropped too:
-   WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer than LARGE_CAPACITY parameters for each
-   character of the text gets less of it.
+   for the cell, or less with a low rate, see MOST_DECAY. After FEW_PASSES passes, it grows with the square root of the
+   passes. But weights always keep a memory of SHORTEST_MEMORY updates, or of fewer if the text is read often and the
+   model has more parameters than the text has characters. After MANY_PASSES passes, a share of the recurrent weights is
+   dropped too: WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer than LARGE_CAPACITY
+   parameters for each character of the text gets less of it.
 4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the number of hidden units,
    relative to RATE_HIDDEN. An update of Adam changes each weight by about the rate. So the more units a layer has, the
    more their weighted sum changes (Yang et al. 2021, "Tuning Large Neural Networks via Zero-Shot Hyperparameter
@@ -41,10 +41,10 @@ CHARS_PER_WEIGHT = 5.0
 TRAINING = 0.9  # share of a run's minutes in which it trains
 FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
 MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP = 32.0, 0.2, 0.4
-LARGE_CAPACITY, DECAY_CAPACITY = 5.0, 2.0  # parameters of a model for each character of the text
+LARGE_CAPACITY = 5.0  # parameters of a model for each character of the text
 RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2}
 USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells; with a low rate, in a run of few passes
-SHORTEST_MEMORY = 700  # updates in which a weight without a gradient shrinks by exp(-1), in a run of few passes
+SHORTEST_MEMORY = 700  # updates in which a weight without a gradient shrinks by exp(-1) at the full rate
 MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
 RATES = {"rnn": 0.004, "lstm": 0.012, "gru": 0.008, "minlstm": 0.01, "mingru": 0.01}  # for RATE_HIDDEN hidden units
 USUAL_RATE = 0.007  # of other cells
@@ -158,24 +158,24 @@ class Chooser:
         """
         model = self._model(self.settings["hidden"])
         share = per_doubling * math.log2(max(1.0, self._passes(model) / passes))
-        return round(min(most, share) * self._capacity(model, capacity), 2)
+        return round(min(most, share) * min(1.0, self._capacity(model) / capacity), 2)
 
     def _weight_decay(self) -> float:
         s = self.settings
         model = self._model(s["hidden"])
         updates = max(1.0, self.characters_read(model) / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
         of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY) / (MEAN_RATE * s["lr"] * updates)
-        decay = min(MOST_DECAY, 1.0 / (SHORTEST_MEMORY * s["lr"]), of_run)
-        growth = self._passes(model) / FEW_PASSES * self._capacity(model, DECAY_CAPACITY)
-        return float(f"{decay * math.sqrt(max(1.0, growth)):.2g}")
+        growth = math.sqrt(max(1.0, self._passes(model) / FEW_PASSES))
+        forgetting = min(growth, max(1.0, self._capacity(model))) / (SHORTEST_MEMORY * s["lr"])
+        return float(f"{min(growth * MOST_DECAY, growth * of_run, forgetting):.2g}")
 
     def _passes(self, model: ModelConfig) -> float:
         """How often the text is read."""
         return self.characters_read(model) / self.text.characters
 
-    def _capacity(self, model: ModelConfig, enough: float) -> float:
-        """The model's parameters for each character of the text, as a share of `enough`, at most 1."""
-        return min(1.0, parameter_count(model) / (enough * self.text.characters))
+    def _capacity(self, model: ModelConfig) -> float:
+        """The model's parameters for each character of the text."""
+        return parameter_count(model) / self.text.characters
 
 
 def _check(text: Text, given: dict[str, Any]) -> None:
