@@ -51,8 +51,7 @@ def run(command, folder):
     if not before:
         return charrnn(*words[1:], cwd=folder)
     ours = shlex.join([sys.executable, "-m", "charrnn"])
-    last = shlex.join(words)
-    line = f"{before.replace('charrnn', ours)} | {last.replace('charrnn', ours, 1) if words[0] == 'charrnn' else last}"
+    line = f"{before}| {shlex.join(words)}".replace("charrnn ", f"{ours} ")
     return subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True, check=False)
 
 

@@ -46,12 +46,9 @@ RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2
 USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells; with a low rate, in a run of few passes
 SHORTEST_MEMORY = 700  # updates in which a weight without a gradient shrinks by exp(-1) at the full rate
 MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
-RATES = {  # for RATE_HIDDEN hidden units
-    **{"rnn": 0.004, "lstm": 0.012, "gru": 0.008},
-    **{"mlstm": 0.0055, "minlstm": 0.01, "mingru": 0.01},
-}
+RATES = {"rnn": 0.004, "lstm": 0.012, "gru": 0.008, "mlstm": 0.0055, "minlstm": 0.01, "mingru": 0.01}
 USUAL_RATE = 0.007  # of other cells
-RATE_HIDDEN, MOST_RATE = 256, 0.03
+RATE_HIDDEN, MOST_RATE = 256, 0.03  # hidden units to which the rates belong; the highest rate of any size
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LARGE_VOCABULARY, EMBEDDING = 512, 128
