@@ -11,11 +11,14 @@ from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.choose import (
     EMBEDDING,
     FINE_TUNING,
+    INPUT_RATE,
     LARGE_CAPACITY,
     LARGE_VOCABULARY,
+    LARGE_VOCABULARY_RATE,
     MOST_DECAY,
     MOST_DROPOUT,
     MOST_WEIGHT_DROP,
+    OUTPUT_RATE,
     RUN_DECAYS,
     SHORTEST_MEMORY,
     SIZES,
@@ -180,6 +183,18 @@ def test_a_model_of_half_as_many_parameters_as_characters_gets_half_the_dropout(
     parameters = parameter_count(ModelConfig(65, hidden=128))
     halved, whole = (choose(characters=n * parameters, hidden=128, epochs=8.0)["dropout"] for n in (2, 1))
     assert (halved, whole) == (0.1, 0.2)
+
+
+def test_rows_of_the_input_and_weights_of_the_output_learn_faster():
+    def factors(**given):
+        chosen = choose(**given)
+        return chosen["input_rate"], chosen["output_rate"]
+
+    assert factors() == factors(optimiser="sgd", cell="gru", hidden=64) == (INPUT_RATE, OUTPUT_RATE)
+    faster = (LARGE_VOCABULARY_RATE * INPUT_RATE, LARGE_VOCABULARY_RATE * OUTPUT_RATE)
+    assert factors(symbols=LARGE_VOCABULARY + 1) == faster
+    assert factors(input_rate=0.5, output_rate=7.0) == (0.5, 7.0)
+    assert factors(**PRESETS["classic"]) == (1.0, 1.0)
 
 
 def test_large_vocabularies_get_an_embedding():

@@ -7,9 +7,10 @@ import pytest
 from test_orthogonal import by_definition
 
 from charrnn.engine.optimisers import BLOCK
+from charrnn.model.config import ModelConfig
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
-from charrnn.training.optimiser import Optimiser
+from charrnn.training.optimiser import Optimiser, rate_factors
 
 SHAPES = {"a": (3, 5), "b": (7,), "c": (40, 900)}  # over one block of the sweep, not a multiple of it
 
@@ -125,6 +126,42 @@ def test_muon_moves_hidden_matrices_along_orthogonal_ones_and_the_rest_as_adam(c
             clipped = clip(view * scale, 0, clipping[1])
             want[name] = formula(want[name] * (1 - 0.3 * rate), clipped, memories[name], t, 0.005)
             np.testing.assert_allclose(p[name], want[name], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon", "rmsprop", "adagrad", "sgd"])
+def test_a_parameter_with_a_factor_moves_and_decays_as_if_the_rate_were_multiplied(name):
+    config, rng = TrainConfig(optimiser=name, weight_decay=0.3, clip_norm=1.0), np.random.default_rng(0)
+    p, g = Parameters(SHAPES, np.float64), Parameters(SHAPES, np.float64)
+    fill(p, rng)
+    factors = {"a": 4.0, "c": 0.5}
+    rates = {name: 0.01 * factors.get(name, 1.0) for name in SHAPES}
+    alone = {rate: Parameters(SHAPES, np.float64) for rate in rates.values()}
+    for parameters in alone.values():
+        parameters.flat[:] = p.flat
+    optimisers = {rate: Optimiser(config, parameters) for rate, parameters in alone.items()}
+    optimiser = Optimiser(config, p, factors)
+    for _ in range(3):
+        fill(g, rng)
+        optimiser.update(p, g, optimiser.norm(g), lr=0.01)
+        for rate, parameters in alone.items():
+            optimisers[rate].update(parameters, g, optimiser.norm(g), lr=rate)
+    for array, view in p.items():
+        np.testing.assert_array_equal(view, alone[rates[array]][array])
+
+
+@pytest.mark.parametrize(
+    ("model", "want"),
+    [
+        ({}, {"layer0.W_x": 4.0, "W_y": 3.0}),
+        ({"embed": 5}, {"embed": 4.0, "W_y": 3.0}),
+        ({"embed": 8, "tied": True}, {"embed": 4.0}),
+        ({"input_skips": True}, {"layer0.W_x": 4.0, "layer1.W_skip": 4.0, "W_y": 3.0}),
+        ({"input_skips": True, "output_skips": True, "embed": 5}, {"embed": 4.0, "layer0.W_y": 3.0, "W_y": 3.0}),
+    ],
+)
+def test_matrices_with_a_row_or_a_column_for_each_symbol_have_a_factor(model, want):
+    config = ModelConfig(symbols=7, layers=2, hidden=8, **model)
+    assert rate_factors(TrainConfig(input_rate=4.0, output_rate=3.0), config) == want
 
 
 def test_muon_has_a_momentum_of_its_own_unless_told():

@@ -16,8 +16,10 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
 4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the number of hidden units,
    relative to RATE_HIDDEN. An update of Adam changes each weight by about the rate. So the more units a layer has, the
    more their weighted sum changes (Yang et al. 2021, "Tuning Large Neural Networks via Zero-Shot Hyperparameter
-   Transfer"). Optimisers of TIMES_ADAM need a larger rate.
-5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding.
+   Transfer"). Optimisers of TIMES_ADAM need a larger rate. The rows that the input looks up, and the output's weights,
+   learn faster by the factors INPUT_RATE and OUTPUT_RATE.
+5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding. Both factors are LARGE_VOCABULARY_RATE times as
+   large then, because most symbols are rare.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
 """
@@ -49,9 +51,10 @@ MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
 RATES = {"rnn": 0.004, "lstm": 0.012, "gru": 0.008, "mlstm": 0.0055, "minlstm": 0.01, "mingru": 0.01}
 USUAL_RATE = 0.007  # of other cells
 RATE_HIDDEN, MOST_RATE = 256, 0.03  # hidden units to which the rates belong; the highest rate of any size
+INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a row, or a column, for each symbol
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
-LARGE_VOCABULARY, EMBEDDING = 512, 128
+LARGE_VOCABULARY, EMBEDDING, LARGE_VOCABULARY_RATE = 512, 128, 2.0
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers")},
@@ -98,6 +101,9 @@ class Chooser:
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
         settings.setdefault("lr", self._rate())
+        faster = LARGE_VOCABULARY_RATE if self.text.symbols > LARGE_VOCABULARY else 1.0
+        settings.setdefault("input_rate", faster * INPUT_RATE)
+        settings.setdefault("output_rate", faster * OUTPUT_RATE)
         between = self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT, 1.0)
         settings.setdefault("dropout", between if settings["layers"] > 1 else 0.0)
         of_weights = self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP, LARGE_CAPACITY)
@@ -116,7 +122,8 @@ class Chooser:
             f"chosen for {short(self.text.characters)} characters, {self.text.symbols:,} symbols, "
             f"each character read about {short(read / self.text.characters)} times: "
             f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, "
-            f"dropout {self.settings['dropout']:g}{more}, batch {self.settings['batch']}, lr {self.settings['lr']:g}"
+            f"dropout {self.settings['dropout']:g}{more}, batch {self.settings['batch']}, lr {self.settings['lr']:g} "
+            f"(input x {self.settings['input_rate']:g}, output x {self.settings['output_rate']:g})"
         )
 
     def characters_read(self, model: ModelConfig) -> float:

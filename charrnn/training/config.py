@@ -40,6 +40,12 @@ class TrainConfig:
     random_lengths: bool = setting(False, "Chunks of random lengths around --seq-len.")
     accumulate: int = setting(1, "Batches that make one update.", AT_LEAST_ONE, below_power(31))
     lr: float = setting(0.003, "Learning rate.", POSITIVE)
+    input_rate: float = setting(
+        1.0,
+        "Factor of --lr for the rows that the input looks up: the embedding, or weights of one-hot characters.",
+        POSITIVE,
+    )
+    output_rate: float = setting(1.0, "Factor of --lr for the weights of the output layer.", POSITIVE)
     matrix_lr: float = setting(
         0.03, "Learning rate of muon for the weights between hidden units.", POSITIVE, only=("optimiser", ("muon",))
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numba
 import numpy as np
@@ -20,6 +22,8 @@ from charrnn.engine.optimisers import (
 from charrnn.engine.orthogonal import orthogonalise
 from charrnn.engine.panels import Array, pack, panels_for, unpack, zeros
 from charrnn.engine.simd import W
+from charrnn.model.config import ModelConfig
+from charrnn.model.network import symbol_axes
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
 
@@ -36,20 +40,25 @@ class Optimiser:
     Args:
         config: which optimiser, its rate and its clipping.
         parameters: the parameters to train; the moments have the same names and shapes.
+        factors: the factor of the learning rate for each name of a parameter that has one, see `rate_factors`.
 
     Attributes:
         moments: those of "m" and "v" that the optimiser has.
         updates: how many updates have been made.
     """
 
-    def __init__(self, config: TrainConfig, parameters: Parameters) -> None:
+    def __init__(
+        self, config: TrainConfig, parameters: Parameters, factors: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
         self.config = config
         self.moments = {name: parameters.like() for name in MOMENTS[config.optimiser]}
         self.updates = 0
         self._sums = np.zeros(-(-parameters.flat.size // BLOCK))
         of_muon = hidden_matrices(parameters) if config.optimiser == "muon" else []
         self._matrices = [Matrix(name, parameters) for name in of_muon]
-        self._runs = runs_without(of_muon, parameters)
+        self._runs = runs_of_equal_rate(
+            {name: factors.get(name, 1.0) for name, _ in parameters.items() if name not in of_muon}, parameters
+        )
 
     def norm(self, gradients: Parameters) -> float:
         """Global (Euclidean) norm of all gradients."""
@@ -64,10 +73,10 @@ class Optimiser:
         assert config.weight_decay is not None
         assert config.momentum is not None
         clipping = (scale, config.clip_value or math.inf)
-        sweep = (*clipping, 1.0 - lr * config.weight_decay)
-        for run in self._runs:
+        for run, factor in self._runs:
             moments = {name: moment.flat[run] for name, moment in self.moments.items()}
-            self._sweep(parameters.flat[run], gradients.flat[run], moments, sweep, lr)
+            sweep = (*clipping, 1.0 - lr * factor * config.weight_decay)
+            self._sweep(parameters.flat[run], gradients.flat[run], moments, sweep, lr * factor)
         if self._matrices:
             rate = lr * config.matrix_lr / config.lr
             for matrix in self._matrices:
@@ -165,14 +174,28 @@ def hidden_matrices(parameters: Parameters) -> list[str]:
     ]
 
 
-def runs_without(left_out: list[str], parameters: Parameters) -> list[slice]:
-    """The parts of the flat vector without the arrays of these names; each part is as long as possible."""
-    runs: list[slice] = []
-    for name, _ in parameters.items():
+def rate_factors(config: TrainConfig, model: ModelConfig) -> dict[str, float]:
+    """The factor of the learning rate for the matrices that have a row or a column for each symbol.
+
+    An update with Adam moves every weight by about the rate. In a sum over H units these moves add up, but a gate gets
+    only one row of those that the input looks up. So these rows can have a larger rate (Yang et al. 2021, "Tuning Large
+    Neural Networks via Zero-Shot Hyperparameter Transfer", table 3).
+
+    Returns:
+        `input_rate` for a matrix with rows for the symbols, `output_rate` for one with columns.
+    """
+    by_axis = (config.input_rate, config.output_rate)
+    return {name: by_axis[axis] for name, axis in symbol_axes(model).items() if name != "b_y"}
+
+
+def runs_of_equal_rate(factors: Mapping[str, float], parameters: Parameters) -> list[tuple[slice, float]]:
+    """The parts of the flat vector with the arrays of these names, and their factors; each part is as long as
+    possible.
+    """
+    runs: list[tuple[slice, float]] = []
+    for name, factor in factors.items():
         place = parameters.place(name)
-        if name in left_out:
-            continue
-        if runs and runs[-1].stop == place.start:
-            place = slice(runs.pop().start, place.stop)
-        runs.append(place)
+        if runs and (runs[-1][0].stop, runs[-1][1]) == (place.start, factor):
+            place = slice(runs.pop()[0].start, place.stop)
+        runs.append((place, factor))
     return runs

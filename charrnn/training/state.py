@@ -18,7 +18,7 @@ from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.finetune import Transferred, transfer
 from charrnn.training.learner import Learner
-from charrnn.training.optimiser import Optimiser
+from charrnn.training.optimiser import Optimiser, rate_factors
 from charrnn.training.progress import Progress
 
 
@@ -44,7 +44,7 @@ class TrainingState:
         self.model, self.config, self.data = model, config, data
         self.network = Network(model, line_break=data.vocabulary.line_break, precision=config.precision)
         self.learner = Learner(self.network, data.split("train"), config)
-        self.optimiser = Optimiser(config, self.network.parameters)
+        self.optimiser = Optimiser(config, self.network.parameters, rate_factors(config, model))
         self.average = Average(config.ema, self.network.parameters) if config.ema else None
         self.progress = Progress()
 
