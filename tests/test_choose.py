@@ -197,6 +197,14 @@ def test_rows_of_the_input_and_weights_of_the_output_learn_faster():
     assert factors(**PRESETS["classic"]) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [({}, 1), ({"embed": 64}, 0.25), ({"embed": 256}, 0.062), ({"embed": 8}, 1), ({"embed": 64, "tied": True}, 1)],
+)
+def test_weights_that_read_a_wide_embedding_learn_more_slowly(given, want):
+    assert choose(hidden=64, **given)["projection_rate"] == want
+
+
 def test_large_vocabularies_get_an_embedding():
     assert choose(symbols=LARGE_VOCABULARY)["embed"] == 0
     assert choose(symbols=LARGE_VOCABULARY + 1)["embed"] == EMBEDDING

@@ -153,15 +153,18 @@ def test_a_parameter_with_a_factor_moves_and_decays_as_if_the_rate_were_multipli
     ("model", "want"),
     [
         ({}, {"layer0.W_x": 4.0, "W_y": 3.0}),
-        ({"embed": 5}, {"embed": 4.0, "W_y": 3.0}),
-        ({"embed": 8, "tied": True}, {"embed": 4.0}),
+        ({"embed": 5}, {"embed": 4.0, "layer0.W_x": 0.5, "W_y": 3.0}),
+        ({"embed": 8, "tied": True}, {"embed": 4.0, "layer0.W_x": 0.5}),
         ({"input_skips": True}, {"layer0.W_x": 4.0, "layer1.W_skip": 4.0, "W_y": 3.0}),
-        ({"input_skips": True, "output_skips": True, "embed": 5}, {"embed": 4.0, "layer0.W_y": 3.0, "W_y": 3.0}),
+        (
+            {"input_skips": True, "output_skips": True, "embed": 5},
+            {"embed": 4.0, "layer0.W_x": 0.5, "layer1.W_skip": 0.5, "layer0.W_y": 3.0, "W_y": 3.0},
+        ),
     ],
 )
-def test_matrices_with_a_row_or_a_column_for_each_symbol_have_a_factor(model, want):
+def test_matrices_between_symbols_and_hidden_units_have_factors(model, want):
     config = ModelConfig(symbols=7, layers=2, hidden=8, **model)
-    assert rate_factors(TrainConfig(input_rate=4.0, output_rate=3.0), config) == want
+    assert rate_factors(TrainConfig(input_rate=4.0, output_rate=3.0, projection_rate=0.5), config) == want
 
 
 def test_muon_has_a_momentum_of_its_own_unless_told():

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from charrnn.training.state import TrainingState
 
 # Chosen for each run, see training/choose.py.
-CHOSEN: Any = dict.fromkeys(("hidden", "embed", "batch", "lr", "input_rate", "output_rate", "dropout", "weight_drop"))
+CHOSEN: Any = dict.fromkeys(
+    ("hidden", "embed", "batch", "lr", "input_rate", "projection_rate", "output_rate", "dropout", "weight_drop")
+)
 OF_MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
 SETTINGS = [*OF_MODEL, *TRAINING]
 

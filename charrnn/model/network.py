@@ -41,10 +41,15 @@ def parameter_shapes(config: ModelConfig) -> Shapes:
     return shapes | {"b_y": (config.symbols,)}
 
 
+def readers_of_input(config: ModelConfig) -> list[str]:
+    """The matrices that read one-hot characters or their embedding."""
+    return ["layer0.W_x", *(name for name in parameter_shapes(config) if name.endswith(".W_skip"))]
+
+
 def symbol_axes(config: ModelConfig) -> dict[str, int]:
     """The parameters that have a row or a column for each symbol, and along which axis."""
     names = parameter_shapes(config)
-    by_row = ("embed",) if config.embed else ("layer0.W_x", *(name for name in names if name.endswith(".W_skip")))
+    by_row = ["embed"] if config.embed else readers_of_input(config)
     by_column = [name for name in names if name.endswith("W_y")]
     return dict.fromkeys((*by_row, "b_y"), 0) | dict.fromkeys(by_column, 1)
 

@@ -17,7 +17,8 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
    relative to RATE_HIDDEN. An update of Adam changes each weight by about the rate. So the more units a layer has, the
    more their weighted sum changes (Yang et al. 2021, "Tuning Large Neural Networks via Zero-Shot Hyperparameter
    Transfer"). Optimisers of TIMES_ADAM need a larger rate. The rows that the input looks up, and the output's weights,
-   learn faster by the factors INPUT_RATE and OUTPUT_RATE.
+   learn faster by the factors INPUT_RATE and OUTPUT_RATE. Weights that read an embedding learn more slowly by the
+   factor PROJECTION_RATE, times the number of hidden units for each number of the embedding.
 5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding. Both factors are LARGE_VOCABULARY_RATE times as
    large then, because most symbols are rare.
 
@@ -52,6 +53,7 @@ RATES = {"rnn": 0.004, "lstm": 0.012, "gru": 0.008, "mlstm": 0.008, "minlstm": 0
 USUAL_RATE = 0.007  # of other cells
 RATE_HIDDEN, MOST_RATE = 256, 0.05  # hidden units to which the rates belong; the highest rate of any size
 INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a row, or a column, for each symbol
+PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as the layer
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LARGE_VOCABULARY, EMBEDDING, LARGE_VOCABULARY_RATE = 512, 128, 2.0
@@ -101,9 +103,8 @@ class Chooser:
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
         settings.setdefault("lr", self._rate())
-        faster = LARGE_VOCABULARY_RATE if self.text.symbols > LARGE_VOCABULARY else 1.0
-        settings.setdefault("input_rate", faster * INPUT_RATE)
-        settings.setdefault("output_rate", faster * OUTPUT_RATE)
+        for name, factor in self._rate_factors().items():
+            settings.setdefault(name, factor)
         between = self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT, 1.0)
         settings.setdefault("dropout", between if settings["layers"] > 1 else 0.0)
         of_weights = self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP, LARGE_CAPACITY)
@@ -157,6 +158,16 @@ class Chooser:
         rate = RATES.get(self.settings["cell"], USUAL_RATE) * RATE_HIDDEN / self.settings["hidden"]
         rate = FINE_TUNING if self.trained else min(MOST_RATE, rate)
         return float(f"{rate * TIMES_ADAM.get(self.settings['optimiser'], 1.0):.2g}")
+
+    def _rate_factors(self) -> dict[str, float]:
+        s = self.settings
+        faster = LARGE_VOCABULARY_RATE if self.text.symbols > LARGE_VOCABULARY else 1.0
+        factors = {"input_rate": faster * INPUT_RATE, "output_rate": faster * OUTPUT_RATE, "projection_rate": 1.0}
+        if s.get("tied"):
+            factors["input_rate"] = 1.0
+        elif s["embed"]:
+            factors["projection_rate"] = float(f"{min(1.0, PROJECTION_RATE * s['hidden'] / s['embed']):.2g}")
+        return factors
 
     def _share(self, passes: float, per_doubling: float, most: float, capacity: float) -> float:
         """A share to drop, which grows with each doubling of the passes beyond `passes`.

@@ -45,6 +45,7 @@ class TrainConfig:
         "Factor of --lr for the rows that the input looks up: the embedding, or weights of one-hot characters.",
         POSITIVE,
     )
+    projection_rate: float = setting(1.0, "Factor of --lr for the weights that read an embedding.", POSITIVE)
     output_rate: float = setting(1.0, "Factor of --lr for the weights of the output layer.", POSITIVE)
     matrix_lr: float = setting(
         0.03, "Learning rate of muon for the weights between hidden units.", POSITIVE, only=("optimiser", ("muon",))

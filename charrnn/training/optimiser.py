@@ -23,7 +23,7 @@ from charrnn.engine.orthogonal import orthogonalise
 from charrnn.engine.panels import Array, pack, panels_for, unpack, zeros
 from charrnn.engine.simd import W
 from charrnn.model.config import ModelConfig
-from charrnn.model.network import symbol_axes
+from charrnn.model.network import readers_of_input, symbol_axes
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
 
@@ -175,17 +175,22 @@ def hidden_matrices(parameters: Parameters) -> list[str]:
 
 
 def rate_factors(config: TrainConfig, model: ModelConfig) -> dict[str, float]:
-    """The factor of the learning rate for the matrices that have a row or a column for each symbol.
+    """The factor of the learning rate for the matrices between symbols and hidden units.
 
-    An update with Adam moves every weight by about the rate. In a sum over H units these moves add up, but a gate gets
-    only one row of those that the input looks up. So these rows can have a larger rate (Yang et al. 2021, "Tuning Large
-    Neural Networks via Zero-Shot Hyperparameter Transfer", table 3).
+    An update with Adam moves every weight by about the rate. In a weighted sum these moves add up. So the rate of a
+    matrix depends on how many inputs it has, and how large they are (Yang et al. 2021, "Tuning Large Neural Networks
+    via Zero-Shot Hyperparameter Transfer", table 3). A gate gets only one row of those that the input looks up. The
+    inputs of a projection, which reads the embedding, are larger than the outputs of hidden units.
 
     Returns:
-        `input_rate` for a matrix with rows for the symbols, `output_rate` for one with columns.
+        `input_rate` for a matrix with rows for the symbols, `output_rate` for one with columns, `projection_rate` for
+        one that reads an embedding.
     """
     by_axis = (config.input_rate, config.output_rate)
-    return {name: by_axis[axis] for name, axis in symbol_axes(model).items() if name != "b_y"}
+    factors = {name: by_axis[axis] for name, axis in symbol_axes(model).items() if name != "b_y"}
+    if model.embed:
+        factors |= dict.fromkeys(readers_of_input(model), config.projection_rate)
+    return factors
 
 
 def runs_of_equal_rate(factors: Mapping[str, float], parameters: Parameters) -> list[tuple[slice, float]]:
