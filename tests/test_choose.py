@@ -13,8 +13,10 @@ from charrnn.training.choose import (
     FINE_TUNING,
     INPUT_RATE,
     LARGE_CAPACITY,
+    LARGE_INPUT_RATE,
+    LARGE_OUTPUT_RATE,
+    LEAST_MEMORY,
     LARGE_VOCABULARY,
-    LARGE_VOCABULARY_RATE,
     MOST_DECAY,
     MOST_DROPOUT,
     MOST_WEIGHT_DROP,
@@ -191,8 +193,7 @@ def test_rows_of_the_input_and_weights_of_the_output_learn_faster():
         return chosen["input_rate"], chosen["output_rate"]
 
     assert factors() == factors(optimiser="sgd", cell="gru", hidden=64) == (INPUT_RATE, OUTPUT_RATE)
-    faster = (LARGE_VOCABULARY_RATE * INPUT_RATE, LARGE_VOCABULARY_RATE * OUTPUT_RATE)
-    assert factors(symbols=LARGE_VOCABULARY + 1) == faster
+    assert factors(symbols=LARGE_VOCABULARY + 1) == (LARGE_INPUT_RATE, LARGE_OUTPUT_RATE)
     assert factors(input_rate=0.5, output_rate=7.0) == (0.5, 7.0)
     assert factors(**PRESETS["classic"]) == (1.0, 1.0)
 
@@ -203,6 +204,18 @@ def test_rows_of_the_input_and_weights_of_the_output_learn_faster():
 )
 def test_weights_that_read_a_wide_embedding_learn_more_slowly(given, want):
     assert choose(hidden=64, **given)["projection_rate"] == want
+
+
+@pytest.mark.parametrize("passes", [3.0, 20.0])
+def test_with_a_large_vocabulary_weights_keep_a_memory_of_one_pass(passes):
+    chosen = choose(characters=MEGA, symbols=LARGE_VOCABULARY + 1, hidden=256, epochs=passes)
+    updates_of_a_pass = MEGA / (chosen["batch"] * chosen["seq_len"])
+    assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(1 / updates_of_a_pass, rel=0.05)
+
+
+def test_with_a_large_vocabulary_weights_keep_a_memory_of_some_updates():
+    chosen = choose(characters=20_000, symbols=LARGE_VOCABULARY + 1, epochs=20.0)
+    assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(1 / LEAST_MEMORY, rel=0.05)
 
 
 def test_large_vocabularies_get_an_embedding():

@@ -19,8 +19,9 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
    Transfer"). Optimisers of TIMES_ADAM need a larger rate. The rows that the input looks up, and the output's weights,
    learn faster by the factors INPUT_RATE and OUTPUT_RATE. Weights that read an embedding learn more slowly by the
    factor PROJECTION_RATE, times the number of hidden units for each number of the embedding.
-5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding. Both factors are LARGE_VOCABULARY_RATE times as
-   large then, because most symbols are rare.
+5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding, and further settings, because most symbols are
+   rare: the factors LARGE_INPUT_RATE and LARGE_OUTPUT_RATE, and so much weight decay that weights keep a memory of one
+   pass over the text (Wang & Aitchison 2024), but at least of LEAST_MEMORY updates.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
 """
@@ -56,7 +57,8 @@ INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a ro
 PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as the layer
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
-LARGE_VOCABULARY, EMBEDDING, LARGE_VOCABULARY_RATE = 512, 128, 2.0
+LARGE_VOCABULARY, EMBEDDING = 512, 128
+LARGE_INPUT_RATE, LARGE_OUTPUT_RATE, LEAST_MEMORY = 8.0, 6.0, 80  # with a large vocabulary
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers")},
@@ -90,7 +92,8 @@ class Chooser:
     ) -> None:
         self.text, self.trained = text, trained
         _check(text, given)
-        embedding = text.symbols > LARGE_VOCABULARY and not given.get("tied")
+        self.is_large = text.symbols > LARGE_VOCABULARY
+        embedding = self.is_large and not given.get("tied")
         self.settings = STEADY | {"embed": EMBEDDING if embedding else 0} | given
         if "batch" not in given:
             fitting = text.characters // (LEAST_CHUNKS * self.settings["seq_len"])
@@ -161,8 +164,8 @@ class Chooser:
 
     def _rate_factors(self) -> dict[str, float]:
         s = self.settings
-        faster = LARGE_VOCABULARY_RATE if self.text.symbols > LARGE_VOCABULARY else 1.0
-        factors = {"input_rate": faster * INPUT_RATE, "output_rate": faster * OUTPUT_RATE, "projection_rate": 1.0}
+        of_input, of_output = (LARGE_INPUT_RATE, LARGE_OUTPUT_RATE) if self.is_large else (INPUT_RATE, OUTPUT_RATE)
+        factors = {"input_rate": of_input, "output_rate": of_output, "projection_rate": 1.0}
         if s.get("tied"):
             factors["input_rate"] = 1.0
         elif s["embed"]:
@@ -185,7 +188,10 @@ class Chooser:
         of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY) / (MEAN_RATE * s["lr"] * updates)
         growth = math.sqrt(max(1.0, self._passes(model) / FEW_PASSES))
         forgetting = min(growth, max(1.0, self._capacity(model))) / (SHORTEST_MEMORY * s["lr"])
-        return float(f"{min(growth * MOST_DECAY, growth * of_run, forgetting):.2g}")
+        decay = min(growth * MOST_DECAY, growth * of_run, forgetting)
+        if self.is_large:
+            decay = max(decay, 1.0 / (max(LEAST_MEMORY, updates / self._passes(model)) * s["lr"]))
+        return float(f"{decay:.2g}")
 
     def _passes(self, model: ModelConfig) -> float:
         """How often the text is read."""
