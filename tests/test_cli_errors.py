@@ -94,7 +94,7 @@ BAD_RESUME = [
     (["data", "--out", "data"], "RUN folder to resume, got data"),
     (["data", "--out", "data-run", "--force"], "--resume or --force, got both"),
     (["data", "--out", "data-run", "--hidden", "16"], "--hidden 8 as data-run has it, got 16"),
-    (["data", "--out", "data-run", "--lr", "0.1"], "--lr 0.03 as data-run has it, got 0.1"),
+    (["data", "--out", "data-run", "--lr", "0.1"], "--lr 0.05 as data-run has it, got 0.1"),
     (["data", "--out", "data-run", "--steps", "-1"], "--steps of 0 or more, got -1"),
     (["upper", "--out", "data-run"], "vocabulary"),
     (["turned", "--out", "data-run"], "another text"),
