@@ -168,6 +168,7 @@ def test_in_a_short_run_weights_keep_a_memory_of_many_updates(hidden):
 def test_with_a_low_rate_weights_hardly_decay():
     """Otherwise they would shrink by much more than such a rate can learn again."""
     assert choose(lr=1e-5, steps=1000)["weight_decay"] == MOST_DECAY
+    assert choose(symbols=LARGE_VOCABULARY + 1, lr=1e-5, steps=500)["weight_decay"] == MOST_DECAY
 
 
 def test_minutes_are_turned_into_characters_by_the_speed():

@@ -184,14 +184,15 @@ class Chooser:
     def _weight_decay(self) -> float:
         s = self.settings
         model = self._model(s["hidden"])
-        updates = max(1.0, self.characters_read(model) / (s["batch"] * s.get("accumulate", 1) * s["seq_len"]))
+        read_in_an_update = s["batch"] * s.get("accumulate", 1) * s["seq_len"]
+        updates = max(1.0, self.characters_read(model) / read_in_an_update)
         of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY) / (MEAN_RATE * s["lr"] * updates)
         growth = math.sqrt(max(1.0, self._passes(model) / FEW_PASSES))
         forgetting = min(growth, max(1.0, self._capacity(model))) / (SHORTEST_MEMORY * s["lr"])
-        decay = min(growth * MOST_DECAY, growth * of_run, forgetting)
+        decay = min(growth * of_run, forgetting)
         if self.is_large:
-            decay = max(decay, 1.0 / (max(LEAST_MEMORY, updates / self._passes(model)) * s["lr"]))
-        return float(f"{decay:.2g}")
+            decay = max(decay, 1.0 / (max(LEAST_MEMORY, self.text.characters / read_in_an_update) * s["lr"]))
+        return float(f"{min(growth * MOST_DECAY, decay):.2g}")
 
     def _passes(self, model: ModelConfig) -> float:
         """How often the text is read."""
