@@ -9,14 +9,11 @@ from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.choose import (
-    EMBEDDING,
     FINE_TUNING,
     INPUT_RATE,
     LARGE_CAPACITY,
-    LARGE_INPUT_RATE,
-    LARGE_OUTPUT_RATE,
-    LARGE_VOCABULARY,
     LEAST_MEMORY,
+    MEMORY,
     MOST_DECAY,
     MOST_DROPOUT,
     MOST_WEIGHT_DROP,
@@ -42,8 +39,8 @@ def no_speed(rounded):
     raise AssertionError("the speed of products is measured for --minutes alone")
 
 
-def choose(characters=MEGA, symbols=65, speed=no_speed, **given):
-    return Chooser(Text(characters, symbols), given, speed).choose()
+def choose(characters=MEGA, symbols=65, common=50, speed=no_speed, **given):
+    return Chooser(Text(characters, symbols, common), given, speed).choose()
 
 
 def test_what_is_given_wins():
@@ -107,6 +104,20 @@ def test_a_single_layer_gets_no_dropout_between_layers():
         choose(layers=1, dropout=0.1)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"projection_rate": 0.5}, "--projection-rate with --embed"),
+        ({"output_rate": 2.0, "tied": True}, "without --tied"),
+    ],
+)
+def test_a_factor_of_the_rate_without_effect_is_refused(given, message):
+    with pytest.raises(ConfigError, match=message):
+        choose(**given)
+    choose(**given | {"tied": False, "embed": 8})  # here it has an effect
+    choose(**given | PRESETS["classic"])  # whose factors of 1 change nothing
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "mlstm"])
 @pytest.mark.parametrize("optimiser", sorted(TIMES_ADAM))
 def test_optimisers_that_need_larger_rates_get_them(cell, optimiser):
@@ -115,7 +126,7 @@ def test_optimisers_that_need_larger_rates_get_them(cell, optimiser):
 
 
 def test_a_trained_model_goes_on_with_a_moderate_rate():
-    text = Text(MEGA, 65)
+    text = Text(MEGA, 65, 50)
     assert Chooser(text, {}, no_speed, trained=True).choose()["lr"] == FINE_TUNING < choose()["lr"]
     assert Chooser(text, {"lr": 0.25}, no_speed, trained=True).choose()["lr"] == 0.25
 
@@ -143,7 +154,7 @@ def test_weights_decay_more_if_a_text_is_read_often(passes, times):
 @pytest.mark.parametrize(("per_character", "times"), [(8, 4), (4, 4), (2, 2), (1, 1), (0.25, 1)])
 def test_weights_keep_a_memory_of_many_updates_unless_the_model_can_memorise_the_text(per_character, times):
     parameters = parameter_count(ModelConfig(65, "lstm", 2, 256))
-    chosen = choose(characters=int(parameters / per_character), hidden=256, epochs=32.0, batch=1024)
+    chosen = choose(characters=int(parameters / per_character), common=1, hidden=256, epochs=32.0, batch=1024)
     assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(times / SHORTEST_MEMORY, rel=0.05)
 
 
@@ -168,11 +179,11 @@ def test_in_a_short_run_weights_keep_a_memory_of_many_updates(hidden):
 def test_with_a_low_rate_weights_hardly_decay():
     """Otherwise they would shrink by much more than such a rate can learn again."""
     assert choose(lr=1e-5, steps=1000)["weight_decay"] == MOST_DECAY
-    assert choose(symbols=LARGE_VOCABULARY + 1, lr=1e-5, steps=500)["weight_decay"] == MOST_DECAY
+    assert choose(common=5000, lr=1e-5, steps=500)["weight_decay"] == MOST_DECAY
 
 
 def test_minutes_are_turned_into_characters_by_the_speed():
-    chooser = Chooser(Text(MEGA, 65), {"minutes": 2.0, "hidden": 256}, lambda rounded: 1e11)
+    chooser = Chooser(Text(MEGA, 65, 50), {"minutes": 2.0, "hidden": 256}, lambda rounded: 1e11)
     chooser.choose()
     model = ModelConfig(65, "lstm", 2, 256)
     read = chooser.characters_read(model)
@@ -194,7 +205,6 @@ def test_rows_of_the_input_and_weights_of_the_output_learn_faster():
         return chosen["input_rate"], chosen["output_rate"]
 
     assert factors() == factors(optimiser="sgd", cell="gru", hidden=64) == (INPUT_RATE, OUTPUT_RATE)
-    assert factors(symbols=LARGE_VOCABULARY + 1) == (LARGE_INPUT_RATE, LARGE_OUTPUT_RATE)
     assert factors(input_rate=0.5, output_rate=7.0) == (0.5, 7.0)
     assert factors(**PRESETS["classic"]) == (1.0, 1.0)
 
@@ -208,21 +218,21 @@ def test_weights_that_read_a_wide_embedding_learn_more_slowly(given, want):
 
 
 @pytest.mark.parametrize("passes", [3.0, 20.0])
-def test_with_a_large_vocabulary_weights_keep_a_memory_of_one_pass(passes):
-    chosen = choose(characters=MEGA, symbols=LARGE_VOCABULARY + 1, hidden=256, epochs=passes)
+def test_the_rarer_the_symbols_the_shorter_the_memory_of_weights(passes):
+    chosen = choose(characters=MEGA, common=MEMORY, hidden=256, epochs=passes)
     updates_of_a_pass = MEGA / (chosen["batch"] * chosen["seq_len"])
     assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(1 / updates_of_a_pass, rel=0.05)
+    shorter = choose(characters=MEGA, common=2 * MEMORY, hidden=256, epochs=passes)
+    assert shorter["weight_decay"] == pytest.approx(2 * chosen["weight_decay"], rel=0.05)
 
 
-def test_with_a_large_vocabulary_weights_keep_a_memory_of_some_updates():
-    chosen = choose(characters=20_000, symbols=LARGE_VOCABULARY + 1, epochs=20.0)
+def test_the_memory_of_weights_is_some_updates_at_least():
+    chosen = choose(characters=20_000, common=MEMORY, epochs=20.0)
     assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(1 / LEAST_MEMORY, rel=0.05)
 
 
-def test_large_vocabularies_get_an_embedding():
-    assert choose(symbols=LARGE_VOCABULARY)["embed"] == 0
-    assert choose(symbols=LARGE_VOCABULARY + 1)["embed"] == EMBEDDING
-    assert choose(symbols=LARGE_VOCABULARY + 1, tied=True)["embed"] == 0  # its width is that of the layers
+def test_symbols_that_are_very_rare_change_nothing():
+    assert choose(symbols=6000, hidden=256) | {"dropout": 0} == choose(symbols=60, hidden=256) | {"dropout": 0}
 
 
 @pytest.mark.parametrize("characters", [2, 100, 5_000, 100_000])
@@ -232,7 +242,7 @@ def test_short_texts_are_read_in_few_streams(characters):
 
 
 def test_the_choice_is_told_in_one_line():
-    chooser = Chooser(Text(1_003_854, 65), {"epochs": 8.0}, no_speed)
+    chooser = Chooser(Text(1_003_854, 65, 50), {"epochs": 8.0}, no_speed)
     chosen = chooser.choose()
     line = chooser.describe()
     assert "\n" not in line

@@ -20,6 +20,12 @@ def test_splits_are_read_as_slices(folder):
             assert symbols[part].tolist() == whole[part].tolist()
 
 
+@pytest.mark.parametrize(("text", "common"), [("e" * 99 + "x", 1), ("e" * 98 + "xy", 2), ("abcdefgh", 8)])
+def test_common_symbols_make_up_99_percent_of_the_text(tmp_path, text, common):
+    prepare([write(tmp_path / "text", text)], tmp_path / "data", options(val=0.0))
+    assert open_data(tmp_path / "data").common == common
+
+
 def test_a_file_that_is_cut_short_while_it_is_read_is_a_data_error(folder):
     train = open_data(folder).split("train")
     os.truncate(folder / "train.npy", 128 + 100)

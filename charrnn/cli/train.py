@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 # Chosen for each run, see training/choose.py.
 CHOSEN: Any = dict.fromkeys(
-    ("hidden", "embed", "batch", "lr", "input_rate", "projection_rate", "output_rate", "dropout", "weight_drop")
+    ("hidden", "batch", "lr", "input_rate", "projection_rate", "output_rate", "dropout", "weight_drop")
 )
 OF_MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
 SETTINGS = [*OF_MODEL, *TRAINING]
@@ -81,8 +81,8 @@ def train(
 ) -> None:
     """Train a model; Ctrl-C saves and stops, --resume goes on.
 
-    Hidden units, embedding, batch, learning rate, dropout and weight decay are chosen for the text and for the length
-    of the run, unless given.
+    Hidden units, batch, learning rate, dropout and weight decay are chosen for the text and for the length of the run,
+    unless given.
     """
     start_engine(threads)
     of_own_cell = f" --cell {context.params['cell']}" if ":" in context.params["cell"] else ""
@@ -236,7 +236,8 @@ def _begin(
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
         refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
         settings = settings | replace(model_for(source, text.vocabulary), **rates).as_dict()
-    chooser = Chooser(Text(len(text.split("train")), len(text.vocabulary)), settings, product_speed, source is not None)
+    read = Text(len(text.split("train")), len(text.vocabulary), text.common)
+    chooser = Chooser(read, settings, product_speed, source is not None)
     settings = chooser.choose()
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
     model = ModelConfig(**{name: settings[name] for name in OF_MODEL if name in settings}, symbols=len(text.vocabulary))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ VOCABULARIES: dict[str, Form] = {  # vocab.json at each level
     level: {"symbols": [form], "unknown": Maybe(str)}
     for level, form in (("char", str), ("byte", Number(0, 255, whole=True)))
 }
+COMMON = 0.99  # share of a text that its common symbols make up
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,19 @@ class Data:
             raise DataError(f"expected a split of {self.path} ({there}), got {name!r}; {hint}")
         return self.splits[name]
 
-    def counts(self, name: str) -> NDArray[np.int64]:
-        """How often each symbol occurs in a split: (V,)."""
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each symbol occurs in the split for training: (V,)."""
         counts = np.zeros(len(self.vocabulary), np.int64)
-        for symbols in blocks(self.split(name)):
+        for symbols in blocks(self.split("train")):
             counts += np.bincount(symbols, minlength=len(counts))
         return counts
+
+    @property
+    def common(self) -> int:
+        """How many of the most frequent symbols make up 99 % of the split for training."""
+        covered = np.cumsum(np.sort(self.counts)[::-1])
+        return 1 + int(np.searchsorted(covered, COMMON * covered[-1]))
 
 
 def open_data(path: Path) -> Data:

@@ -10,18 +10,17 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
    so that a weight without a gradient would shrink by the factor exp(-D) over the whole run. D is that of RUN_DECAYS
    for the cell, or less with a low rate, see MOST_DECAY. After FEW_PASSES passes, it grows with the square root of the
    passes. But weights always keep a memory of SHORTEST_MEMORY updates, or of fewer if the text is read often and the
-   model has more parameters than the text has characters. After MANY_PASSES passes, a share of the recurrent weights is
-   dropped too: WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer than LARGE_CAPACITY
-   parameters for each character of the text gets less of it.
+   model has more parameters than the text has characters. A text of many symbols needs more decay, because most of
+   them are rare: weights keep a memory of at most MEMORY passes (Wang & Aitchison 2024), divided by the number of
+   common symbols. After MANY_PASSES passes, a share of the recurrent weights is dropped too:
+   WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer than LARGE_CAPACITY parameters for each
+   character of the text gets less of it.
 4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the number of hidden units,
    relative to RATE_HIDDEN. An update of Adam changes each weight by about the rate. So the more units a layer has, the
    more their weighted sum changes (Yang et al. 2021, "Tuning Large Neural Networks via Zero-Shot Hyperparameter
    Transfer"). Optimisers of TIMES_ADAM need a larger rate. The rows that the input looks up, and the output's weights,
    learn faster by the factors INPUT_RATE and OUTPUT_RATE. Weights that read an embedding learn more slowly by the
    factor PROJECTION_RATE, times the number of hidden units for each number of the embedding.
-5. A vocabulary of more than LARGE_VOCABULARY symbols gets an embedding, and further settings, because most symbols are
-   rare: the factors LARGE_INPUT_RATE and LARGE_OUTPUT_RATE, and so much weight decay that weights keep a memory of one
-   pass over the text (Wang & Aitchison 2024), but at least of LEAST_MEMORY updates.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
 """
@@ -57,21 +56,27 @@ INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a ro
 PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as the layer
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
-LARGE_VOCABULARY, EMBEDDING = 512, 128
-LARGE_INPUT_RATE, LARGE_OUTPUT_RATE, LEAST_MEMORY = 8.0, 6.0, 80  # with a large vocabulary
+MEMORY, LEAST_MEMORY = 3000.0, 80  # passes, with one common symbol; updates
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
-    **{name: getattr(ModelConfig, name) for name in ("cell", "layers")},
+    **{name: getattr(ModelConfig, name) for name in ("cell", "layers", "embed")},
     **{name: getattr(TrainConfig, name) for name in ("batch", "seq_len", "optimiser")},
 }
 
 
 @dataclass(frozen=True)
 class Text:
-    """What the choice needs to know about a training text: its number of characters, and V."""
+    """What the choice needs to know about a training text.
+
+    Args:
+        characters: how many it has.
+        symbols: V.
+        common: how many of the most frequent symbols make up 99 % of it.
+    """
 
     characters: int
     symbols: int
+    common: int
 
 
 class Chooser:
@@ -92,16 +97,14 @@ class Chooser:
     ) -> None:
         self.text, self.trained = text, trained
         _check(text, given)
-        self.is_large = text.symbols > LARGE_VOCABULARY
-        embedding = self.is_large and not given.get("tied")
-        self.settings = STEADY | {"embed": EMBEDDING if embedding else 0} | given
+        self.settings = STEADY | given
         if "batch" not in given:
             fitting = text.characters // (LEAST_CHUNKS * self.settings["seq_len"])
             self.settings["batch"] = max(1, min(self.settings["batch"], fitting))
         self.speed = product_speed(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
 
     def choose(self) -> dict[str, Any]:
-        """The given settings, and chosen values for hidden, embed, batch, lr, dropout, weight drop and weight decay."""
+        """The given settings, and chosen values for hidden, batch, learning rates, dropout, weight drop and decay."""
         settings = self.settings
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
@@ -164,8 +167,7 @@ class Chooser:
 
     def _rate_factors(self) -> dict[str, float]:
         s = self.settings
-        of_input, of_output = (LARGE_INPUT_RATE, LARGE_OUTPUT_RATE) if self.is_large else (INPUT_RATE, OUTPUT_RATE)
-        factors = {"input_rate": of_input, "output_rate": of_output, "projection_rate": 1.0}
+        factors = {"input_rate": INPUT_RATE, "output_rate": OUTPUT_RATE, "projection_rate": 1.0}
         if s.get("tied"):
             factors["input_rate"] = 1.0
         elif s["embed"]:
@@ -189,10 +191,10 @@ class Chooser:
         of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY) / (MEAN_RATE * s["lr"] * updates)
         growth = math.sqrt(max(1.0, self._passes(model) / FEW_PASSES))
         forgetting = min(growth, max(1.0, self._capacity(model))) / (SHORTEST_MEMORY * s["lr"])
-        decay = min(growth * of_run, forgetting)
-        if self.is_large:
-            decay = max(decay, 1.0 / (max(LEAST_MEMORY, self.text.characters / read_in_an_update) * s["lr"]))
-        return float(f"{min(growth * MOST_DECAY, decay):.2g}")
+        memory = MEMORY / self.text.common * self.text.characters / read_in_an_update
+        of_rare = 1.0 / (max(LEAST_MEMORY, memory) * s["lr"])
+        decay = min(growth * MOST_DECAY, max(min(growth * of_run, forgetting), of_rare))
+        return float(f"{decay:.2g}")
 
     def _passes(self, model: ModelConfig) -> float:
         """How often the text is read."""
@@ -218,6 +220,10 @@ def _check(text: Text, given: dict[str, Any]) -> None:
         )
     if training.dropout and model.layers == 1:
         raise ConfigError("expected --dropout with several layers, got --layers 1; try --dropout-output")
+    if training.projection_rate != 1.0 and not model.embed:
+        raise ConfigError("expected --projection-rate with --embed, got one-hot input; try --input-rate")
+    if training.output_rate != 1.0 and model.tied:
+        raise ConfigError("expected --output-rate without --tied, got both; try --input-rate")
 
 
 def short(number: float) -> str:

@@ -65,7 +65,7 @@ class TrainingState:
         state = cls(model, config, data)
         parameters = state.network.parameters
         initialiser = Initialiser(model, config.seed, config.init, config.forget_bias, config.seq_len)
-        initialiser.fill(parameters, data.counts("train"))
+        initialiser.fill(parameters, data.counts)
         transferred = None if source is None else transfer(source, data.vocabulary, parameters)
         state.network.pack()
         if state.average is not None:
