@@ -16,6 +16,7 @@ from charrnn.training.choose import (
     MEMORY,
     MOST_DECAY,
     MOST_DROPOUT,
+    MOST_INPUT_RATE,
     MOST_WEIGHT_DROP,
     OUTPUT_RATE,
     RUN_DECAYS,
@@ -205,6 +206,8 @@ def test_rows_of_the_input_and_weights_of_the_output_learn_faster():
         return chosen["input_rate"], chosen["output_rate"]
 
     assert factors() == factors(optimiser="sgd", cell="gru", hidden=64) == (INPUT_RATE, OUTPUT_RATE)
+    assert factors(common=1000) == (2.5, OUTPUT_RATE)
+    assert factors(common=20_000) == (MOST_INPUT_RATE, OUTPUT_RATE)
     assert factors(input_rate=0.5, output_rate=7.0) == (0.5, 7.0)
     assert factors(**PRESETS["classic"]) == (1.0, 1.0)
 

@@ -19,8 +19,9 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
    relative to RATE_HIDDEN. An update of Adam changes each weight by about the rate. So the more units a layer has, the
    more their weighted sum changes (Yang et al. 2021, "Tuning Large Neural Networks via Zero-Shot Hyperparameter
    Transfer"). Optimisers of TIMES_ADAM need a larger rate. The rows that the input looks up, and the output's weights,
-   learn faster by the factors INPUT_RATE and OUTPUT_RATE. Weights that read an embedding learn more slowly by the
-   factor PROJECTION_RATE, times the number of hidden units for each number of the embedding.
+   learn faster by the factors INPUT_RATE and OUTPUT_RATE. With more common symbols, the factor of the rows is their
+   number divided by COMMON_SYMBOLS, but at most MOST_INPUT_RATE. Weights that read an embedding learn more slowly by
+   the factor PROJECTION_RATE, times the number of hidden units for each number of the embedding.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
 """
@@ -53,6 +54,7 @@ RATES = {"rnn": 0.004, "lstm": 0.012, "gru": 0.008, "mlstm": 0.008, "minlstm": 0
 USUAL_RATE = 0.007  # of other cells
 RATE_HIDDEN, MOST_RATE = 256, 0.05  # hidden units to which the rates belong; the highest rate of any size
 INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a row, or a column, for each symbol
+COMMON_SYMBOLS, MOST_INPUT_RATE = 400.0, 8.0  # the input's factor is one for each so many common symbols; its most
 PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as the layer
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
@@ -167,12 +169,12 @@ class Chooser:
 
     def _rate_factors(self) -> dict[str, float]:
         s = self.settings
-        factors = {"input_rate": INPUT_RATE, "output_rate": OUTPUT_RATE, "projection_rate": 1.0}
         if s.get("tied"):
-            factors["input_rate"] = 1.0
-        elif s["embed"]:
-            factors["projection_rate"] = float(f"{min(1.0, PROJECTION_RATE * s['hidden'] / s['embed']):.2g}")
-        return factors
+            return {"input_rate": 1.0, "output_rate": 1.0, "projection_rate": 1.0}
+        of_projection = min(1.0, PROJECTION_RATE * s["hidden"] / s["embed"]) if s["embed"] else 1.0
+        of_input = min(MOST_INPUT_RATE, max(INPUT_RATE, self.text.common / COMMON_SYMBOLS))
+        factors = {"input_rate": of_input, "output_rate": OUTPUT_RATE, "projection_rate": of_projection}
+        return {name: float(f"{factor:.2g}") for name, factor in factors.items()}
 
     def _share(self, passes: float, per_doubling: float, most: float, capacity: float) -> float:
         """A share to drop, which grows with each doubling of the passes beyond `passes`.
