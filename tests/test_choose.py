@@ -13,12 +13,12 @@ from charrnn.training.choose import (
     INPUT_RATE,
     LARGE_CAPACITY,
     LEAST_MEMORY,
-    MEMORY,
     MOST_DECAY,
     MOST_DROPOUT,
     MOST_INPUT_RATE,
     MOST_WEIGHT_DROP,
     OUTPUT_RATE,
+    PASSES_REMEMBERED,
     RUN_DECAYS,
     SHORTEST_MEMORY,
     SIZES,
@@ -40,8 +40,8 @@ def no_speed(rounded):
     raise AssertionError("the speed of products is measured for --minutes alone")
 
 
-def choose(characters=MEGA, symbols=65, common=50, speed=no_speed, **given):
-    return Chooser(Text(characters, symbols, common), given, speed).choose()
+def choose(characters=MEGA, symbols=None, common=50, speed=no_speed, **given):
+    return Chooser(Text(characters, symbols or max(65, common), common), given, speed).choose()
 
 
 def test_what_is_given_wins():
@@ -119,6 +119,12 @@ def test_a_factor_of_the_rate_without_effect_is_refused(given, message):
     choose(**given | PRESETS["classic"])  # whose factors of 1 change nothing
 
 
+def test_a_tied_model_is_counted_as_it_is():
+    tied = parameter_count(ModelConfig(5000, hidden=256, tied=True))
+    assert choose(characters=tied, common=5000, hidden=256, epochs=8.0, tied=True)["dropout"] == 0.2
+    assert choose(characters=2 * tied, common=5000, hidden=256, epochs=8.0, tied=True)["dropout"] == 0.1
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "mlstm"])
 @pytest.mark.parametrize("optimiser", sorted(TIMES_ADAM))
 def test_optimisers_that_need_larger_rates_get_them(cell, optimiser):
@@ -154,7 +160,7 @@ def test_weights_decay_more_if_a_text_is_read_often(passes, times):
 
 @pytest.mark.parametrize(("per_character", "times"), [(8, 4), (4, 4), (2, 2), (1, 1), (0.25, 1)])
 def test_weights_keep_a_memory_of_many_updates_unless_the_model_can_memorise_the_text(per_character, times):
-    parameters = parameter_count(ModelConfig(65, "lstm", 2, 256))
+    parameters = parameter_count(ModelConfig(1, "lstm", 2, 256))
     chosen = choose(characters=int(parameters / per_character), common=1, hidden=256, epochs=32.0, batch=1024)
     assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(times / SHORTEST_MEMORY, rel=0.05)
 
@@ -195,8 +201,8 @@ def test_minutes_are_turned_into_characters_by_the_speed():
 
 
 def test_a_model_of_half_as_many_parameters_as_characters_gets_half_the_dropout():
-    parameters = parameter_count(ModelConfig(65, hidden=128))
-    halved, whole = (choose(characters=n * parameters, hidden=128, epochs=8.0)["dropout"] for n in (2, 1))
+    parameters = parameter_count(ModelConfig(50, hidden=128))
+    halved, whole = (choose(characters=n * parameters, common=50, hidden=128, epochs=8.0)["dropout"] for n in (2, 1))
     assert (halved, whole) == (0.1, 0.2)
 
 
@@ -206,10 +212,11 @@ def test_rows_of_the_input_and_weights_of_the_output_learn_faster():
         return chosen["input_rate"], chosen["output_rate"]
 
     assert factors() == factors(optimiser="sgd", cell="gru", hidden=64) == (INPUT_RATE, OUTPUT_RATE)
+    assert factors(common=800) == (INPUT_RATE, OUTPUT_RATE)
     assert factors(common=1000) == (2.5, OUTPUT_RATE)
     assert factors(common=20_000) == (MOST_INPUT_RATE, OUTPUT_RATE)
     assert factors(input_rate=0.5, output_rate=7.0) == (0.5, 7.0)
-    assert factors(**PRESETS["classic"]) == (1.0, 1.0)
+    assert factors(tied=True) == factors(tied=True, common=5000) == factors(**PRESETS["classic"]) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -221,36 +228,41 @@ def test_weights_that_read_a_wide_embedding_learn_more_slowly(given, want):
 
 
 @pytest.mark.parametrize("passes", [3.0, 20.0])
-def test_the_rarer_the_symbols_the_shorter_the_memory_of_weights(passes):
-    chosen = choose(characters=MEGA, common=MEMORY, hidden=256, epochs=passes)
+def test_the_more_symbols_are_common_the_shorter_the_memory_of_weights(passes):
+    chosen = choose(characters=MEGA, common=int(PASSES_REMEMBERED), hidden=256, epochs=passes)
     updates_of_a_pass = MEGA / (chosen["batch"] * chosen["seq_len"])
     assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(1 / updates_of_a_pass, rel=0.05)
-    shorter = choose(characters=MEGA, common=2 * MEMORY, hidden=256, epochs=passes)
+    shorter = choose(characters=MEGA, common=int(2 * PASSES_REMEMBERED), hidden=256, epochs=passes)
     assert shorter["weight_decay"] == pytest.approx(2 * chosen["weight_decay"], rel=0.05)
 
 
 def test_the_memory_of_weights_is_some_updates_at_least():
-    chosen = choose(characters=20_000, common=MEMORY, epochs=20.0)
+    chosen = choose(characters=20_000, common=int(PASSES_REMEMBERED), epochs=20.0)
     assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(1 / LEAST_MEMORY, rel=0.05)
 
 
-def test_symbols_that_are_very_rare_change_nothing():
-    assert choose(symbols=6000, hidden=256) | {"dropout": 0} == choose(symbols=60, hidden=256) | {"dropout": 0}
+@pytest.mark.parametrize("passes", [2.0, 4.0, 10.0, 40.0])
+def test_symbols_that_are_very_rare_change_nothing(passes):
+    few, many = (choose(symbols=symbols, hidden=256, epochs=passes) for symbols in (60, 6000))
+    assert few == many
 
 
-@pytest.mark.parametrize("characters", [2, 100, 5_000, 100_000])
-def test_short_texts_are_read_in_few_streams(characters):
-    chosen = choose(characters=characters)
-    assert chosen["batch"] == 1 or 16 * chosen["batch"] * chosen["seq_len"] <= characters
+@pytest.mark.parametrize(("characters", "batch"), [(2, 1), (2047, 1), (2048, 2), (5_000, 4), (100_000, 32)])
+def test_short_texts_are_read_in_few_streams(characters, batch):
+    assert choose(characters=characters)["batch"] == batch
 
 
 def test_the_choice_is_told_in_one_line():
-    chooser = Chooser(Text(1_003_854, 65, 50), {"epochs": 8.0}, no_speed)
+    chooser = Chooser(Text(1_003_854, 65, 50), {"epochs": 8.0, "embed": 64}, no_speed)
     chosen = chooser.choose()
     line = chooser.describe()
     assert "\n" not in line
-    for part in ("1 M characters", "65 symbols", "8 times", f"lstm 2 x {chosen['hidden']}", f"{chosen['dropout']:g}"):
+    for part in ("1 M characters", "65 symbols (50 of them common)", "8 times", f"lstm 2 x {chosen['hidden']}"):
         assert part in line
+    for name in ("dropout", "weight_decay", "batch", "lr"):
+        assert f"{name.replace('_', ' ')} {chosen[name]:g}" in line
+    for name in ("input", "projection", "output"):
+        assert f"{name} x {chosen[f'{name}_rate']:g}" in line
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ VOCABULARIES: dict[str, Form] = {  # vocab.json at each level
     level: {"symbols": [form], "unknown": Maybe(str)}
     for level, form in (("char", str), ("byte", Number(0, 255, whole=True)))
 }
-COMMON = 0.99  # share of a text that its common symbols make up
+COMMON_SHARE = 0.99  # of a text, which its common symbols make up
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ class Data:
 
     @property
     def common(self) -> int:
-        """How many of the most frequent symbols make up 99 % of the split for training."""
+        """The least number of symbols that make up 99 % of the split for training."""
         covered = np.cumsum(np.sort(self.counts)[::-1])
-        return 1 + int(np.searchsorted(covered, COMMON * covered[-1]))
+        return 1 + int(np.searchsorted(covered, COMMON_SHARE * covered[-1]))
 
 
 def open_data(path: Path) -> Data:

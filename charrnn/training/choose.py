@@ -6,22 +6,23 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
    that time.
 2. The model is the largest of SIZES that reads CHARS_PER_WEIGHT characters for each weight between its hidden units.
 3. After FEW_PASSES passes over the text, each doubling of the passes adds DROPOUT_PER_DOUBLING to the dropout between
-   the layers. A model with fewer parameters than the text has characters gets less dropout. The weight decay is chosen
-   so that a weight without a gradient would shrink by the factor exp(-D) over the whole run. D is that of RUN_DECAYS
-   for the cell, or less with a low rate, see MOST_DECAY. After FEW_PASSES passes, it grows with the square root of the
-   passes. But weights always keep a memory of SHORTEST_MEMORY updates, or of fewer if the text is read often and the
-   model has more parameters than the text has characters. A text of many symbols needs more decay, because most of
-   them are rare: weights keep a memory of at most MEMORY passes (Wang & Aitchison 2024), divided by the number of
-   common symbols. After MANY_PASSES passes, a share of the recurrent weights is dropped too:
-   WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with fewer than LARGE_CAPACITY parameters for each
-   character of the text gets less of it.
-4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the number of hidden units,
+   the layers. A model with fewer parameters than the text has characters gets less dropout. After MANY_PASSES passes, a
+   share of the recurrent weights is dropped too: WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with
+   fewer than LARGE_CAPACITY parameters for each character of the text gets less of it.
+4. The weight decay is chosen so that a weight without a gradient would shrink by the factor exp(-D) over the whole run.
+   D is that of RUN_DECAYS for the cell. After FEW_PASSES passes, it grows with the square root of the passes. But
+   weights keep a memory of at least SHORTEST_MEMORY updates, or of fewer if the text is read often and the model has
+   more parameters than the text has characters. A text of many common symbols needs more decay, because each of them
+   occurs seldom: there, weights keep a memory of at most PASSES_REMEMBERED passes divided by the number of common
+   symbols, or of LEAST_MEMORY updates if that is more (Wang & Aitchison 2024 found that a good memory is a certain
+   number of passes). In the end, the decay is at most MOST_DECAY. This limit grows with the square root of the passes.
+5. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the number of hidden units,
    relative to RATE_HIDDEN. An update of Adam changes each weight by about the rate. So the more units a layer has, the
    more their weighted sum changes (Yang et al. 2021, "Tuning Large Neural Networks via Zero-Shot Hyperparameter
-   Transfer"). Optimisers of TIMES_ADAM need a larger rate. The rows that the input looks up, and the output's weights,
-   learn faster by the factors INPUT_RATE and OUTPUT_RATE. With more common symbols, the factor of the rows is their
-   number divided by COMMON_SYMBOLS, but at most MOST_INPUT_RATE. Weights that read an embedding learn more slowly by
-   the factor PROJECTION_RATE, times the number of hidden units for each number of the embedding.
+   Transfer"). Optimisers of TIMES_ADAM need a larger rate. The output's weights learn faster by the factor OUTPUT_RATE,
+   and the rows that the input looks up by INPUT_RATE, or by the number of common symbols divided by COMMON_SYMBOLS if
+   this is more, but at most by MOST_INPUT_RATE. Weights that read an embedding learn more slowly by the factor
+   PROJECTION_RATE, times the number of hidden units for each number of the embedding. A tied model has no factors.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
 """
@@ -47,18 +48,20 @@ FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT = 2.0, 0.1, 0.5
 MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP = 32.0, 0.2, 0.4
 LARGE_CAPACITY = 5.0  # parameters of a model for each character of the text
 RUN_DECAYS = {"rnn": 0.2, "lstm": 1.3, "gru": 1.0, "minlstm": 0.2, "mingru": 0.2}
-USUAL_RUN_DECAY, MOST_DECAY = 0.8, 0.3  # of other cells; with a low rate, in a run of few passes
+USUAL_RUN_DECAY = 0.8  # of other cells
+MOST_DECAY = 0.3  # in a run of few passes; the limit matters if the rate is low
 SHORTEST_MEMORY = 700  # updates in which a weight without a gradient shrinks by exp(-1) at the full rate
+PASSES_REMEMBERED = 3000.0  # passes over which weights keep a memory, if one symbol is common
+LEAST_MEMORY = 80  # updates that a memory of passes has at least
 MEAN_RATE = 0.5  # mean rate of a run, as a share of its highest rate
 RATES = {"rnn": 0.004, "lstm": 0.012, "gru": 0.008, "mlstm": 0.008, "minlstm": 0.01, "mingru": 0.01}
 USUAL_RATE = 0.007  # of other cells
 RATE_HIDDEN, MOST_RATE = 256, 0.05  # hidden units to which the rates belong; the highest rate of any size
 INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a row, or a column, for each symbol
-COMMON_SYMBOLS, MOST_INPUT_RATE = 400.0, 8.0  # the input's factor is one for each so many common symbols; its most
+COMMON_SYMBOLS, MOST_INPUT_RATE = 400.0, 8.0  # common symbols for which the input's factor is one larger; its limit
 PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as the layer
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
-MEMORY, LEAST_MEMORY = 3000.0, 80  # passes, with one common symbol; updates
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers", "embed")},
@@ -72,8 +75,8 @@ class Text:
 
     Args:
         characters: how many it has.
-        symbols: V.
-        common: how many of the most frequent symbols make up 99 % of it.
+        symbols: how many different ones it has, V.
+        common: how many of them are common; these make up 99 % of it.
     """
 
     characters: int
@@ -127,12 +130,15 @@ class Chooser:
         read = self.characters_read(self._model(self.settings["hidden"]))
         also = [("weight_drop", ", weight drop {:g}"), ("weight_decay", ", weight decay {:g}")]
         more = "".join(line.format(rate) for name, line in also if (rate := self.settings.get(name)))
+        names = ("input", "projection", "output") if self.settings["embed"] else ("input", "output")
+        factors = ", ".join(f"{name} x {self.settings[f'{name}_rate']:g}" for name in names)
         return (
-            f"chosen for {short(self.text.characters)} characters, {self.text.symbols:,} symbols, "
+            f"chosen for {short(self.text.characters)} characters, "
+            f"{self.text.symbols:,} symbols ({self.text.common:,} of them common), "
             f"each character read about {short(read / self.text.characters)} times: "
             f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, "
             f"dropout {self.settings['dropout']:g}{more}, batch {self.settings['batch']}, lr {self.settings['lr']:g} "
-            f"(input x {self.settings['input_rate']:g}, output x {self.settings['output_rate']:g})"
+            f"({factors})"
         )
 
     def characters_read(self, model: ModelConfig) -> float:
@@ -148,9 +154,10 @@ class Chooser:
         return float(min(limits))
 
     def _model(self, hidden: int) -> ModelConfig:
-        s = self.settings
-        embed = 0 if s.get("tied") else s["embed"]
-        return ModelConfig(self.text.symbols, s["cell"], s["layers"], hidden, embed)
+        """The model with so many hidden units, in all else as it was asked for."""
+        shape = {f.name: self.settings[f.name] for f in fields(ModelConfig) if f.name in self.settings}
+        embed = 0 if shape.get("tied") else shape["embed"]  # a tied embedding is as wide as the layers
+        return ModelConfig(**shape | {"symbols": self.text.symbols, "hidden": hidden, "embed": embed})
 
     def _hidden(self) -> int:
         if self.settings.get("tied") and self.settings["embed"]:
@@ -159,7 +166,7 @@ class Chooser:
         return max(fitting, default=SIZES[0])
 
     def _is_worth_while(self, model: ModelConfig) -> bool:
-        weights = parameter_count(replace(model, symbols=1, embed=0))
+        weights = parameter_count(replace(model, symbols=1, embed=0, tied=False))
         return self.characters_read(model) >= CHARS_PER_WEIGHT * weights
 
     def _rate(self) -> float:
@@ -186,25 +193,23 @@ class Chooser:
         return round(min(most, share) * min(1.0, self._capacity(model) / capacity), 2)
 
     def _weight_decay(self) -> float:
-        s = self.settings
-        model = self._model(s["hidden"])
-        read_in_an_update = s["batch"] * s.get("accumulate", 1) * s["seq_len"]
-        updates = max(1.0, self.characters_read(model) / read_in_an_update)
-        of_run = RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY) / (MEAN_RATE * s["lr"] * updates)
+        s, model = self.settings, self._model(self.settings["hidden"])
+        of_a_pass = self.text.characters / (s["batch"] * s.get("accumulate", 1) * s["seq_len"])  # updates
+        updates = max(1.0, self._passes(model) * of_a_pass)
         growth = math.sqrt(max(1.0, self._passes(model) / FEW_PASSES))
-        forgetting = min(growth, max(1.0, self._capacity(model))) / (SHORTEST_MEMORY * s["lr"])
-        memory = MEMORY / self.text.common * self.text.characters / read_in_an_update
-        of_rare = 1.0 / (max(LEAST_MEMORY, memory) * s["lr"])
-        decay = min(growth * MOST_DECAY, max(min(growth * of_run, forgetting), of_rare))
-        return float(f"{decay:.2g}")
+        for_run = growth * RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY) / (MEAN_RATE * updates)
+        most = min(growth, max(1.0, self._capacity(model))) / SHORTEST_MEMORY
+        least = 1.0 / max(LEAST_MEMORY, PASSES_REMEMBERED / self.text.common * of_a_pass)
+        shrinking = max(least, min(most, for_run))  # the share of a weight that an update at the full rate takes away
+        return float(f"{min(growth * MOST_DECAY, shrinking / s['lr']):.2g}")
 
     def _passes(self, model: ModelConfig) -> float:
         """How often the text is read."""
         return self.characters_read(model) / self.text.characters
 
     def _capacity(self, model: ModelConfig) -> float:
-        """The model's parameters for each character of the text."""
-        return parameter_count(model) / self.text.characters
+        """The model's parameters for each character of the text. Those of rare symbols do not count."""
+        return parameter_count(replace(model, symbols=self.text.common)) / self.text.characters
 
 
 def _check(text: Text, given: dict[str, Any]) -> None:

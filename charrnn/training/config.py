@@ -120,7 +120,7 @@ class TrainConfig:
     ema: float = setting(0.0, "Memory of the averaged parameters that are evaluated, such as 0.999; 0 for none.", SHARE)
     seed: int = setting(0, "Seed of all random numbers.", NOT_NEGATIVE, LARGE)
     epochs: float = setting(
-        0.0, "Passes over the text after which to stop.", NOT_NEGATIVE, usual="10 if no other stop is given"
+        0.0, "Passes over the text after which to stop.", NOT_NEGATIVE, LARGE, usual="10 if no other stop is given"
     )
     steps: int = setting(0, "Updates after which to stop.", NOT_NEGATIVE, LARGE, usual="no limit")
     minutes: float = setting(0.0, "Minutes after which to stop.", NOT_NEGATIVE, usual="no limit")
