@@ -154,7 +154,7 @@ class Chooser:
         return float(min(limits))
 
     def _model(self, hidden: int) -> ModelConfig:
-        """The model with so many hidden units, in all else as it was asked for."""
+        """The model with this many hidden units. All else is as it was given."""
         shape = {f.name: self.settings[f.name] for f in fields(ModelConfig) if f.name in self.settings}
         embed = 0 if shape.get("tied") else shape["embed"]  # a tied embedding is as wide as the layers
         return ModelConfig(**shape | {"symbols": self.text.symbols, "hidden": hidden, "embed": embed})
