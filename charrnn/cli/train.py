@@ -81,8 +81,8 @@ def train(
 ) -> None:
     """Train a model; Ctrl-C saves and stops, --resume goes on.
 
-    Hidden units, batch, learning rates, dropout, weight drop and weight decay are chosen for the text and for the length
-    of the run, unless given.
+    Hidden units, batch, learning rates, dropout, weight drop and weight decay are chosen for the text and the length of
+    the run, unless given.
     """
     start_engine(threads)
     of_own_cell = f" --cell {context.params['cell']}" if ":" in context.params["cell"] else ""
