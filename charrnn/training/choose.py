@@ -155,7 +155,7 @@ class Chooser:
 
     def _model(self, hidden: int) -> ModelConfig:
         """The model with this many hidden units. All else is as it was given."""
-        shape = {f.name: self.settings[f.name] for f in fields(ModelConfig) if f.name in self.settings}
+        shape = _those_of(ModelConfig, self.settings)
         embed = 0 if shape.get("tied") else shape["embed"]  # a tied embedding is as wide as the layers
         return ModelConfig(**shape | {"symbols": self.text.symbols, "hidden": hidden, "embed": embed})
 
@@ -214,11 +214,8 @@ class Chooser:
 
 def _check(text: Text, given: dict[str, Any]) -> None:
     """Check the given settings, each by itself and beside the others, before anything is computed from them."""
-
-    def of(config: type) -> dict[str, Any]:
-        return {field.name: given[field.name] for field in fields(config) if field.name in given}
-
-    model, training = ModelConfig(**{"symbols": text.symbols} | of(ModelConfig)), TrainConfig(**of(TrainConfig))
+    model = ModelConfig(**{"symbols": text.symbols} | _those_of(ModelConfig, given))
+    training = TrainConfig(**_those_of(TrainConfig, given))
     cell = cell_of(model)
     if training.weight_drop and not cell.recurrent:
         raise ConfigError(
@@ -231,6 +228,11 @@ def _check(text: Text, given: dict[str, Any]) -> None:
         raise ConfigError("expected --projection-rate with --embed, got one-hot input; try --input-rate")
     if training.output_rate != 1.0 and model.tied:
         raise ConfigError("expected --output-rate without --tied, got both; try --input-rate")
+
+
+def _those_of(config: type, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that belong to this configuration."""
+    return {field.name: settings[field.name] for field in fields(config) if field.name in settings}
 
 
 def short(number: float) -> str:
