@@ -13,7 +13,7 @@ TRAIN = {
     " init_from force",
     "Model": "embed tied nonlinearity peepholes coupled output_gate reset layer_norm residual input_skips"
     " output_skips zoneout zoneout_cell init forget_bias",
-    "Reading the text": "seq_len bptt random_lengths reset_every accumulate seed",
+    "Reading the text": "seq_len bptt random_lengths shuffle reset_every accumulate seed",
     "Learning rate": "input_rate projection_rate output_rate matrix_lr schedule warmup decay decay_every plateau",
     "Optimiser": "optimiser beta1 beta2 epsilon momentum nesterov weight_decay clip_norm clip_value ema",
     "Regularisation": "dropout_input dropout_output dropout_kind weight_drop label_smoothing activation_penalty"

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 # Chosen for each run, see training/choose.py.
 CHOSEN: Any = dict.fromkeys(
-    ("hidden", "batch", "lr", "input_rate", "projection_rate", "output_rate", "dropout", "weight_drop")
+    ("hidden", "batch", "shuffle", "lr", "input_rate", "projection_rate", "output_rate", "dropout", "weight_drop")
 )
 OF_MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
 SETTINGS = [*OF_MODEL, *TRAINING]
@@ -81,8 +81,8 @@ def train(
 ) -> None:
     """Train a model; Ctrl-C saves and stops, --resume goes on.
 
-    Hidden units, batch, learning rates, dropout, weight drop and weight decay are chosen for the text and the length of
-    the run, unless given.
+    Hidden units, batch, the order of the text, learning rates, dropout, weight drop and weight decay are chosen for the
+    text and the length of the run, unless given.
     """
     start_engine(threads)
     of_own_cell = f" --cell {context.params['cell']}" if ":" in context.params["cell"] else ""

@@ -17,7 +17,7 @@ from charrnn.engine.kernel import subroutine
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 PURPOSES = {
     **{"initialise": np.uint64(1), "sample": np.uint64(2), "dropout": np.uint64(3)},
-    **{"length": np.uint64(4), "reset": np.uint64(5)},
+    **{"length": np.uint64(4), "reset": np.uint64(5), "shuffle": np.uint64(6)},
 }
 BLOCK = 1 << 14  # numbers that are made at once
 

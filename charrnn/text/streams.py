@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import DataError
-from charrnn.text.stored import Symbols
+
+
+class Sliceable(Protocol):
+    """A text of symbol numbers, in memory, in a file or in another order."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.unsignedinteger]: ...
 
 
 class Streams:
@@ -21,7 +30,7 @@ class Streams:
         steps: time steps in one stream; each step predicts one character of every stream.
     """
 
-    def __init__(self, symbols: Symbols, batch: int, seq_len: int) -> None:
+    def __init__(self, symbols: Sliceable, batch: int, seq_len: int) -> None:
         self.seq_len, self.batch = seq_len, batch
         self.steps = (len(symbols) - 1) // batch
         if self.steps < seq_len:

@@ -23,6 +23,8 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
    and the rows that the input looks up by INPUT_RATE, or by the number of common symbols divided by COMMON_SYMBOLS if
    this is more, but at most by MOST_INPUT_RATE. Weights that read an embedding learn more slowly by the factor
    PROJECTION_RATE, times the number of hidden units for each number of the embedding. A tied model has no factors.
+6. A text that is read less than FEW_PASSES times is read in pieces of PIECE characters in a random order, see
+   shuffle.py.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
 """
@@ -61,6 +63,7 @@ INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a ro
 COMMON_SYMBOLS, MOST_INPUT_RATE = 400.0, 8.0  # common symbols for which the input's factor is one larger; its limit
 PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as the layer
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
+PIECE = 800  # characters that a text is shuffled by
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
@@ -109,13 +112,15 @@ class Chooser:
         self.speed = product_speed(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
 
     def choose(self) -> dict[str, Any]:
-        """The given settings, and chosen values for hidden, batch, learning rates, dropout, weight drop and decay."""
+        """The given settings, and chosen values for the settings that the head of this file names."""
         settings = self.settings
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
         settings.setdefault("lr", self._rate())
         for name, factor in self._rate_factors().items():
             settings.setdefault(name, factor)
+        is_read_often = self._passes(self._model(settings["hidden"])) >= FEW_PASSES
+        settings.setdefault("shuffle", 0 if is_read_often else PIECE)
         between = self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT, 1.0)
         settings.setdefault("dropout", between if settings["layers"] > 1 else 0.0)
         of_weights = self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP, LARGE_CAPACITY)
@@ -130,12 +135,13 @@ class Chooser:
         read = self.characters_read(self._model(self.settings["hidden"]))
         also = [("weight_drop", ", weight drop {:g}"), ("weight_decay", ", weight decay {:g}")]
         more = "".join(line.format(rate) for name, line in also if (rate := self.settings.get(name)))
+        order = f"in shuffled pieces of {self.settings['shuffle']:,}, " if self.settings["shuffle"] else ""
         names = ("input", "projection", "output") if self.settings["embed"] else ("input", "output")
         factors = ", ".join(f"{name} x {self.settings[f'{name}_rate']:g}" for name in names)
         return (
             f"chosen for {short(self.text.characters)} characters, "
             f"{self.text.symbols:,} symbols ({self.text.common:,} of them common), "
-            f"each character read about {short(read / self.text.characters)} times: "
+            f"each character read about {short(read / self.text.characters)} times, {order}"
             f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, "
             f"dropout {self.settings['dropout']:g}{more}, batch {self.settings['batch']}, lr {self.settings['lr']:g} "
             f"({factors})"

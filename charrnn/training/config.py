@@ -38,6 +38,11 @@ class TrainConfig:
         "", "Move on K1 steps, propagate back over K2.", metavar="K1:K2", usual="both are --seq-len"
     )  # "" if K1 and K2 are the same
     random_lengths: bool = setting(False, "Chunks of random lengths around --seq-len.")
+    shuffle: int = setting(
+        0,
+        "Length of the pieces of text that each epoch reads in another random order; 0 for the text's own order.",
+        *(NOT_NEGATIVE, LARGE),
+    )
     accumulate: int = setting(1, "Batches that make one update.", AT_LEAST_ONE, below_power(31))
     lr: float = setting(0.003, "Learning rate.", POSITIVE)
     input_rate: float = setting(

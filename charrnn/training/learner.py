@@ -10,9 +10,10 @@ from charrnn.model.network import Network, State
 from charrnn.model.noise import Noise, Objective
 from charrnn.model.unrolled import Unrolled
 from charrnn.text.stored import Symbols
-from charrnn.text.streams import Streams
+from charrnn.text.streams import Sliceable, Streams
 from charrnn.training.config import TrainConfig
 from charrnn.training.lengths import random_length
+from charrnn.training.shuffle import ShuffledText
 
 
 def noise_of(config: TrainConfig) -> Noise:
@@ -27,7 +28,7 @@ def objective_of(config: TrainConfig) -> Objective:
     return Objective(config.label_smoothing, config.activation_penalty, config.temporal_penalty)
 
 
-def streams_of(symbols: Symbols, config: TrainConfig) -> Streams:
+def streams_of(symbols: Sliceable, config: TrainConfig) -> Streams:
     """The streams of a training text: `accumulate` batches of them.
 
     Raises:
@@ -58,7 +59,10 @@ class Learner:
 
     def __init__(self, network: Network, symbols: Symbols, config: TrainConfig) -> None:
         self.network, self.config = network, config
-        self.streams = streams_of(symbols, config)
+        self._shuffled = (
+            ShuffledText(symbols, config.shuffle, config.seed, network.line_break) if config.shuffle else None
+        )
+        self.streams = streams_of(symbols if self._shuffled is None else self._shuffled, config)
         self.unrolled = Unrolled(network, config.batch, config.chunk_steps, noise_of(config), objective_of(config))
         # With one batch, the state stays in the buffers of the chunk. With several batches, the state of each batch is
         # copied there before the batch is read.
@@ -84,15 +88,18 @@ class Learner:
         """Continue from a state of zeros."""
         self.set_state({name: np.zeros_like(values) for name, values in self.state().items()})
 
-    def learn(self, position: int, step: int) -> tuple[float, int, int]:
+    def learn(self, position: int, step: int, epoch: int = 0) -> tuple[float, int, int]:
         """Compute the gradient of the objective of the next chunk; call `accept` or `reject` after it.
 
         Args:
             position: time step in the streams.
             step: number of updates made before; it selects the random numbers of the noise.
+            epoch: number of passes made before; it selects the order of the text.
         Returns:
             Loss in nats per character; time steps read; characters read.
         """
+        if self._shuffled is not None:
+            self._shuffled.turn_to(epoch)
         past = self._past(position)
         inputs, targets = self.streams.chunk(position, self.length(step), past)
         steps, chars = len(targets) - past, targets[past:].size

@@ -164,7 +164,7 @@ class Trainer:
     def step(self, journal: Journal) -> None:
         """Make one forward and backward pass over a chunk, and one update, unless `judge` forbids the update."""
         start, state, p = time.perf_counter(), self.state, self.state.progress
-        loss, steps, chars = state.learner.learn(p.position, p.step)
+        loss, steps, chars = state.learner.learn(p.position, p.step, p.epoch)
         norm = state.optimiser.norm(state.network.gradients)
         verdict = judge(p, loss, norm, state.model.symbols)
         if verdict is Verdict.ROLL_BACK:

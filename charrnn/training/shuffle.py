@@ -1,0 +1,81 @@
+"""A text whose pieces are read in a random order, another one in each epoch.
+
+Most texts change along the way: chapters, files, authors. B streams that read a text in its own order are in only B
+places at a time. So a model follows the change, and at the end of the run it knows best what it has read last. In a
+random order, each part of a run sees pieces from everywhere, as independent examples would be (Bottou 2012, "Stochastic
+Gradient Descent Tricks", section 4).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.engine.random import PURPOSES, fill_uniform
+from charrnn.text.stored import Symbols, blocks
+
+
+class ShuffledText:
+    """A text of n symbols in the order of an epoch. The order depends only on the seed and on the epoch.
+
+    The places where the text is cut differ from epoch to epoch. The last piece stays last, because it need not end with
+    a line break.
+
+    Args:
+        symbols: (n,) the text.
+        length: how many symbols each piece has, but for the first and the last, which may be shorter.
+        seed: of the random numbers.
+        line_break: every piece begins at the beginning of a line, after this symbol, and so its length is not exact; -1
+            if a piece may begin anywhere.
+    """
+
+    def __init__(self, symbols: Symbols, length: int, seed: int, line_break: int = -1) -> None:
+        self._symbols, self._length, self._seed, self._line_break = symbols, length, np.uint64(seed), line_break
+        self._epoch = -1
+        self.turn_to(0)
+
+    def __len__(self) -> int:
+        return len(self._symbols)
+
+    def turn_to(self, epoch: int) -> None:
+        """Take the order of an epoch, which is 0 or more."""
+        if epoch == self._epoch:
+            return
+        self._epoch, n = epoch, len(self)
+        numbers = np.empty(n // self._length + 2)
+        fill_uniform(numbers, 0.0, 1.0, self._seed, PURPOSES["shuffle"], np.uint64(epoch))
+        cuts = np.arange(1 + int(numbers[-1] * self._length), n, self._length)
+        if self._line_break >= 0:
+            cuts = line_starts_from(self._symbols, cuts, self._line_break)
+        starts = np.concatenate([[0], cuts])
+        order = np.append(np.argsort(numbers[: len(cuts)], kind="stable"), len(cuts))
+        sizes = np.diff(starts, append=n)[order]
+        self._ends = np.cumsum(sizes)  # of the pieces, in the order of reading
+        self._moves = starts[order] - (self._ends - sizes)  # from a place in that order to the place in the text
+
+    def __getitem__(self, part: slice) -> NDArray[np.unsignedinteger]:
+        """Symbols that follow each other in the order of reading, from one piece or from several."""
+        start, stop, _ = part.indices(len(self))
+        found = []
+        piece = np.searchsorted(self._ends, start, side="right")
+        while start < stop:
+            end, move = min(stop, self._ends[piece]), self._moves[piece]
+            found.append(self._symbols[start + move : end + move])
+            start, piece = end, piece + 1
+        return np.concatenate(found)
+
+
+def line_starts_from(symbols: Symbols, places: NDArray[np.int64], line_break: int) -> NDArray[np.int64]:
+    """The beginnings of the first lines that begin at these places or after them. Places are in ascending order.
+
+    Each beginning is there only once. There may be none: no line begins at the end of the text.
+    """
+    found, begin = [places[:0]], 0
+    for block in blocks(symbols):
+        starts = begin + 1 + np.flatnonzero(block == line_break)
+        begin += len(block)
+        starts = starts[starts < len(symbols)]
+        count = np.searchsorted(places, starts[-1], side="right") if len(starts) else 0
+        found.append(starts[np.searchsorted(starts, places[:count])])
+        places = places[count:]
+    return np.unique(np.concatenate(found))
