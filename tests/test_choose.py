@@ -252,7 +252,7 @@ def test_symbols_that_are_very_rare_change_nothing(passes):
 def test_only_a_text_that_is_read_once_or_less_is_shuffled(epochs, given, shuffle):
     chooser = Chooser(Text(MEGA, 65, 50), {"epochs": epochs} | given, no_speed)
     assert chooser.choose()["shuffle"] == shuffle
-    assert (f"in shuffled pieces of {shuffle}, " in chooser.describe()) == bool(shuffle)
+    assert (f", in shuffled pieces of {shuffle}: " in chooser.describe()) == bool(shuffle)
 
 
 @pytest.mark.parametrize(("characters", "batch"), [(2, 1), (2047, 1), (2048, 2), (5_000, 4), (100_000, 32)])

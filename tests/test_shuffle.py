@@ -1,5 +1,7 @@
 """A text in shuffled pieces: all of it, in whole pieces, in an order that depends only on the seed and the epoch."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -79,11 +81,28 @@ def test_lines_stay_whole(lines, ends, length, epoch):
     if not content:
         return
     symbols = np.frombuffer(content.encode(), np.uint8)
-    text = ShuffledText(symbols, length, seed=3, line_break=ord("\n"))
+    text = ShuffledText(symbols, length, seed=3, line_break=ord("\n"), whole_lines=True)
     text.turn_to(epoch)
     read = bytes(text[0 : len(symbols)]).decode()
     assert sorted(read.split("\n")) == sorted(content.split("\n"))
     assert read.endswith("\n") == content.endswith("\n")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(1, 20), st.integers(0, 9))
+def test_a_piece_begins_inside_a_line_only_if_no_other_line_is_near(lengths, length, epoch):
+    text = np.arange(
+        1, sum(lengths) + len(lengths) + 1
+    )  # every symbol tells its place, but for line breaks, which are 0
+    text[np.cumsum(np.array(lengths) + 1) - 1] = 0
+    shuffled = ShuffledText(text, length, seed=3, line_break=0)
+    shuffled.turn_to(epoch)
+    order = shuffled[0 : len(text)]
+    np.testing.assert_array_equal(np.sort(order), np.sort(text))
+    for before, symbol in itertools.pairwise(order):
+        place = symbol - 1
+        if symbol and symbol not in (1, before + 1) and text[place - 1]:
+            assert text[place : place + length - 1].all()
 
 
 def test_line_starts_are_found_across_the_blocks_of_a_large_text():
@@ -92,9 +111,10 @@ def test_line_starts_are_found_across_the_blocks_of_a_large_text():
     symbols[starts - 1] = 0
     symbols[-1] = 0
     places = np.arange(1, len(symbols), 7000)
-    want = np.unique([starts[starts >= place][0] for place in places if place <= starts[-1]])
+    starts = np.append(starts, len(symbols))
+    want = [starts[starts >= place][0] for place in places]
     np.testing.assert_array_equal(line_starts_from(symbols, places, 0), want)
-    assert not len(line_starts_from(np.ones(50, np.uint8), np.arange(1, 50), 0))
+    np.testing.assert_array_equal(line_starts_from(np.ones(50, np.uint8), np.arange(1, 50), 0), [50] * 49)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

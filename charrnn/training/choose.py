@@ -135,13 +135,13 @@ class Chooser:
         read = self.characters_read(self._model(self.settings["hidden"]))
         also = [("weight_drop", ", weight drop {:g}"), ("weight_decay", ", weight decay {:g}")]
         more = "".join(line.format(rate) for name, line in also if (rate := self.settings.get(name)))
-        order = f"in shuffled pieces of {self.settings['shuffle']:,}, " if self.settings["shuffle"] else ""
+        order = f", in shuffled pieces of {self.settings['shuffle']:,}" if self.settings["shuffle"] else ""
         names = ("input", "projection", "output") if self.settings["embed"] else ("input", "output")
         factors = ", ".join(f"{name} x {self.settings[f'{name}_rate']:g}" for name in names)
         return (
             f"chosen for {short(self.text.characters)} characters, "
             f"{self.text.symbols:,} symbols ({self.text.common:,} of them common), "
-            f"each character read about {short(read / self.text.characters)} times, {order}"
+            f"each character read about {short(read / self.text.characters)} times{order}: "
             f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, "
             f"dropout {self.settings['dropout']:g}{more}, batch {self.settings['batch']}, lr {self.settings['lr']:g} "
             f"({factors})"

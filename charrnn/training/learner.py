@@ -6,7 +6,7 @@ import numpy as np
 
 from charrnn.engine.random import PURPOSES, fill_uniform
 from charrnn.errors import DataError
-from charrnn.model.network import Network, State
+from charrnn.model.network import NO_SYMBOL, Network, State
 from charrnn.model.noise import Noise, Objective
 from charrnn.model.unrolled import Unrolled
 from charrnn.text.stored import Symbols
@@ -54,15 +54,18 @@ class Learner:
     Args:
         network: the network; `learn` writes its gradients.
         symbols: (n,) the training text.
-        config: batch, accumulate, lengths of chunks, noise and objective.
+        config: batch, accumulate, lengths of chunks, order of the text, noise and objective.
+        line_break: the symbol at the end of each line; pieces of a shuffled text begin after it.
     """
 
-    def __init__(self, network: Network, symbols: Symbols, config: TrainConfig) -> None:
+    def __init__(self, network: Network, symbols: Symbols, config: TrainConfig, line_break: int = NO_SYMBOL) -> None:
         self.network, self.config = network, config
-        self._shuffled = (
-            ShuffledText(symbols, config.shuffle, config.seed, network.line_break) if config.shuffle else None
-        )
-        self.streams = streams_of(symbols if self._shuffled is None else self._shuffled, config)
+        self._shuffled: ShuffledText | None = None
+        text: Sliceable = symbols
+        if config.shuffle:
+            stateless = network.config.stateless
+            text = self._shuffled = ShuffledText(symbols, config.shuffle, config.seed, line_break, stateless)
+        self.streams = streams_of(text, config)
         self.unrolled = Unrolled(network, config.batch, config.chunk_steps, noise_of(config), objective_of(config))
         # With one batch, the state stays in the buffers of the chunk. With several batches, the state of each batch is
         # copied there before the batch is read.

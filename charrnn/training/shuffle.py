@@ -18,19 +18,23 @@ from charrnn.text.stored import Symbols, blocks
 class ShuffledText:
     """A text of n symbols in the order of an epoch. The order depends only on the seed and on the epoch.
 
-    The places where the text is cut differ from epoch to epoch. The last piece stays last, because it need not end with
-    a line break.
+    The places where the text is cut differ from epoch to epoch. A piece begins at the first line that begins in the
+    next `length` symbols after such a place. If there is none, it begins at the place itself. The last piece stays
+    last, because it need not end with a line break.
 
     Args:
         symbols: (n,) the text.
-        length: how many symbols each piece has, but for the first and the last, which may be shorter.
+        length: about how many symbols each piece has.
         seed: of the random numbers.
-        line_break: every piece begins at the beginning of a line, after this symbol, and so its length is not exact; -1
-            if a piece may begin anywhere.
+        line_break: the symbol at the end of each line; -1 if there is none.
+        whole_lines: every piece must begin with a line.
     """
 
-    def __init__(self, symbols: Symbols, length: int, seed: int, line_break: int = -1) -> None:
-        self._symbols, self._length, self._seed, self._line_break = symbols, length, np.uint64(seed), line_break
+    def __init__(
+        self, symbols: Symbols, length: int, seed: int, line_break: int = -1, whole_lines: bool = False
+    ) -> None:
+        self._symbols, self._length, self._seed = symbols, length, np.uint64(seed)
+        self._line_break, self._whole_lines = line_break, whole_lines
         self._epoch = -1
         self.turn_to(0)
 
@@ -44,14 +48,22 @@ class ShuffledText:
         self._epoch, n = epoch, len(self)
         numbers = np.empty(n // self._length + 2)
         fill_uniform(numbers, 0.0, 1.0, self._seed, PURPOSES["shuffle"], np.uint64(epoch))
-        cuts = np.arange(1 + int(numbers[-1] * self._length), n, self._length)
-        if self._line_break >= 0:
-            cuts = line_starts_from(self._symbols, cuts, self._line_break)
+        cuts = self._cuts(1 + int(numbers[-1] * self._length))
         starts = np.concatenate([[0], cuts])
         order = np.append(np.argsort(numbers[: len(cuts)], kind="stable"), len(cuts))
         sizes = np.diff(starts, append=n)[order]
         self._ends = np.cumsum(sizes)  # of the pieces, in the order of reading
         self._moves = starts[order] - (self._ends - sizes)  # from a place in that order to the place in the text
+
+    def _cuts(self, first: int) -> NDArray[np.int64]:
+        """Where pieces begin, but for the first one, if the text is cut from the place `first` on."""
+        places = np.arange(first, len(self), self._length)
+        if self._line_break < 0:
+            return places
+        lines = line_starts_from(self._symbols, places, self._line_break)
+        if not self._whole_lines:
+            lines = np.where(lines - places < self._length, lines, places)
+        return np.unique(lines[lines < len(self)])
 
     def __getitem__(self, part: slice) -> NDArray[np.unsignedinteger]:
         """Symbols that follow each other in the order of reading, from one piece or from several."""
@@ -66,16 +78,19 @@ class ShuffledText:
 
 
 def line_starts_from(symbols: Symbols, places: NDArray[np.int64], line_break: int) -> NDArray[np.int64]:
-    """The beginnings of the first lines that begin at these places or after them. Places are in ascending order.
+    """For each place, the beginning of the first line that begins there or after it; n if there is none.
 
-    Each beginning is there only once. There may be none: no line begins at the end of the text.
+    Args:
+        symbols: (n,) the text.
+        places: in ascending order.
+        line_break: the symbol at the end of each line.
     """
-    found, begin = [places[:0]], 0
+    found = np.full(len(places), len(symbols))
+    begin = done = 0
     for block in blocks(symbols):
         starts = begin + 1 + np.flatnonzero(block == line_break)
         begin += len(block)
-        starts = starts[starts < len(symbols)]
-        count = np.searchsorted(places, starts[-1], side="right") if len(starts) else 0
-        found.append(starts[np.searchsorted(starts, places[:count])])
-        places = places[count:]
-    return np.unique(np.concatenate(found))
+        known = np.searchsorted(places, starts[-1], side="right") if len(starts) else done
+        found[done:known] = starts[np.searchsorted(starts, places[done:known])]
+        done = known
+    return found

@@ -43,7 +43,7 @@ class TrainingState:
             )
         self.model, self.config, self.data = model, config, data
         self.network = Network(model, line_break=data.vocabulary.line_break, precision=config.precision)
-        self.learner = Learner(self.network, data.split("train"), config)
+        self.learner = Learner(self.network, data.split("train"), config, data.vocabulary.line_break)
         self.optimiser = Optimiser(config, self.network.parameters, rate_factors(config, model))
         self.average = Average(config.ema, self.network.parameters) if config.ema else None
         self.progress = Progress()
