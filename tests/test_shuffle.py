@@ -39,6 +39,7 @@ def test_an_order_has_every_place_once_in_pieces_of_the_length_asked(n, length, 
 @given(st.integers(1, 300), st.integers(1, 50), st.data())
 def test_a_slice_is_that_of_the_whole_order(n, length, data):
     text = ShuffledText(np.arange(n), length, seed=5)
+    text.turn_to(2)
     start = data.draw(st.integers(0, n - 1))
     stop = data.draw(st.integers(start + 1, n))
     np.testing.assert_array_equal(text[start:stop], text[0:n][start:stop])
@@ -102,7 +103,7 @@ def test_a_piece_begins_inside_a_line_only_if_no_other_line_is_near(lengths, len
     for before, symbol in itertools.pairwise(order):
         place = symbol - 1
         if symbol and symbol not in (1, before + 1) and text[place - 1]:
-            assert text[place : place + length - 1].all()
+            assert text[place : min(place + length, len(text)) - 1].all()
 
 
 def test_line_starts_are_found_across_the_blocks_of_a_large_text():

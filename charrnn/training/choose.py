@@ -63,7 +63,7 @@ INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a ro
 COMMON_SYMBOLS, MOST_INPUT_RATE = 400.0, 8.0  # common symbols for which the input's factor is one larger; its limit
 PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as the layer
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
-PIECE = 800  # characters that a text is shuffled by
+PIECE = 800  # characters of a piece of a shuffled text
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
@@ -135,14 +135,14 @@ class Chooser:
         read = self.characters_read(self._model(self.settings["hidden"]))
         also = [("weight_drop", ", weight drop {:g}"), ("weight_decay", ", weight decay {:g}")]
         more = "".join(line.format(rate) for name, line in also if (rate := self.settings.get(name)))
-        order = f", in shuffled pieces of {self.settings['shuffle']:,}" if self.settings["shuffle"] else ""
+        order = f"pieces of {self.settings['shuffle']:,} in random order, " if self.settings["shuffle"] else ""
         names = ("input", "projection", "output") if self.settings["embed"] else ("input", "output")
         factors = ", ".join(f"{name} x {self.settings[f'{name}_rate']:g}" for name in names)
         return (
             f"chosen for {short(self.text.characters)} characters, "
             f"{self.text.symbols:,} symbols ({self.text.common:,} of them common), "
-            f"each character read about {short(read / self.text.characters)} times{order}: "
-            f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, "
+            f"each character read about {short(read / self.text.characters)} times: "
+            f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, {order}"
             f"dropout {self.settings['dropout']:g}{more}, batch {self.settings['batch']}, lr {self.settings['lr']:g} "
             f"({factors})"
         )

@@ -12,31 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.engine.random import PURPOSES, fill_uniform
+from charrnn.model.network import NO_SYMBOL
 from charrnn.text.stored import Symbols, blocks
 
 
 class ShuffledText:
-    """A text of n symbols in the order of an epoch. The order depends only on the seed and on the epoch.
+    """A text of n symbols in the order of an epoch; in its own order until `turn_to` is called.
 
-    The places where the text is cut differ from epoch to epoch. A piece begins at the first line that begins in the
-    next `length` symbols after such a place. If there is none, it begins at the place itself. The last piece stays
-    last, because it need not end with a line break.
+    The order depends only on the text, the length of pieces, the seed and the epoch. Each epoch chooses other places. A
+    piece begins at the first line that begins in the next `length` symbols after such a place. If there is none, it
+    begins at the place itself. The last piece stays last, because it need not end with a line break.
 
     Args:
         symbols: (n,) the text.
         length: about how many symbols each piece has.
         seed: of the random numbers.
-        line_break: the symbol at the end of each line; -1 if there is none.
-        whole_lines: every piece must begin with a line.
+        line_break: the symbol at the end of each line; NO_SYMBOL if there is none.
+        whole_lines: every piece begins with a line, however far away it is.
     """
 
     def __init__(
-        self, symbols: Symbols, length: int, seed: int, line_break: int = -1, whole_lines: bool = False
+        self, symbols: Symbols, length: int, seed: int, line_break: int = NO_SYMBOL, whole_lines: bool = False
     ) -> None:
         self._symbols, self._length, self._seed = symbols, length, np.uint64(seed)
         self._line_break, self._whole_lines = line_break, whole_lines
         self._epoch = -1
-        self.turn_to(0)
+        self._ends, self._moves = np.array([len(symbols)]), np.array([0])
 
     def __len__(self) -> int:
         return len(self._symbols)
@@ -45,7 +46,7 @@ class ShuffledText:
         """Take the order of an epoch, which is 0 or more."""
         if epoch == self._epoch:
             return
-        self._epoch, n = epoch, len(self)
+        n = len(self)
         numbers = np.empty(n // self._length + 2)
         fill_uniform(numbers, 0.0, 1.0, self._seed, PURPOSES["shuffle"], np.uint64(epoch))
         cuts = self._cuts(1 + int(numbers[-1] * self._length))
@@ -54,19 +55,20 @@ class ShuffledText:
         sizes = np.diff(starts, append=n)[order]
         self._ends = np.cumsum(sizes)  # of the pieces, in the order of reading
         self._moves = starts[order] - (self._ends - sizes)  # from a place in that order to the place in the text
+        self._epoch = epoch
 
     def _cuts(self, first: int) -> NDArray[np.int64]:
         """Where pieces begin, but for the first one, if the text is cut from the place `first` on."""
         places = np.arange(first, len(self), self._length)
-        if self._line_break < 0:
+        if self._line_break == NO_SYMBOL:
             return places
         lines = line_starts_from(self._symbols, places, self._line_break)
         if not self._whole_lines:
-            lines = np.where(lines - places < self._length, lines, places)
+            lines = np.where((lines < len(self)) & (lines - places < self._length), lines, places)
         return np.unique(lines[lines < len(self)])
 
     def __getitem__(self, part: slice) -> NDArray[np.unsignedinteger]:
-        """Symbols that follow each other in the order of reading, from one piece or from several."""
+        """At least one symbol: those that follow each other in the order of reading, from one piece or from several."""
         start, stop, _ = part.indices(len(self))
         found = []
         piece = np.searchsorted(self._ends, start, side="right")
