@@ -31,8 +31,8 @@ def test_an_order_has_every_place_once_in_pieces_of_the_length_asked(n, length, 
     assert sorted(order) == list(range(n))
     assert order[-1] == n - 1
     for piece in pieces_of(order):  # by chance, pieces that follow each other in the text may do so here
-        inside = piece[0] not in (0, order[-1]) and piece[-1] != n - 1
-        assert len(piece) % length == 0 or not inside or piece[0] < length
+        if piece[0] != 0 and piece[-1] != n - 1:
+            assert len(piece) % length == 0
 
 
 @settings(max_examples=100, deadline=None)

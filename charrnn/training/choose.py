@@ -112,7 +112,7 @@ class Chooser:
         self.speed = product_speed(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
 
     def choose(self) -> dict[str, Any]:
-        """The given settings, and chosen values for the settings that the head of this file names."""
+        """The given settings, and values for the others that the rule chooses."""
         settings = self.settings
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
