@@ -249,9 +249,13 @@ def test_symbols_that_are_very_rare_change_nothing(passes):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "given", "shuffle"), [(0.5, {}, PIECE), (1.9, {}, PIECE), (2.0, {}, 0), (0.5, {"shuffle": 9}, 9)]
+    ("epochs", "given", "shuffle"),
+    [
+        *[(0.5, {}, PIECE), (1.9, {}, PIECE), (2.0, {}, 0), (0.5, {"shuffle": 9}, 9)],
+        *[(2.0, {"stateless": True}, PIECE), (2.0, {"stateless": True, "shuffle": 0}, 0)],
+    ],
 )
-def test_only_a_text_that_is_read_less_than_twice_is_shuffled(epochs, given, shuffle):
+def test_only_lines_and_texts_that_are_read_less_than_twice_are_shuffled(epochs, given, shuffle):
     chooser = Chooser(Text(MEGA, 65, 50), {"epochs": epochs} | given, no_speed)
     assert chooser.choose()["shuffle"] == shuffle
     assert (f", pieces of {shuffle} in random order, " in chooser.describe()) == bool(shuffle)

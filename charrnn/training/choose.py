@@ -23,8 +23,8 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
    and the rows that the input looks up by INPUT_RATE, or by the number of common symbols divided by COMMON_SYMBOLS if
    this is more, but at most by MOST_INPUT_RATE. Weights that read an embedding learn more slowly by the factor
    PROJECTION_RATE, times the number of hidden units for each number of the embedding. A tied model has no factors.
-6. A text that is read less than FEW_PASSES times is read in pieces of PIECE characters in a random order, see
-   shuffle.py.
+6. A text of independent lines (--stateless), or one that is read less than FEW_PASSES times, is read in pieces of PIECE
+   characters in a random order, see shuffle.py.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
 """
@@ -120,7 +120,7 @@ class Chooser:
         for name, factor in self._rate_factors().items():
             settings.setdefault(name, factor)
         is_read_often = self._passes(self._model(settings["hidden"])) >= FEW_PASSES
-        settings.setdefault("shuffle", 0 if is_read_often else PIECE)
+        settings.setdefault("shuffle", 0 if is_read_often and not settings.get("stateless") else PIECE)
         between = self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT, 1.0)
         settings.setdefault("dropout", between if settings["layers"] > 1 else 0.0)
         of_weights = self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP, LARGE_CAPACITY)
