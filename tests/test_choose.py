@@ -13,6 +13,7 @@ from charrnn.training.choose import (
     INPUT_RATE,
     LARGE_CAPACITY,
     LEAST_MEMORY,
+    LONG_PIECE,
     MOST_DECAY,
     MOST_DROPOUT,
     MOST_INPUT_RATE,
@@ -251,14 +252,14 @@ def test_symbols_that_are_very_rare_change_nothing(passes):
 @pytest.mark.parametrize(
     ("epochs", "given", "shuffle"),
     [
-        *[(0.5, {}, PIECE), (1.9, {}, PIECE), (2.0, {}, 0), (0.5, {"shuffle": 9}, 9)],
-        *[(2.0, {"stateless": True}, PIECE), (2.0, {"stateless": True, "shuffle": 0}, 0)],
+        *[(0.5, {}, PIECE), (1.9, {}, PIECE), (2.0, {}, LONG_PIECE), (2.0, {"stateless": True}, PIECE)],
+        *[(0.5, {"shuffle": 9}, 9), (0.5, {"shuffle": 0}, 0), (2.0, {"shuffle": 0}, 0)],
     ],
 )
-def test_only_lines_and_texts_that_are_read_less_than_twice_are_shuffled(epochs, given, shuffle):
+def test_pieces_are_longer_if_the_text_is_read_often_and_its_lines_depend_on_each_other(epochs, given, shuffle):
     chooser = Chooser(Text(MEGA, 65, 50), {"epochs": epochs} | given, no_speed)
     assert chooser.choose()["shuffle"] == shuffle
-    assert (f", pieces of {shuffle} in random order, " in chooser.describe()) == bool(shuffle)
+    assert (f", pieces of {shuffle:,} in random order, " in chooser.describe()) == bool(shuffle)
 
 
 @pytest.mark.parametrize(("characters", "batch"), [(2, 1), (2047, 1), (2048, 2), (5_000, 4), (100_000, 32)])

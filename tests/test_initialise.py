@@ -31,8 +31,7 @@ def test_parameters_depend_on_the_seed_alone(threads):
 def test_matrices_are_uniform_within_their_bounds_and_vectors_constant():
     config = ModelConfig(30, "lstm", 2, 64, 16)
     parameters = begun(config, forget_bias="0.5").parameters
-    upper = INPUT_SHARE * (3 / (64 * output_square(lstm))) ** 0.5
-    bounds = {"embed": 3**0.5, "layer0.W_x": INPUT_SHARE * (3 / 16) ** 0.5, "layer1.W_x": upper}
+    bounds = {"embed": 3**0.5, "layer0.W_x": 1 / 4, "layer1.W_x": (64 * output_square(lstm)) ** -0.5}
     for name, view in parameters.items():
         if name.endswith(".b"):
             assert set(view[64:128]) == {0.5}

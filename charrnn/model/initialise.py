@@ -2,12 +2,9 @@
 
 **The input's share.** A gate's pre-activation is the sum of the input's share, x W_x, and the state's share, h W_h. If
 the entries of W_x are independent with mean 0 and variance w, and x has n entries of mean square q, the input's share
-has variance n q w. So W_x is uniform with
-
-    w = INPUT_SHARE^2 / (n q),
-
-and the input moves every gate by the same INPUT_SHARE, whatever the input is (the argument of LeCun, Bottou, Orr &
-Müller 1998, "Efficient BackProp", section 4.6, and of Glorot & Bengio 2010). The values of n q are:
+has variance n q w. So W_x is uniform within 1 / sqrt(n q). Then w = 1 / (3 n q), and the input moves every gate by the
+same INPUT_SHARE, 1 / sqrt(3), whatever the input is (the argument of LeCun, Bottou, Orr & Müller 1998, "Efficient
+BackProp", section 4.6, and of Glorot & Bengio 2010). The values of n q are:
 
 | input | n | q | n q |
 |---|---|---|---|
@@ -48,7 +45,7 @@ from charrnn.model.config import CHRONO, IDENTITY, USUAL_FORGET_BIAS, ModelConfi
 from charrnn.model.parameters import Parameters
 from charrnn.model.step import Step
 
-INPUT_SHARE = 0.8  # standard deviation of the input's share of a gate
+INPUT_SHARE = 1.0 / math.sqrt(3.0)  # standard deviation of the input's share of a gate
 SIMULATED_UNITS, SIMULATED_STEPS = 4000, 50
 UNKNOWN_SQUARE = 1 / 3  # for a cell whose output is zero at the beginning, or grows without limit
 
@@ -145,16 +142,15 @@ class Initialiser:
             return usual if config.tied else math.sqrt(3.0)
         if not name.endswith((".W_x", ".W_skip")):
             return usual
-        share = INPUT_SHARE
-        if config.input_skips and not name.startswith("layer0."):
-            share /= math.sqrt(2.0)  # two inputs share it
         if name.endswith(".W_x") and not name.startswith("layer0."):
             square = config.hidden * output_square(self.cell)
         elif config.tied:
             square = config.embed * usual**2 / 3.0
         else:
             square = config.embed or 1
-        return share * math.sqrt(3.0 / square)
+        if config.input_skips and not name.startswith("layer0."):
+            square *= 2  # two inputs have the share of one
+        return 1.0 / math.sqrt(square)
 
     def _fill_uniform(self, view: Array, bound: float, place: int) -> None:
         fill_uniform(view.reshape(-1), -bound, bound, np.uint64(self.seed), PURPOSES["initialise"], np.uint64(place))

@@ -23,8 +23,8 @@ docs/defaults.md explains the rule and gives the measurements behind its figures
    and the rows that the input looks up by INPUT_RATE, or by the number of common symbols divided by COMMON_SYMBOLS if
    this is more, but at most by MOST_INPUT_RATE. Weights that read an embedding learn more slowly by the factor
    PROJECTION_RATE, times the number of hidden units for each number of the embedding. A tied model has no factors.
-6. A text of independent lines (--stateless), or one that is read less than FEW_PASSES times, is read in pieces of PIECE
-   characters in a random order, see shuffle.py.
+6. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
+   (--stateless) or if the text is read less than FEW_PASSES times, otherwise LONG_PIECE characters.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
 """
@@ -63,7 +63,7 @@ INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a ro
 COMMON_SYMBOLS, MOST_INPUT_RATE = 400.0, 8.0  # common symbols for which the input's factor is one larger; its limit
 PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as the layer
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
-PIECE = 800  # characters of a piece of a shuffled text
+PIECE, LONG_PIECE = 800, 3200  # characters of the pieces that are read in a random order
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
@@ -120,7 +120,7 @@ class Chooser:
         for name, factor in self._rate_factors().items():
             settings.setdefault(name, factor)
         is_read_often = self._passes(self._model(settings["hidden"])) >= FEW_PASSES
-        settings.setdefault("shuffle", 0 if is_read_often and not settings.get("stateless") else PIECE)
+        settings.setdefault("shuffle", LONG_PIECE if is_read_often and not settings.get("stateless") else PIECE)
         between = self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT, 1.0)
         settings.setdefault("dropout", between if settings["layers"] > 1 else 0.0)
         of_weights = self._share(MANY_PASSES, WEIGHT_DROP_PER_DOUBLING, MOST_WEIGHT_DROP, LARGE_CAPACITY)
