@@ -71,12 +71,12 @@ class ShuffledText:
         """At least one symbol: those that follow each other in the order of reading, from one piece or from several."""
         start, stop, _ = part.indices(len(self))
         found = []
-        piece = np.searchsorted(self._ends, start, side="right")
+        piece = int(self._ends.searchsorted(start, side="right"))
         while start < stop:
-            end, move = min(stop, self._ends[piece]), self._moves[piece]
+            end, move = min(stop, int(self._ends[piece])), int(self._moves[piece])
             found.append(self._symbols[start + move : end + move])
             start, piece = end, piece + 1
-        return np.concatenate(found)
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def line_starts_from(symbols: Symbols, places: NDArray[np.int64], line_break: int) -> NDArray[np.int64]:
