@@ -45,7 +45,7 @@ from charrnn.model.config import CHRONO, IDENTITY, USUAL_FORGET_BIAS, ModelConfi
 from charrnn.model.parameters import Parameters
 from charrnn.model.step import Step
 
-INPUT_SHARE = 1.0 / math.sqrt(3.0)  # standard deviation of the input's share of a gate
+INPUT_SHARE = 1.0 / math.sqrt(3.0)  # standard deviation of the input's share; it follows from the bound of W_x
 SIMULATED_UNITS, SIMULATED_STEPS = 4000, 50
 UNKNOWN_SQUARE = 1 / 3  # for a cell whose output is zero at the beginning, or grows without limit
 
