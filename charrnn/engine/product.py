@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 from charrnn.engine import bfloat16
 from charrnn.engine.amx_registers import MOST_ROWS
 from charrnn.engine.kernel import kernel, subroutine
-from charrnn.engine.simd import I64, W
+from charrnn.engine.simd import I64, VECTOR_BITS, W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import (
     AMX_RELEASE,
@@ -38,7 +38,9 @@ ALL_OF_K = 2**30  # all panels of k in one visit: tiles read their operands from
 ALL_ROWS = 2**30
 LARGE_WEIGHTS = 8 * 2**20  # bytes; larger weights come from memory, so each visit to them takes more rows at once
 GRADIENT_VISIT = 4096  # rows that stay in the L3 cache while the loop goes through all panels of the gradient
-GRADIENT_ROWS = 1024  # rows of one panel that stay in the L2 cache (128 KB) while the loop goes through all panels of a
+# Rows of one panel that stay in a cache while the loop goes through all panels of a: 128 KB of the L2 cache. A tile of
+# narrower vectors reads each of these rows more often, so for them it is 12 KB of the L1 cache.
+GRADIENT_ROWS = 1024 if VECTOR_BITS == 512 else 96
 COLUMN_TILES = -(-W // TILE_ROWS)  # tiles that cover the W columns of a panel
 SUM_VISIT = 16  # blocks of W rows that a sum over rows takes at a time: with 512 columns, half a megabyte of bfloat16
 
