@@ -280,16 +280,18 @@ def add_gradient_block(a, a_row, k, d, panel, row, count, zero, dw):  # type: ig
 
 
 @kernel(parallel=True)
-def column_sums(d, rows, ones, zero, sums, tasks):  # type: ignore[no-untyped-def]
+def column_sums(d, rows, sums, tasks):  # type: ignore[no-untyped-def]
     """sums = the sum of d[:, :rows] over its rows, the gradient of a bias.
 
     Args:
         d: [N / W, >= rows, W].
-        ones: (>= rows,) ones.
-        zero: (W,) zeros.
         sums: (N,) padded with the panels.
         tasks: how many threads share the work.
     """
     for task in prange(tasks):
         for panel in range(task * d.shape[0] // tasks, (task + 1) * d.shape[0] // tasks):
-            row_tile(1, ones, 0, 0, d, panel * d.shape[1] * W, 0, sums, panel * W, zero, 0, 0, rows, 1)
+            total = sums[panel * W : (panel + 1) * W]
+            total[:] = 0
+            for row in range(rows):
+                for column in range(W):
+                    total[column] += d[panel, row, column]

@@ -35,6 +35,7 @@ TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators for each row, two weight ve
 BFLOAT16_TILE_ROWS = TILE_ROWS if bfloat16.way() == "avx512" else (REGISTERS - 6) // 2
 AMX_PEAK, AMX_RELEASE = "charrnn_amx_peak", "charrnn_amx_release"  # functions, see amx.py
 STRIDES = {"row_tile": (W, 1), "column_tile": (1, W)}  # of A, from row to row and along k
+AT_ONCE = {"row_tile": 4, "column_tile": 1}  # steps along k in each iteration of a loop
 VECTOR_CHAINS = 8  # independent sums that keep two multiply-add units busy through their latency
 VECTOR_PANELS = max(1, VECTOR_CHAINS // (W // lanes_of(FLOAT)))  # panels that `vector_tile` takes at once
 
@@ -89,11 +90,15 @@ class _Pairs(_Numbers):
 SOURCES = {FLOAT: _Numbers, DOUBLE: _Numbers, I16: _Pairs}  # by the type of B
 
 
-def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], strides: tuple[int, int]) -> None:
-    """C[rows, W] = start + sum over k of A[rows, k] B[k, W], two vectors of columns at a time."""
+def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], name: str) -> None:
+    """C[rows, W] = start + sum over k of A[rows, k] B[k, W], two vectors of columns at a time.
+
+    Several steps along k in one iteration save instructions, and the CPU predicts the end of a short loop.
+    """
     a, a_outer, w, w_outer, c, start, start_stride, inner, outer = operands
-    row_stride, k_stride = strides
+    row_stride, k_stride = STRIDES[name]
     source = SOURCES[w.type.pointee](b, w, c.type.pointee)
+    together = AT_ONCE[name] * source.per_step  # numbers of k in one iteration
     for column in range(0, W, 2 * source.lanes):
         columns = (column, column + source.lanes)
         sums = [
@@ -104,19 +109,21 @@ def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], strides: tu
         block, sums, close_outer = counted_loop(b, outer, sums)
         a_block = b.gep(a, [b.mul(block, a_outer)])
         w_block = b.gep(w, [b.mul(block, w_outer)])
-        k, sums, close_inner = counted_loop(b, b.udiv(inner, I64(source.per_step)), sums)
-        w_row = b.gep(w_block, [b.mul(k, I64(source.per_step * W))])
-        a_column = b.gep(a_block, [b.mul(k, I64(source.per_step * k_stride))])
-        weights = [source.row(w_row, v) for v in columns]
-        updated = []
-        for i in range(rows):
-            x = source.one(b.gep(a_column, [I64(i * row_stride)]))
-            updated += [source.add(x, weights[v], sums[2 * i + v]) for v in range(2)]
-        close_inner(updated)
-        close_outer(updated)
+        iteration, sums, close_inner = counted_loop(b, b.udiv(inner, I64(together)), sums)
+        w_rows = b.gep(w_block, [b.mul(iteration, I64(together * W))])
+        a_columns = b.gep(a_block, [b.mul(iteration, I64(together * k_stride))])
+        for k in range(0, together, source.per_step):
+            weights = [source.row(b.gep(w_rows, [I64(k * W)]), column) for column in columns]
+            updated = []
+            for i in range(rows):
+                x = source.one(b.gep(a_columns, [I64(k * k_stride + i * row_stride)]))
+                updated += [source.add(x, weights[v], sums[2 * i + v]) for v in range(2)]
+            sums = updated
+        close_inner(sums)
+        close_outer(sums)
         for i in range(rows):
             for v in range(2):
-                store(b, updated[2 * i + v], b.gep(c, [I64(i * W + columns[v])]))
+                store(b, sums[2 * i + v], b.gep(c, [I64(i * W + columns[v])]))
 
 
 def _emit_vector_tile(b: ir.IRBuilder, panels: int, operands: list[ir.Value]) -> None:
@@ -184,8 +191,8 @@ def _build_tiles() -> ir.Module:
     """One function for each kind of tile and float type."""
     module = ir.Module("charrnn_tiles")
     for scalar in (FLOAT, DOUBLE):
-        for name, strides in STRIDES.items():
-            _emit_cases(module, name, scalar, TILE_ROWS, partial(_emit_tile, strides=strides))
+        for name in STRIDES:
+            _emit_cases(module, name, scalar, TILE_ROWS, partial(_emit_tile, name=name))
         _emit_cases(module, "vector_tile", scalar, VECTOR_PANELS, _emit_vector_tile)
     return module
 
@@ -202,8 +209,7 @@ def _build_further_tiles(scalar: ir.Type) -> ir.Module:
         emit_peak(module, AMX_PEAK)
         emit_release(module, AMX_RELEASE)
     else:
-        tile = partial(_emit_tile, strides=STRIDES["row_tile"])
-        _emit_cases(module, "row_tile", I16, BFLOAT16_TILE_ROWS, tile)
+        _emit_cases(module, "row_tile", I16, BFLOAT16_TILE_ROWS, partial(_emit_tile, name="row_tile"))
         _emit_cases(module, "vector_tile", I16, VECTOR_PANELS, _emit_vector_tile)
     return module
 
@@ -282,9 +288,9 @@ def _tile(name: str) -> Any:
     """A callable for numba kernels: C[rows, W] = start + A[rows, K] @ B[K, W], for 1 to `tile_rows` rows.
 
     It is called as `tile(rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, start_stride,
-    inner, outer)`. `*_at` are element offsets. k runs over `outer` blocks of `inner` (W on matrix tiles), which are
-    `*_outer` elements apart. The sums begin with the rows at `start`, which are `start_stride` apart. If `start` is C,
-    the product is added to C. A bias row has stride 0.
+    inner, outer)`. `*_at` are element offsets. k runs over `outer` blocks of `inner` numbers (W for `row_tile`),
+    which are `*_outer` elements apart. The sums begin with the rows at `start`, which are `start_stride` apart. If
+    `start` is C, the product is added to C. A bias row has stride 0.
     """
 
     @intrinsic

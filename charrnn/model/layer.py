@@ -146,16 +146,16 @@ class Layer:
     def _single_places(self) -> list[tuple[slice, str]]:
         return [(self._place(self.gates + k), slot.gate) for k, slot in enumerate(self.step.singles)]
 
-    def vector_gradient(self, name: str, d: Array, rows: int, ones: Array, gradients: dict[str, Array]) -> None:
+    def vector_gradient(self, name: str, d: Array, rows: int, gradients: dict[str, Array]) -> None:
         """Write the gradients of "b" or "gain": the sums of d [slots * P, >= rows, W] over its rows."""
-        column_sums(d, rows, ones, self.zero, self.d_vector, numba.get_num_threads())
+        column_sums(d, rows, self.d_vector, numba.get_num_threads())
         unpack(self._slots_of(self.d_vector), self.gates, self.input_order, gradients[name][None, :])
         for place, gate in self._single_places():
             gradients[f"{name}_h{gate}"][:] = self.d_vector[place]
 
-    def unit_gradients(self, d: Array, rows: int, ones: Array, gradients: dict[str, Array]) -> None:
+    def unit_gradients(self, d: Array, rows: int, gradients: dict[str, Array]) -> None:
         """Write the gradients of the units' numbers: the sums of d [vectors * P, >= rows, W] over its rows."""
-        column_sums(d, rows, ones, self.zero, self.d_units, numba.get_num_threads())
+        column_sums(d, rows, self.d_units, numba.get_num_threads())
         for k, unit in enumerate(self.step.cell.units):
             gradients[f"p_{unit}"][:] = self.d_units[self._place(k)]
 
@@ -281,19 +281,19 @@ class UnrolledLayer:
             carried[:] = 0
         recurrence.backward(self.layer.plan, self.arrays, steps, self.batch)
 
-    def gradients(self, d: Array, rows: int, ones: Array, sums: RowSums, gradients: dict[str, Array]) -> None:
+    def gradients(self, d: Array, rows: int, sums: RowSums, gradients: dict[str, Array]) -> None:
         """Write the gradients of W_h and of all vectors, after `backward`. `d` is the gates' gradient, prepared."""
         layer, a = self.layer, self.arrays
         if "W_h" in gradients:
             layer.weight_gradient(a, d, rows, sums, gradients["W_h"])
         if layer.step.cell.units:
-            layer.unit_gradients(a.d_units, rows, ones, gradients)
+            layer.unit_gradients(a.d_units, rows, gradients)
         if not layer.config.layer_norm:
-            layer.vector_gradient("b", a.gates, rows, ones, gradients)
+            layer.vector_gradient("b", a.gates, rows, gradients)
             return
-        layer.vector_gradient("b", a.d_scaled, rows, ones, gradients)
+        layer.vector_gradient("b", a.d_scaled, rows, gradients)
         np.multiply(a.x[:, :rows], a.d_scaled[:, :rows], out=a.x[:, :rows])
-        layer.vector_gradient("gain", a.x, rows, ones, gradients)
+        layer.vector_gradient("gain", a.x, rows, gradients)
 
     def state_gradient(self) -> dict[str, Array]:
         """Gradients of the state before the chunk, after `backward`: each plain (B, H)."""

@@ -302,8 +302,7 @@ class Unrolled:
 
     def output_gradient(self, rows: int) -> None:
         """Compute the gradients of W_y and b_y from those of the logits."""
-        network, output, threads = self.network, self.network.output, numba.get_num_threads()
-        zero = network.layers[-1].zero
+        network, output = self.network, self.network.output
         if network.rounded:
             round_rows(self.logits, 0, rows, self.multiplied_logits, 0)
         d = self.sums.prepared(self.multiplied_logits, rows)
@@ -312,7 +311,7 @@ class Unrolled:
         for index, lower in enumerate(network.lower_outputs):
             below, row = self._multiplied(index)
             self.sums.write(below, row, d, rows, lower, network.layer_gradients[index]["W_y"])
-        column_sums(self.logits, rows, self.ones, zero, output.d_b_y, threads)
+        column_sums(self.logits, rows, output.d_b_y, numba.get_num_threads())
         network.gradients["b_y"][:] = output.d_b_y[: output.symbols]
 
     def output_backward(self, rows: int) -> None:
@@ -330,7 +329,7 @@ class Unrolled:
         """Write the gradients of a layer's weights, biases and gains, and of all that makes its table of characters."""
         network, gradients = self.network, self.network.layer_gradients[index]
         d = self.sums.prepared(layer.multiplied_gates, rows)
-        layer.gradients(d, rows, self.ones, self.sums, gradients)
+        layer.gradients(d, rows, self.sums, gradients)
         if self.present.weights and "W_h" in gradients:
             self.noise.drop_weights(index, self.draw, gradients["W_h"], gradients["W_h"])
         if index == 0:
