@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from charrnn import cache
 from charrnn.cache import Place, compilation
-from charrnn.engine.kernel import Entries, kernel, subroutine
+from charrnn.engine.kernel import Entries, inlined, kernel, subroutine
 
 
 def double(x):
@@ -70,6 +70,20 @@ def test_a_subroutine_is_compiled_once_for_all_integers_and_once_for_each_type(p
 
     assert compiled(sums, 1, 0.5) == (2 + 6 - 10 + 1.0, True)
     assert twice.nopython_signatures == [types.int64(types.int64), types.float64(types.float64)]
+
+
+@pytest.mark.parametrize("decorate", [subroutine(), inlined()])
+def test_python_is_refused_what_only_kernels_can_call(place, decorate):
+    function = decorate(double)
+
+    def quadruple(x):
+        return 2 * function(x)
+
+    for _ in range(2):
+        with pytest.raises(TypeError, match=r"expected a kernel to call double, got .* Python; try double\.py_func"):
+            function(3)
+        assert compiled(quadruple, 3)[0] == 12
+    assert function.py_func(3) == 6
 
 
 def test_a_kernel_makes_arrays_only_if_it_says_so(place):

@@ -53,7 +53,7 @@ def subroutine(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = njit(**options)(function)
+        dispatcher = _without_wrappers(function, **options)
         compile_ = dispatcher.compile
 
         def compile_for_types(signature: Any) -> Any:
@@ -72,9 +72,21 @@ def inlined(name: str = "") -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        return njit(forceinline=True)(_named(function, name))
+        return _without_wrappers(_named(function, name), forceinline=True)
 
     return decorate
+
+
+def _without_wrappers(function: Callable[..., Any], **options: Any) -> Any:
+    """A function that kernels can call, and Python and C can't. The code for such calls would take long to compile."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        what = f"expected a kernel to call {function.__qualname__}, got a call from Python"
+        raise TypeError(f"{what}; try {function.__qualname__}.py_func")
+
+    dispatcher = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
+    dispatcher._insert, dispatcher._compile_for_args = lambda *_: None, refuse
+    return dispatcher
 
 
 def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
