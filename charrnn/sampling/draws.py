@@ -9,6 +9,7 @@ from numba import prange
 from numpy.typing import DTypeLike
 
 from charrnn.engine.kernel import kernel, subroutine
+from charrnn.engine.native import Native
 from charrnn.engine.panels import Array, panels_for
 from charrnn.engine.product import add_products, affine, release_tiles
 from charrnn.engine.random import PURPOSES, uniform
@@ -88,7 +89,7 @@ def _remember(b, symbol, draws):  # type: ignore[no-untyped-def]
     marks[b, POSITION] += 1
 
 
-@subroutine()
+@kernel()
 def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
     """The next symbol of stream b from logits[:, b]."""
     numbers = draws.scratch[b]
@@ -112,6 +113,10 @@ def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
     return symbol
 
 
+draw_one = Native(_draw)
+_call = draw_one.call
+
+
 @subroutine()
 def _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, high):  # type: ignore[no-untyped-def]
     """`next_symbols` for the streams low <= b < high."""
@@ -120,7 +125,7 @@ def _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, 
     else:
         affine(h, row + low, high - low, w_y, b_y, 0, w_y.shape[0], logits, low)
     for b in range(low, high):
-        out[t, b] = _draw(logits, b, t, draws, rule, seed)
+        out[t, b] = _call(logits, b, t, draws, rule, seed)
 
 
 @subroutine(parallel=True)

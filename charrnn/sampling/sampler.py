@@ -15,7 +15,7 @@ from charrnn.model.inputs import flat_symbols
 from charrnn.model.network import Network, State
 from charrnn.model.reader import Reader
 from charrnn.model.unrolled import Unrolled
-from charrnn.sampling.draws import draws_for
+from charrnn.sampling.draws import draw_one, draws_for
 from charrnn.sampling.generate import Weights, generator_for
 from charrnn.sampling.rule import Rule
 
@@ -113,6 +113,7 @@ class Sampler:
             network.line_break,
         )
         self._threads = threads_for_panels(layers[0].arrays, count)
+        draw_one.load(self._logits, 0, 0, self._draws, self.rule, self.seed)
 
     def set_seed(self, seed: int) -> None:
         """Draw with other random numbers from now on."""
