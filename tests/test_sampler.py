@@ -6,7 +6,7 @@ from networks import KINDS, make
 from thorough import first_of_all
 
 from charrnn.engine.panels import CACHE_LINE, rows_of
-from charrnn.engine.random import PURPOSES, uniform
+from charrnn.engine.random import PURPOSES, fill_uniform
 from charrnn.sampling.rule import Rule
 from charrnn.sampling.sampler import PIECE, Sampler, weights_of
 
@@ -28,10 +28,11 @@ def check_draws(m, prompt, length):
     logits = rows_of(m.unrolled.logits, m.config.symbols)[: texts[:-1].size].reshape(*texts[:-1].shape, -1)
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))
     edges = (p / p.sum(axis=-1, keepdims=True)).cumsum(axis=-1)[len(prompt) - 1 :]
-    counters = (np.uint64(3), PURPOSES["sample"])
-    for t, b in np.ndindex(drawn.shape):
-        number = uniform(*counters, np.uint64(t), np.uint64(b))
-        assert drawn[t, b] == np.searchsorted(edges[t, b], number, side="right")
+    numbers = np.empty(count)
+    for t in range(length):
+        fill_uniform(numbers, 0.0, 1.0, np.uint64(3), PURPOSES["sample"], np.uint64(t))
+        for b in range(count):
+            assert drawn[t, b] == np.searchsorted(edges[t, b], numbers[b], side="right")
     return drawn
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from charrnn.engine.random import PURPOSES, uniform
+from charrnn.engine.random import PURPOSES, fill_uniform
 from charrnn.training.config import SPREAD, longest
 
 HALVED = 0.05  # share of chunks whose mean length is half
@@ -19,9 +19,9 @@ def random_length(seq_len: int, seed: int, step: int) -> int:
     The lengths are normally distributed around seq_len, and for one chunk in twenty around half of it. So the chunks
     of each epoch begin at other places.
     """
-    halved, radius, angle = (
-        uniform(np.uint64(seed), PURPOSES["length"], np.uint64(step), np.uint64(k)) for k in range(3)
-    )
+    numbers = np.empty(3)
+    fill_uniform(numbers, 0.0, 1.0, np.uint64(seed), PURPOSES["length"], np.uint64(step))
+    halved, radius, angle = numbers
     normal = math.sqrt(-2.0 * math.log(1.0 - radius)) * math.cos(2.0 * math.pi * angle)  # Box & Muller 1958
     length = round((0.5 if halved < HALVED else 1.0) * seq_len + SPREAD * seq_len * normal)
     return min(max(length, min(LEAST, seq_len)), longest(seq_len))
