@@ -31,7 +31,7 @@ from charrnn.engine.amx_registers import (
     registers,
 )
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import I8, I64
+from charrnn.engine.simd import I8, I64, W
 
 PANEL_BYTES = {"bfloat16": 64, "float32": 128}  # of a row of a panel
 
@@ -45,7 +45,6 @@ class _Operands(NamedTuple):
     start: ir.Value
     a_outer: ir.Value  # from block to block of k
     w_stride: ir.Value  # from panel to panel
-    w_outer: ir.Value
     c_stride: ir.Value
     start_step: ir.Value
     start_stride: ir.Value  # from row to row
@@ -80,13 +79,13 @@ def emit_amx_panels(module: ir.Module, signature: ir.FunctionType, symbol: str) 
     """C[p, rows, W] = start[p] + A[rows, K] @ B[p, K, W] for 1 to MOST_ROWS rows; see `tile.panels_tile`."""
     function = ir.Function(module, signature, symbol)
     b = ir.IRBuilder(function.append_basic_block())
-    rows, panels, a, a_outer, w, w_stride, w_outer, c, c_stride, start, start_step, start_stride, outer = function.args
+    rows, panels, a, a_outer, w, w_stride, c, c_stride, start, start_step, start_stride, outer = function.args
     tiles = registers(b)
     configure(b, tiles, rows)
     a, w, c, start = (b.bitcast(pointer, I8.as_pointer()) for pointer in (a, w, c, start))
-    a_outer, w_stride, w_outer = (b.mul(elements, I64(2)) for elements in (a_outer, w_stride, w_outer))
+    a_outer, w_stride = (b.mul(elements, I64(2)) for elements in (a_outer, w_stride))
     c_stride, start_step, start_stride = (b.mul(elements, I64(4)) for elements in (c_stride, start_step, start_stride))
-    operands = _Operands(a, w, c, start, a_outer, w_stride, w_outer, c_stride, start_step, start_stride, outer)
+    operands = _Operands(a, w, c, start, a_outer, w_stride, c_stride, start_step, start_stride, outer)
     with b.if_else(b.icmp_signed(">", rows, I64(TILE_ROWS))) as (both, upper_only):
         with both:
             panel, _, close = counted_loop(b, panels, [])
@@ -107,9 +106,9 @@ def emit_amx_tile(module: ir.Module, signature: ir.FunctionType, symbol: str, pa
     """The same for one panel; see `tile._tile` for the arguments. It calls the function `panels`."""
     function = ir.Function(module, signature, symbol)
     b = ir.IRBuilder(function.append_basic_block())
-    rows, a, a_outer, w, w_outer, c, start, start_stride, _, outer = function.args
+    rows, a, a_outer, w, c, start, start_stride, _, outer = function.args
     none = I64(0)
-    arguments = [rows, I64(1), a, a_outer, w, none, w_outer, c, none, start, none, start_stride, outer]
+    arguments = [rows, I64(1), a, a_outer, w, none, c, none, start, none, start_stride, outer]
     b.call(module.globals[panels], arguments)
     b.ret_void()
 
@@ -126,7 +125,8 @@ def _multiply(b: ir.IRBuilder, tiles: Hardware | Emulated, x: _Operands, sums: l
     for s in sums:
         tiles.load(s.tile, place(x.start, x.start_stride, x.start_step, s), x.start_stride)
     block, _, close = counted_loop(b, x.outer, [])
-    a_block, w_block = b.gep(x.a, [b.mul(block, x.a_outer)]), b.gep(x.w, [b.mul(block, x.w_outer)])
+    a_block = b.gep(x.a, [b.mul(block, x.a_outer)])
+    w_block = b.gep(x.w, [b.mul(block, I64(W * PANEL_BYTES["bfloat16"]))])
     loaded: dict[int, tuple[int, int]] = {}
     for s in sums:
         if loaded.get(s.w) != (s.panel, s.half):

@@ -112,11 +112,9 @@ def panel_part(a, row, rows, k_first, k_last, w, panel, c, c_panel, c_row, start
             c_at = (c_panel * c_rows + c_row + low) * W
             if k == k_first:
                 first = start_at + low * start_stride
-                row_tile(
-                    high - low, a, a_at, a_rows * W, w, w_at, W * W, c, c_at, start, first, start_stride, W, blocks
-                )
+                row_tile(high - low, a, a_at, a_rows * W, w, w_at, c, c_at, start, first, start_stride, W, blocks)
             else:
-                row_tile(high - low, a, a_at, a_rows * W, w, w_at, W * W, c, c_at, c, c_at, W, W, blocks)
+                row_tile(high - low, a, a_at, a_rows * W, w, w_at, c, c_at, c, c_at, W, W, blocks)
 
 
 @subroutine()
@@ -128,7 +126,7 @@ def _products(a, row, rows, w, panel, step, count, c, c_row, start, start_at, st
             panels_tile(
                 min(tile_rows(w), rows - low), count,
                 a, (row + low) * W, a.shape[1] * W,
-                w, panel * size, step * size, W * W,
+                w, panel * size, step * size,
                 c, (panel * c.shape[1] + c_row + low) * W, step * c.shape[1] * W,
                 start, start_at + low * start_stride, start_step, start_stride,
                 a.shape[0],
@@ -274,9 +272,9 @@ def add_gradient_block(a, a_row, k, d, panel, row, count, zero, dw):  # type: ig
         a_at = (k * a.shape[1] + a_row + row) * W + low
         dw_at = (panel * dw.shape[1] + k * W + low) * W
         if row == 0:
-            column_tile(high - low, a, a_at, 0, d, d_at, 0, dw, dw_at, zero, 0, 0, count, 1)
+            column_tile(high - low, a, a_at, 0, d, d_at, dw, dw_at, zero, 0, 0, count, 1)
         else:
-            column_tile(high - low, a, a_at, 0, d, d_at, 0, dw, dw_at, dw, dw_at, W, count, 1)
+            column_tile(high - low, a, a_at, 0, d, d_at, dw, dw_at, dw, dw_at, W, count, 1)
 
 
 @kernel(parallel=True)

@@ -95,7 +95,7 @@ def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], name: str) 
 
     Several steps along k in one iteration save instructions, and the CPU predicts the end of a short loop.
     """
-    a, a_outer, w, w_outer, c, start, start_stride, inner, outer = operands
+    a, a_outer, w, c, start, start_stride, inner, outer = operands
     row_stride, k_stride = STRIDES[name]
     source = SOURCES[w.type.pointee](b, w, c.type.pointee)
     together = AT_ONCE[name] * source.per_step  # numbers of k in one iteration
@@ -108,7 +108,7 @@ def _emit_tile(b: ir.IRBuilder, rows: int, operands: list[ir.Value], name: str) 
         ]
         block, sums, close_outer = counted_loop(b, outer, sums)
         a_block = b.gep(a, [b.mul(block, a_outer)])
-        w_block = b.gep(w, [b.mul(block, w_outer)])
+        w_block = b.gep(w, [b.mul(block, b.mul(inner, I64(W)))])
         iteration, sums, close_inner = counted_loop(b, b.udiv(inner, I64(together)), sums)
         w_rows = b.gep(w_block, [b.mul(iteration, I64(together * W))])
         a_columns = b.gep(a_block, [b.mul(iteration, I64(together * k_stride))])
@@ -167,8 +167,8 @@ def _signature(name: str, scalar: ir.Type) -> ir.FunctionType:
     if name == "vector_tile":
         return ir.FunctionType(ir.VoidType(), [I64, a, I64, w, I64, sums, I64, sums, I64, I64])
     if name == "panels_tile":
-        return ir.FunctionType(ir.VoidType(), [I64, I64, a, I64, w, I64, I64, sums, I64, sums, I64, I64, I64])
-    return ir.FunctionType(ir.VoidType(), [I64, a, I64, w, I64, sums, sums, I64, I64, I64])
+        return ir.FunctionType(ir.VoidType(), [I64, I64, a, I64, w, I64, sums, I64, sums, I64, I64, I64])
+    return ir.FunctionType(ir.VoidType(), [I64, a, I64, w, sums, sums, I64, I64, I64])
 
 
 def _emit_cases(module: ir.Module, name: str, scalar: ir.Type, most: int, emit: Any) -> None:
@@ -287,16 +287,16 @@ def _is_there(name: str, scalar: ir.Type) -> bool:
 def _tile(name: str) -> Any:
     """A callable for numba kernels: C[rows, W] = start + A[rows, K] @ B[K, W], for 1 to `tile_rows` rows.
 
-    It is called as `tile(rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, start_stride,
-    inner, outer)`. `*_at` are element offsets. k runs over `outer` blocks of `inner` numbers (W for `row_tile`),
-    which are `*_outer` elements apart. The sums begin with the rows at `start`, which are `start_stride` apart. If
-    `start` is C, the product is added to C. A bias row has stride 0.
+    It is called as `tile(rows, a, a_at, a_outer, w, w_at, c, c_at, start, start_at, start_stride, inner, outer)`.
+    `*_at` are element offsets. k runs over `outer` blocks of `inner` numbers (W for `row_tile`). In A, the blocks are
+    `a_outer` elements apart; in B, one follows the other. The sums begin with the rows at `start`, which are
+    `start_stride` apart. If `start` is C, the product is added to C. A bias row has stride 0.
     """
 
     @intrinsic
-    def tile(typing, rows, a, a_at, a_outer, w, w_at, w_outer, c, c_at, start, start_at, stride, inner, outer):  # type: ignore[no-untyped-def]
+    def tile(typing, rows, a, a_at, a_outer, w, w_at, c, c_at, start, start_at, stride, inner, outer):  # type: ignore[no-untyped-def]
         n = types.intp
-        return types.void(n, a, n, n, w, n, n, c, n, start, n, n, n, n), partial(_emit_call, name)
+        return types.void(n, a, n, n, w, n, c, n, start, n, n, n, n), partial(_emit_call, name)
 
     return tile
 
@@ -313,12 +313,12 @@ def vector_tile(typing, panels, a, a_at, a_outer, w, w_at, w_stride, c, c_at, c_
 
 
 @intrinsic
-def panels_tile(typing, rows, panels, a, a_at, a_outer, w, w_at, w_stride, w_outer, c, c_at, c_stride, start, start_at, start_step, start_stride, outer):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
+def panels_tile(typing, rows, panels, a, a_at, a_outer, w, w_at, w_stride, c, c_at, c_stride, start, start_at, start_step, start_stride, outer):  # type: ignore[no-untyped-def]  # fmt: skip  # noqa: E501
     """For numba kernels on matrix tiles: C[p, rows, W] = start[p] + A[rows, K] @ B[p, K, W] for several panels p.
 
     The arguments are those of `row_tile`. From panel to panel, B, C and the start values are `w_stride`, `c_stride` and
     `start_step` elements apart.
     """
     n = types.intp
-    signature = types.void(n, n, a, n, n, w, n, n, n, c, n, n, start, n, n, n, n)
+    signature = types.void(n, n, a, n, n, w, n, n, c, n, n, start, n, n, n, n)
     return signature, partial(_emit_call, "panels_tile")
