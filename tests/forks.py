@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from importlib import import_module
 
 PARTS = ("cli.app", "cli.progress", "training.loop", "training.run", "training.choose", "sampling.sampler", "folders")
@@ -53,6 +54,11 @@ def serve():
     import_module("charrnn.runtime").prepare()
     for part in PARTS:
         import_module(f"charrnn.{part}")
+    target = import_module("numba.core.registry").cpu_target
+    target.typing_context.refresh()  # what numba would do for the first kernel of every child
+    target.target_context.refresh()
+    with suppress(import_module("charrnn.errors").CharRNNError):
+        import_module("charrnn.cli.app").app(["sample", os.devnull])  # no run; but what reads options is imported now
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     while requests.peek(1):
         request = read(requests)
