@@ -114,7 +114,7 @@ def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
 
 
 draw_one = Native(_draw)
-_call = draw_one.call
+_draw_by_symbol = draw_one.call
 
 
 @subroutine()
@@ -125,7 +125,7 @@ def _draw_some(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, low, 
     else:
         affine(h, row + low, high - low, w_y, b_y, 0, w_y.shape[0], logits, low)
     for b in range(low, high):
-        out[t, b] = _call(logits, b, t, draws, rule, seed)
+        out[t, b] = _draw_by_symbol(logits, b, t, draws, rule, seed)
 
 
 @subroutine(parallel=True)
