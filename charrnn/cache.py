@@ -142,8 +142,9 @@ class Place:
                 if KEY.fullmatch(older.name) and older != self.path:
                     with suppress(OSError, OutputError):
                         if time.time() - older.lstat().st_mtime > RECENT_SECONDS:
-                            with locked(older):
-                                shutil.rmtree(older)
+                            with locked(older) as ours:
+                                if ours:
+                                    shutil.rmtree(older)
 
 
 @cache

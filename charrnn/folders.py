@@ -33,31 +33,34 @@ OLD_SECONDS = 60.0  # a folder under construction that is older and not locked w
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[bool]:
     """Lock this folder inside the block. The system releases the lock when the process ends, even if it is killed.
+
+    The value is False if there are no locks: on some file systems, and on Windows. Then others may use the folder.
 
     Raises:
         OutputError: another process holds it.
     """
     if fcntl is None:
-        yield
+        yield False
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some file systems have no locks
-            _lock(folder, descriptor)
-        yield
+        yield _lock(folder, descriptor)
     finally:
         os.close(descriptor)
 
 
-def _lock(folder: Path, descriptor: int) -> None:
+def _lock(folder: Path, descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise OutputError(
             f"expected {folder} for this command alone, got it in use by another one; try another --out, or wait"
         ) from None
+    except OSError:
+        return False
+    return True
 
 
 class NewFolder:
@@ -194,21 +197,20 @@ def _remove_empty(folders: list[Path]) -> None:
 def clear_leftovers(path: Path) -> None:
     """Remove the unfinished folders that killed processes left when they built a folder for `path`.
 
-    A process that is still building holds a lock, so its folder stays. If an older folder was moved aside and not yet
-    replaced, it is moved back.
+    A process that is still building holds a lock, so its folder stays. Without locks, nothing is removed. If an older
+    folder was moved aside and not yet replaced, it is moved back.
     """
-    if fcntl is None:
-        return
     place = path.resolve()
     for parent in (place.parent, place):
         for site in parent.glob(f".{escape(place.name)}.*{UNDER_CONSTRUCTION}"):
             with suppress(OSError, OutputError):
-                if time.time() - site.stat().st_mtime < OLD_SECONDS:
+                if not _is_site(site.name, place) or time.time() - site.stat().st_mtime < OLD_SECONDS:
                     continue
-                with locked(site):
-                    if (site / "older").is_dir() and not place.exists():
+                with locked(site) as ours:
+                    if ours and (site / "older").is_dir() and not place.exists():
                         os.rename(site / "older", place)
-                    shutil.rmtree(site)
+                    if ours:
+                        shutil.rmtree(site)
 
 
 def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -> None:
@@ -246,7 +248,8 @@ def _content(folder: Path) -> list[str]:
 
 
 def _is_site(name: str, place: Path) -> bool:
-    return name.startswith(f".{place.name}.") and name.endswith(UNDER_CONSTRUCTION)
+    """Whether a folder with this name is the site of `place`. Between dots, `mkdtemp` writes neither dot nor capital."""
+    return bool(re.fullmatch(rf"\.{re.escape(place.name)}\.[a-z0-9_]+{re.escape(UNDER_CONSTRUCTION)}", name))
 
 
 def _is_our_file(name: str) -> bool:

@@ -158,11 +158,14 @@ class GradientCheck:
         entries = np.arange(flat.size)
         if flat.size > MOST:
             entries = np.random.default_rng(self.seed).choice(flat.size, MOST, replace=False)
-        floor = FLOOR * float(np.abs(expected).max())
+        floor = FLOOR * float(np.nanmax(np.abs(expected), initial=0.0))
         worst = (-1.0, 0, 0.0)
         for k in entries:
             error, numeric = self._entry_error(flat, int(k), float(expected[k]), floor)
-            if not error <= worst[0]:
+            if math.isnan(error):  # no larger error may take its place
+                worst = (error, int(k), numeric)
+                break
+            if error > worst[0]:
                 worst = (error, int(k), numeric)
         where = tuple(int(i) for i in np.unravel_index(worst[1], values.shape))
         return BlockResult(name, values.shape, len(entries), worst[0], where, float(expected[worst[1]]), worst[2])

@@ -19,7 +19,7 @@ OLD = '{"format": "charrnn-test"}'
 
 def older_folder(path):
     """A folder of the kind that MARKER marks."""
-    path.mkdir()
+    path.mkdir(parents=True)
     (path / MARKER).write_text(OLD)
     (path / "train.npy").write_text("old text")
     return path
@@ -318,6 +318,27 @@ def test_an_older_folder_comes_back_when_a_process_was_killed_between_the_rename
     assert not path.exists()
     folders.clear_leftovers(path)
     assert tree(tmp_path) == {"data": None, f"data/{MARKER}": OLD.encode(), "data/train.npy": b"old text"}
+
+
+def test_folders_under_construction_for_a_longer_name_are_not_touched(tmp_path, monkeypatch):
+    """The name before the random part may have dots itself: those of run.v2 are none of run."""
+    monkeypatch.setattr(folders, "OLD_SECONDS", 0.0)
+    aside = older_folder(tmp_path / ".run.v2.abcd_123.new" / "older")
+    folders.clear_leftovers(tmp_path / "run")
+    assert aside.is_dir()
+    assert not (tmp_path / "run").exists()
+    folders.clear_leftovers(tmp_path / "run.v2")
+    assert sorted(tree(tmp_path)) == ["run.v2", f"run.v2/{MARKER}", "run.v2/train.npy"]
+
+
+def test_without_locks_nothing_under_construction_is_cleared_away(tmp_path, monkeypatch):
+    """Nobody can know whether a process still builds there."""
+    monkeypatch.setattr(folders, "OLD_SECONDS", 0.0)
+    monkeypatch.setattr(folders.fcntl, "flock", failing(errno.ENOLCK))
+    with building_folder(tmp_path / "data", MARKER, force=False) as folder:
+        (folder.path / MARKER).write_text("new")
+        folders.clear_leftovers(tmp_path / "data")
+    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
 
 
 def test_all_files_are_flushed_before_the_folder_appears(tmp_path, monkeypatch):

@@ -26,11 +26,15 @@ SLIPS = {  # a cell in which a slip shows, what derives backward passes, and wha
 }
 
 
-def check(model, batch=3, steps=5, **clipping):
+def check_of(model, batch=3, steps=5, **clipping):
     network = random_network(model, seed=1)
     symbols = np.random.default_rng(0).integers(0, model.symbols, (steps + 1, batch))
     settings = TrainConfig(**({"clip_norm": 0.0} | clipping))
-    return GradientCheck(network, symbols[:-1], symbols[1:], random_state(network, batch, 2), settings).run()
+    return GradientCheck(network, symbols[:-1], symbols[1:], random_state(network, batch, 2), settings)
+
+
+def check(model, **settings):
+    return check_of(model, **settings).run()
 
 
 SIZES = [(1, 5, 0, 1), (2, 7, 3, 6), (3, 4, 0, 3)]
@@ -58,6 +62,20 @@ def test_clipping_is_checked_too(clipping):
 def test_what_is_minimised_beside_the_cross_entropy_is_checked_too(bptt):
     penalties = {"label_smoothing": 0.2, "activation_penalty": 0.7, "temporal_penalty": 0.9}
     assert all(r.passed for r in check(ModelConfig(6, hidden=5), bptt=bptt, **penalties))
+
+
+@pytest.mark.parametrize("where", [0, 12, 24])
+def test_one_gradient_that_is_no_number_fails_its_block(where):
+    """Wherever it stands: at the beginning, in the middle or at the end of the block's entries."""
+    check = check_of(ModelConfig(5, hidden=5))
+    backward, gradients = check.unrolled.backward, check.network.gradients
+
+    def damaged():
+        backward()
+        gradients["W_y"].reshape(-1)[where] = np.nan
+
+    check.unrolled.backward = damaged
+    assert [r.name for r in check.run() if not r.passed] == ["W_y"]
 
 
 def test_parameters_are_put_back():
