@@ -248,7 +248,7 @@ def _content(folder: Path) -> list[str]:
 
 
 def _is_site(name: str, place: Path) -> bool:
-    """Whether a folder with this name is the site of `place`. Between dots, `mkdtemp` writes neither dot nor capital."""
+    """Whether a folder with this name is the site of `place`; the random part of such a name has no dots."""
     return bool(re.fullmatch(rf"\.{re.escape(place.name)}\.[a-z0-9_]+{re.escape(UNDER_CONSTRUCTION)}", name))
 
 

@@ -27,6 +27,7 @@ from charrnn.cli.page import page
 from charrnn.cli.scored import Score, Unit
 from charrnn.model.reader import Reader
 from charrnn.model.unrolled import Unrolled
+from charrnn.text.vocabulary import code_points
 
 LENGTHS = (2, 3, 64, 65, 66, 130, 200, 7)
 
@@ -118,6 +119,7 @@ def test_the_most_surprising_come_first(shop, text):
         (["data.txt", "--context", "ж"], ["'ж' (U+0436) at position 0 of --context"]),
         (["data.txt", "--compare", "none"], ["got none"]),
         (["data.txt", "--html", "files"], ["files"]),
+        (["data.txt", "--html", "page.html", "--json"], ["expected --html alone, got --json too"]),
     ],
 )
 def test_what_makes_no_sense_is_answered_in_one_line(shop, args, parts):
@@ -177,11 +179,44 @@ class Seen(HTMLParser):
             self.text += data
 
 
+@pytest.mark.parametrize(
+    ("codes", "nats", "pieces"),
+    [
+        ("ab", [2.0], [("a", None), ("b", 2.0)]),
+        ("aé€".encode(), [1.0, 2.0, 3.0, 4.0, 5.0], [("a", None), ("é", 3.0), ("€", 12.0)]),
+        ("éa".encode(), [2.0, 1.0], [("é", 2.0), ("a", 1.0)]),
+        (b"a\xc3b\xff\xe2\x82", [1.0] * 5, [("a", None), ("\ufffdb", 2.0), ("\ufffd", 1.0), ("\ufffd", 2.0)]),
+        (b"", [], []),
+    ],
+)
+def test_a_character_is_as_surprising_as_all_its_bytes(codes, nats, pieces):
+    bytewise = isinstance(codes, bytes)
+    read = np.frombuffer(codes, np.uint8) if bytewise else code_points(codes)
+    score = Score(Unit("a", 1, read), read, np.array(nats), bytewise=bytewise)
+    assert list(score.pieces()) == pieces
+    assert score.text == (codes.decode("utf-8", "replace") if bytewise else codes)
+
+
+def test_a_model_of_bytes_shows_characters_of_several_bytes(bytes_shop, tmp_path):
+    (tmp_path / "text").write_text("ééé\n")
+    html = ("--html", str(tmp_path / "page.html"))
+    result = charrnn("score", "data-run", str(tmp_path / "text"), *html, "--unknown", "skip", cwd=bytes_shop.folder)
+    assert result.returncode == 0, result.stderr
+
+
+def test_what_was_left_out_is_not_shown_either(shop, tmp_path):
+    """So each character has its own surprisal, wherever unknown ones stand."""
+    (tmp_path / "text").write_text("aжb\nab\n")
+    result = charrnn("score", "data-run", str(tmp_path / "text"), "--unknown", "skip", "--json", cwd=shop.folder)
+    with_unknown, without = (json.loads(line) for line in result.stdout.splitlines())
+    assert with_unknown == without | {"line": 1}
+
+
 def test_the_page_escapes_whatever_stands_in_a_text():
     text = "<script>alert('x')</script> & \x1b[31m\u202e é"
     nats = np.linspace(0, 9, len(text) - 1)
     seen = Seen()
-    seen.feed("".join(page([Score(Unit("a", 1, np.zeros(0, np.uint8)), text, nats)])).split("<body>")[1])
+    seen.feed("".join(page([Score(Unit("a", 1, code_points(text)), code_points(text), nats)])).split("<body>")[1])
     assert "script" not in seen.tags
     assert seen.text == text.replace("\x1b", "\u241b").replace("\u202e", "\ufffd")
 
@@ -197,7 +232,7 @@ def test_a_browser_shows_the_page_and_runs_nothing_of_it(tmp_path):
     text = "<script>document.title = 'x'</script><img src=x onerror=\"document.title='y'\"> & é"
     nats = np.linspace(0, 9, len(text) - 1)
     out = tmp_path / "page.html"
-    out.write_text("".join(page([Score(Unit("a", 1, np.zeros(0, np.uint8)), text, nats)])))
+    out.write_text("".join(page([Score(Unit("a", 1, code_points(text)), code_points(text), nats)])))
     command = [BROWSER, *QUIETLY, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", out.as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     seen = Seen()

@@ -43,10 +43,9 @@ def page(scores: Iterable[Score]) -> Iterator[str]:
     yield HEAD
     for score in scores:
         figure = "-" if score.bpc is None else f"{score.bpc:.3f}"
-        first = len(score.text) - len(score.nats)
-        yield f"<div><b>{figure}</b><span>{_visible(score.text[:first])}"
-        for character, nats in zip(score.text[first:], score.nats.tolist(), strict=True):
-            yield _character(character, nats / math.log(2))
+        yield f"<div><b>{figure}</b><span>"
+        for character, nats in score.pieces():
+            yield _visible(character) if nats is None else _character(character, nats / math.log(2))
         yield "</span></div>\n"
     yield "</body>\n</html>\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +72,9 @@ def score(
 ) -> None:
     """Say how well a model predicts each line, in bits per character: few bits for what it expects."""
     unknown_policy(unknown)
+    if html is not None and (chars or as_json):
+        other = "--chars" if chars else "--json"
+        raise ConfigError(f"expected --html alone, got {other} too; try two commands")
     inputs = files or [STANDARD_INPUT]
     start_engine(threads)
     cell_of_model(cell)
@@ -84,25 +87,35 @@ def score(
     scorer = Scorer(checkpoint, context, unknown)
     rival = None if compare is None else Scorer(_rival(compare, checkpoint), context, unknown)
     with interruptible() as look:
-        scores = _scores(scorer, rival, units)
+        scores = _watched(_scores(scorer, rival, units), look)
         if sort:
             scores = iter(sorted(scores, key=lambda s: -math.inf if s.bpc is None else s.bpc, reverse=True))
         if html is not None:
             _write_page(html, scores)
-            return
-        coloured = chars and not as_json and sys.stdout.isatty() and runtime.colours_wanted()
-        count = 0
-        for found in scores:
-            look()
-            count += 1
-            if as_json or (chars and not coloured):
-                print(json.dumps(found.values(chars)), flush=True)
-            else:
-                _show(found, coloured)
-    if not count:
-        raise DataError("expected lines to score, got none; try a file with text")
+        else:
+            _print(scores, chars, as_json)
     if scorer.skipped:
         say(f"left out {scorer.skipped:,} unknown characters")
+
+
+def _watched(scores: Iterator[Score], look: Callable[[], None]) -> Iterator[Score]:
+    """The scores, until Ctrl-C is pressed. There must be one at least."""
+    count = 0
+    for found in scores:
+        look()
+        count += 1
+        yield found
+    if not count:
+        raise DataError("expected lines to score, got none; try a file with text")
+
+
+def _print(scores: Iterator[Score], chars: bool, as_json: bool) -> None:
+    coloured = chars and not as_json and sys.stdout.isatty() and runtime.colours_wanted()
+    for found in scores:
+        if as_json or (chars and not coloured):
+            print(json.dumps(found.values(chars)), flush=True)
+        else:
+            _show(found, coloured)
 
 
 def _rival(path: Path, checkpoint: Checkpoint) -> Checkpoint:
@@ -195,6 +208,10 @@ class Scorer:
                 found[foretold[read.number]] = read.nats[max(0, len(self.context) - 1) :]
         return found
 
+    def read(self, unit: Unit) -> Codes:
+        """What the model reads of a unit: all codes, but for unknown ones that are left out."""
+        return unit.codes[self.vocabulary.numbers[unit.codes] >= 0] if self.unknown == "skip" else unit.codes
+
     def _reader(self, texts: int) -> Any:
         from charrnn.model.reader import STREAMS, Reader
 
@@ -213,14 +230,8 @@ def _scores(scorer: Scorer, rival: Scorer | None, units: Iterator[Unit]) -> Iter
     while group := list(islice(units, SORTED * STREAMS)):
         others = rival.nats(group) if rival is not None else [None] * len(group)
         for unit, nats, other in zip(group, scorer.nats(group), others, strict=True):
-            text = _text(unit, scorer)
-            yield Score(unit, text, nats, None if other is None else float(other.sum(dtype=float)))
-
-
-def _text(unit: Unit, scorer: Scorer) -> str:
-    if scorer.vocabulary.level == "byte":
-        return unit.codes.astype("uint8").tobytes().decode("utf-8", "replace")
-    return "".join(map(chr, unit.codes.tolist()))
+            total = None if other is None else float(other.sum(dtype=float))
+            yield Score(unit, scorer.read(unit), nats, total, scorer.vocabulary.level == "byte")
 
 
 def _show(found: Score, coloured: bool) -> None:
@@ -234,9 +245,9 @@ def _show(found: Score, coloured: bool) -> None:
         return
     from charrnn.cli.terminal import readable
 
-    start = len(found.text) - len(found.nats)
-    shown = [readable(found.text[:start])]
-    for character, bits in zip(found.text[start:], (found.nats / math.log(2)).tolist(), strict=True):
+    shown = []
+    for character, nats in found.pieces():
+        bits = 0.0 if nats is None else nats / math.log(2)
         shade = next(colour for most, colour in SHADES if bits < most)
         shown.append(f"{shade}{readable(character)}{PLAIN}" if shade else readable(character))
     print(f"{figures}  {''.join(shown)}")

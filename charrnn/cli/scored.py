@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +30,38 @@ class Score:
 
     Args:
         unit: what was scored.
-        text: the text as the model read it.
-        nats: (chars,) the surprisal of each predicted character; without context, the first one is not predicted.
+        codes: (n,) what the model read: code points or bytes, without unknown ones that were left out.
+        nats: (chars,) the surprisal of the last `chars` codes, all that were predicted; without context, the first code
+            is not predicted.
         other: the sum of nats that the other model of --compare needs; None without such a model.
+        bytewise: whether the codes are bytes.
     """
 
     unit: Unit
-    text: str
+    codes: Codes
     nats: NDArray[np.floating]
     other: float | None = None
+    bytewise: bool = False
+
+    @property
+    def text(self) -> str:
+        """The text as the model read it. Bytes that are no UTF-8 become U+FFFD."""
+        return "".join(text for text, _ in self.pieces())
+
+    def pieces(self) -> Iterator[tuple[str, float | None]]:
+        """Each character, and its surprisal in nats, summed over its bytes; None if it was not predicted."""
+        unpredicted: list[float | None] = [None] * (len(self.codes) - len(self.nats))
+        surprisals = unpredicted + self.nats.tolist()
+        if not self.bytewise:
+            yield from zip(map(chr, self.codes.tolist()), surprisals, strict=True)
+            return
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        begun: list[float] = []
+        for at, (code, nats) in enumerate(zip(self.codes.tolist(), surprisals, strict=True), start=1):
+            begun += [] if nats is None else [nats]
+            if text := decoder.decode(bytes([code]), final=at == len(self.codes)):
+                yield text, sum(begun) if begun else None
+                begun = []
 
     @property
     def bpc(self) -> float | None:
