@@ -62,9 +62,22 @@ def test_masks_are_the_same_on_any_number_of_threads(threads):
 def test_whole_rows_of_the_input_are_dropped_at_the_rate():
     weights = np.empty(20_000)
     threshold, scale = threshold_and_scale(0.3)
-    drop_rows(weights, 20_000, 20_000, threshold, scale, np.uint64(0), np.uint64(0), np.uint64(0))
+    drop_rows(weights, np.arange(20_000), threshold, scale, np.uint64(0), np.uint64(0), np.uint64(0))
     assert set(np.unique(weights)) == {0.0, scale}
     assert abs((weights == 0).mean() - 0.3) < 5 * np.sqrt(0.21 / 20_000)
+
+
+def test_a_variational_mask_of_the_input_drops_symbols_wherever_a_stream_reads_them():
+    """As in Gal & Ghahramani (2016): each stream drops symbols of its own, and no stream all of them."""
+    symbols, batch = np.random.default_rng(0).integers(0, 500, 64_000).astype(np.int32), 8
+    weights = np.empty(len(symbols))
+    Noise(input=0.3, variational=True).input_weights(5, weights, symbols, batch)
+    dropped = [set(symbols[stream::batch][weights[stream::batch] == 0]) for stream in range(batch)]
+    kept = [set(symbols[stream::batch][weights[stream::batch] != 0]) for stream in range(batch)]
+    for without, within in zip(dropped, kept, strict=True):
+        assert not without & within
+        assert abs(len(without) / len(without | within) - 0.3) < 5 * np.sqrt(0.21 / 500)
+    assert len(set(map(frozenset, dropped))) == batch
 
 
 @pytest.mark.parametrize("kind", first_of_all(KINDS, "lstm"))

@@ -51,11 +51,17 @@ def drop_units(x, x_row, y, rows, period, threshold, scale, seed, step, site):  
 
 
 @kernel()
-def drop_rows(weights, rows, period, threshold, scale, seed, step, site):  # type: ignore[no-untyped-def]
-    """weights[r] = scale or 0 for r in range(rows): whole rows are kept or dropped; arguments as in `drop_units`."""
+def drop_rows(weights, places, threshold, scale, seed, step, site):  # type: ignore[no-untyped-def]
+    """weights[r] = scale or 0: whole rows are kept or dropped, those with equal places alike.
+
+    Args:
+        weights: (>= rows,), written.
+        places: (rows,) int64, not negative.
+        threshold, scale, seed, step, site: as in `drop_units`.
+    """
     key = mix_counters(seed, DROPOUT, step, site)
-    for r in range(rows):
-        bits = mix(key + np.uint64(r % period + 1) * GOLDEN) & np.uint64(LEVELS - 1)
+    for r in range(places.size):
+        bits = mix(key + np.uint64(places[r] + 1) * GOLDEN) & np.uint64(LEVELS - 1)
         weights[r] = scale if bits >= threshold else 0.0
 
 

@@ -26,7 +26,8 @@ class Noise:
         output: the rate on the output of the top layer.
         input: the rate on the input. Whole characters are dropped, because a one-hot vector has only one 1.
         weights: the rate on the recurrent weights. A whole chunk has one mask.
-        variational: whether all time steps of a chunk have the same mask. Otherwise each time step has its own.
+        variational: whether all time steps of a chunk have the same mask of units, or of symbols at the input.
+            Otherwise each time step has its own.
         seed: the seed of the masks.
     """
 
@@ -48,11 +49,22 @@ class Noise:
         counters = np.uint64(self.seed), np.uint64(draw), site("output", layer)
         drop_units(x, x_row, y, rows, period, threshold, x.dtype.type(scale), *counters)
 
-    def input_weights(self, draw: int, weights: Array, rows: int, batch: int) -> None:
-        """Write weights[:rows], the factors of the rows' inputs."""
+    def input_weights(self, draw: int, weights: Array, symbols: Array, batch: int) -> None:
+        """Write weights[:rows], the factors of the rows' inputs.
+
+        Args:
+            draw: the number of the draw.
+            weights: (>= rows,).
+            symbols: (rows,) the inputs. With `variational`, a stream drops some symbols wherever they occur in the
+                chunk, as Gal & Ghahramani (2016, section 4.2) drop words. To drop time steps would leave whole streams
+                without input.
+            batch: number of streams.
+        """
+        places = np.arange(symbols.size)
+        if self.variational:
+            places = places % batch << 32 | symbols
         threshold, scale = threshold_and_scale(self.input)
-        period = batch if self.variational else rows
-        drop_rows(weights, rows, period, threshold, scale, np.uint64(self.seed), np.uint64(draw), site("input"))
+        drop_rows(weights, places, threshold, scale, np.uint64(self.seed), np.uint64(draw), site("input"))
 
     def drop_weights(self, layer: int, draw: int, w: Array, out: Array) -> None:
         """out = a layer's recurrent weights w, or their gradient, with some dropped. w and out may be one array."""

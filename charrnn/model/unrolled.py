@@ -277,7 +277,7 @@ class Unrolled:
         slots, bias = self.layers[index].input_slots, network.layers[index].input_start
         if index == 0:
             if self.present.input:
-                self.noise.input_weights(self.draw, self.input_weights, rows, self.batch)
+                self.noise.input_weights(self.draw, self.input_weights, self.symbols[:rows], self.batch)
             lookup(network.input.table, bias, self.symbols, self._weights_of_input(), slots)
         else:
             below, row = self._multiplied(index - 1)
