@@ -52,6 +52,15 @@ def test_a_wide_beam_finds_the_likeliest_of_all_texts_that_end_at_a_stop(network
     assert tuple(found.drawn) == best
 
 
+def test_the_likelihood_is_that_of_the_text_that_is_shown(network):
+    """A stop that is removed does not count, as in texts that are drawn."""
+    endings = [Ending(4, (np.array([stop]),)) for stop in range(SYMBOLS)]
+    found = [Beam(network, SYMBOLS**4, ending).search(wanted(network)) for ending in endings]
+    assert "stop" in {text.stopped for text in found}
+    for text in found:
+        assert text.nats == pytest.approx(nats(network, (1, 2), text.drawn), rel=1e-9)
+
+
 def test_a_beam_of_one_is_greedy(network):
     found = Beam(network, 1, Ending(20)).search(wanted(network))
     text = []

@@ -121,6 +121,16 @@ def test_a_factor_of_the_rate_without_effect_is_refused(given, message):
     choose(**given | PRESETS["classic"])  # whose factors of 1 change nothing
 
 
+def test_a_tied_model_is_as_wide_as_its_embedding():
+    assert choose(tied=True, embed=64)["hidden"] == 64
+
+
+def test_a_short_text_is_read_in_fewer_streams_also_if_several_batches_make_an_update():
+    assert choose(characters=32 * 64 * 16)["batch"] == 32
+    assert choose(characters=32 * 64 * 16, accumulate=4)["batch"] == 8
+    assert choose(characters=1000, accumulate=4)["batch"] == 1
+
+
 def test_a_tied_model_is_counted_as_it_is():
     tied = parameter_count(ModelConfig(5000, hidden=256, tied=True))
     assert choose(characters=tied, common=5000, hidden=256, epochs=8.0, tied=True)["dropout"] == 0.2

@@ -88,6 +88,13 @@ BAD_TRAIN = [
     (["data", "--init-from", "data-run", "--layers", "3"], "--layers 1 as data-run has it, got 3"),
     (["data", "--init-from", "data-run", "--resume"], "--resume or --init-from"),
     (["data", "--schedule", "foo"], "constant, linear, cosine, step, plateau, got 'foo'"),
+    (["data", "--cell", "gru", "--forget-bias", "1"], "--forget-bias with a cell that has a forget gate, got gru"),
+    (["data", "--cell", "mingru", "--init", "orthogonal"], "a cell that has recurrent weights, got mingru"),
+    (["data", "--layers", "1", "--residual"], "--residual with several layers, got --layers 1"),
+    (["data", "--stateless", "--reset-every", "9"], "carried from line to line, got --stateless"),
+    (["data", "--init-from", "data-run", "--init", "orthogonal"], "--init or --init-from, got both"),
+    (["data", "--init-from", "data-run", "--forget-bias", "1"], "--forget-bias or --init-from, got both"),
+    (["data", "--init-from", "data-run", "--reset", "before"], "--reset with --cell gru, got lstm"),
 ]
 BAD_RESUME = [
     (["data", "--out", "new"], "RUN folder to resume, got new"),
@@ -120,6 +127,9 @@ BAD_SAMPLE = [
     (["data-run", "--prompt", "the жук"], "'ж' (U+0436) at position 4 of the prompt"),
     (["data-run", "--prompt", "the жук", "--unknown", "replace"], "try --unknown skip"),
     (["data-run", "--unknown", "ignore"], "'ignore'"),
+    (["data-run", "--keep-stop"], "--keep-stop with --stop, got it alone"),
+    (["data-run", "--repetition-window", "9"], "with --repetition-penalty, got it alone"),
+    (["data-run", "--beam", "2", "--seed", "1"], "--beam and --seed, got both"),
 ]
 BAD_EVAL = [
     (["none"], "got none"),
@@ -135,6 +145,8 @@ BAD_EVAL = [
     (["data-run", "one.txt"], "at least 2 characters"),
     (["data-run", "none"], "got none, which does not exist; try another path"),
     (["data-run", "data", "--split", "test"], "(train, val), got 'test'"),
+    (["data-run", "data.txt", "--split", "val"], "--split with a DATA folder, got data.txt"),
+    (["data-run", "--dynamic-lr", "0.2"], "--dynamic-lr with --dynamic, got it alone"),
 ]
 FULL = {
     "prepare": ["--out", "new"],

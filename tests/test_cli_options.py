@@ -157,6 +157,7 @@ def test_a_prompt_to_a_stateless_model_begins_a_line(names):
 def test_gradcheck_refuses_what_it_would_not_check(names):
     assert charrnn("train", "data", "--out", "run", *SIZES, "--steps", "2", cwd=names).returncode == 0
     check_failure(charrnn("gradcheck", "run", "--data", "data", "--layer-norm", cwd=names), "--layer-norm")
+    check_failure(charrnn("gradcheck", "run", "--data", "data", "--reset", "before", cwd=names), "got lstm")
     check_failure(charrnn("gradcheck", "--bptt", "3:6", "--seq-len", "4", cwd=names), "--bptt or --seq-len")
 
 
@@ -175,6 +176,8 @@ def test_fine_tuning_may_change_the_rates_of_zoneout_and_nothing_else_of_the_mod
     check_failure(
         charrnn(*begin, "--out", "x", "--stateless", cwd=names), "expected no --stateless, as run has it, got"
     )
+    fast = charrnn(*begin, "--out", "fast", "--preset", "fast", "--precision", "float32", cwd=names)
+    assert "--preset fast does not change the model: it is that of run" in fast.stderr
 
 
 def test_a_diverging_run_is_warned_of_and_its_losses_are_shown(names):

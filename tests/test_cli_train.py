@@ -16,6 +16,7 @@ from helpers_cli import (
     TIMEOUT,
     begin,
     charrnn,
+    check_failure,
     environment,
     interrupt_when,
     journal,
@@ -176,6 +177,16 @@ def test_ctrl_c_saves_and_exits_with_130_and_resume_finishes_the_count(shop, tmp
     assert [line["chars"] for line in train] == [chars(line["step"]) for line in train]
     assert [line["seconds"] for line in train] == sorted(line["seconds"] for line in train)
     assert (train[-2]["step"], train[-1]["step"]) == (step, step + 3)
+
+
+def test_what_says_when_to_evaluate_needs_something_to_evaluate(shop, tmp_path):
+    prepared = charrnn("prepare", str(shop.folder / "data.txt"), "--val", "0", "--out", "whole", cwd=tmp_path)
+    assert prepared.returncode == 0
+    for option in ("--patience 2", "--eval-every 3", "--keep 1", "--preview 9", "--schedule plateau"):
+        result = charrnn("train", "whole", "--out", "run", *option.split(), cwd=tmp_path)
+        name = option if option == "--schedule plateau" else option.split()[0]
+        check_failure(result, f"a validation part for {name}, got whole without", "--val 0.1")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_resumed_run_finds_its_data(shop, tmp_path):

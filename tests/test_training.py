@@ -264,7 +264,7 @@ def test_a_model_trained_on_tales_comes_within_three_percent_of_its_entropy(tmp_
 def test_an_lstm_solves_recall_where_a_plain_rnn_does_not(tmp_path):
     """With some seeds, about one in six, an LSTM needs more updates."""
     data = prepared(tmp_path, (CORPORA / "recall.txt").read_text())
-    config = {"batch": 32, "seq_len": 64, "lr": 0.01, "schedule": "cosine", "steps": 4000, "seed": 1}
+    config = {"batch": 16, "seq_len": 64, "lr": 0.01, "schedule": "cosine", "steps": 4000, "seed": 1}
     entropy, without_memory = (ENTROPY["recall"][name] for name in ("entropy_nats", "nats_without_memory"))
     losses = {}
     for cell in ("lstm", "rnn"):
@@ -272,6 +272,13 @@ def test_an_lstm_solves_recall_where_a_plain_rnn_does_not(tmp_path):
         losses[cell] = train(tmp_path / cell, data, start(tmp_path, data, model, config, cell)).state.progress.best_loss
     assert losses["lstm"] < 1.1 * entropy
     assert losses["rnn"] > 0.95 * without_memory
+
+
+def test_chrono_memories_reach_as_far_back_as_gradients(tmp_path):
+    data = prepared(tmp_path, "abcd " * 100)
+    config = TrainConfig(batch=2, bptt="4:64", forget_bias="chrono")
+    state, _ = TrainingState.begin(ModelConfig(len(data.vocabulary), hidden=500), config, data)
+    assert 60 < np.exp(state.network.parameters["layer0.b"][500:1000]).max() < 63
 
 
 def test_the_preview_is_compiled_before_time_is_taken(tmp_path):

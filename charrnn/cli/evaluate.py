@@ -20,6 +20,7 @@ from charrnn.cli.options import (
     Threads,
     Unknown,
     cell_of_model,
+    explicit,
     precision_here,
     print_json,
     say_if_waiting,
@@ -42,6 +43,7 @@ LARGEST_LOGARITHM = 700.0  # about the logarithm of the largest number that a do
 
 
 def evaluate(
+    context: typer.Context,
     source: CheckpointOrRun,
     text: Annotated[
         Path | None,
@@ -71,6 +73,8 @@ def evaluate(
         raise ConfigError(f"expected --dynamic-lr above 0, got {dynamic_lr}; try 0.1")
     if dynamic and precision == "int8":
         raise ConfigError("expected --dynamic with float32 or bfloat16, got int8; try it without --precision")
+    if not dynamic and explicit(context, ["dynamic_lr"]):
+        raise ConfigError("expected --dynamic-lr with --dynamic, got it alone; try --dynamic too")
     start_engine(threads)
     cell_of_model(cell)
     from charrnn.interrupt import Interrupt
@@ -89,6 +93,8 @@ def evaluate(
     start = time.perf_counter()
     with Interrupt() as interrupt:
         if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):
+            if explicit(context, ["split"]):
+                raise ConfigError(f"expected --split with a DATA folder, got {text}; try it without --split")
             reading, what = Reading(vocabulary.level, encoding, errors, form=checkpoint.form), str(text)
             known = KnownSymbols(text, reading, vocabulary, unknown, chars + 1 if chars else None)
             loss, count = loss_of_blocks(network, known.blocks(), rate, lambda _: not interrupt.asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,7 @@ from charrnn.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from charrnn.gradcheck import BlockResult, GradientCheck
+    from charrnn.training.checkpoint import Checkpoint
 
 
 CHECKED = (  # settings of training on which gradients depend
@@ -52,8 +53,9 @@ def gradcheck(
 ) -> None:
     """Compare every gradient with finite differences, in float64; exit with 1 if one is wrong."""
     start_engine(threads)
+    from charrnn.training.run import refuse_changes
+
     context.params |= own_cell(context.params["cell"])
-    refuse_inert(context, context.params)
     refuse_both_lengths(context)
     if (source is None) != (data is None):
         raise ConfigError(
@@ -61,9 +63,13 @@ def gradcheck(
         )
     sizes = TrainConfig(**settings_of(context, TrainConfig))
     if source is None or data is None:
+        refuse_inert(context, context.params)
         check = _synthetic(ModelConfig(**settings_of(context, ModelConfig)), sizes)
     else:
-        check = _trained(source, data, sizes, explicit(context, list(MODEL)))
+        checkpoint = trained_model(source)
+        refuse_inert(context, context.params | checkpoint.model.as_dict())
+        refuse_changes(checkpoint.model.as_dict(), explicit(context, list(MODEL)), f"{source} has it")
+        check = _trained(checkpoint, data, sizes)
     results = check.run(lambda block: say(f"checking {block} ...") if sys.stderr.isatty() else None)
     _show(results, as_json)
     if not all(result.passed for result in results):
@@ -82,17 +88,15 @@ def _synthetic(model: ModelConfig, sizes: TrainConfig) -> GradientCheck:
     return GradientCheck(network, symbols[:-1], symbols[1:], state, sizes, sizes.seed)
 
 
-def _trained(source: Path, data: Path, sizes: TrainConfig, asked: dict[str, Any]) -> GradientCheck:
-    """A trained model on the beginning of its data, from a random state; the settings `asked` must be the model's."""
+def _trained(checkpoint: Checkpoint, data: Path, sizes: TrainConfig) -> GradientCheck:
+    """A trained model on the beginning of its data, from a random state."""
     import numpy as np
 
     from charrnn.gradcheck import GradientCheck, random_state
     from charrnn.text.data import open_data
     from charrnn.text.streams import Streams
-    from charrnn.training.run import refuse_changes
 
-    checkpoint, text = trained_model(source), open_data(data)
-    refuse_changes(checkpoint.model.as_dict(), asked, f"{source} has it")
+    text = open_data(data)
     checkpoint.refuse_other_vocabulary(text.vocabulary, data)
     inputs, targets = Streams(text.split("train"), sizes.batch, sizes.chunk_steps).chunk(0)
     network = checkpoint.network(np.float64)

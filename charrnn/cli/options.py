@@ -29,6 +29,7 @@ def in_lower_case(name: str | None) -> str | None:
 
 
 UNKNOWN_POLICIES = ("error", "skip", "replace")
+OF_CELL = ("cell", "nonlinearity", "peepholes", "coupled", "output_gate", "reset", "cell_source", "cell_declaration")
 
 DataFolder = Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by charrnn prepare.", show_default=False)]
 CheckpointOrRun = Annotated[
@@ -178,6 +179,27 @@ def refuse_inert(context: typer.Context, chosen: dict[str, Any]) -> None:
             raise ConfigError(
                 f"expected {option} with {flag(other)} {' or '.join(values)}, got {chosen[other]}; try it without"
             )
+    lacking = _lacking(chosen)
+    for name in explicit(context, list(lacking)):
+        raise ConfigError(f"expected {flag(name)} with {lacking[name]}; try it without")
+
+
+def _lacking(chosen: dict[str, Any]) -> dict[str, str]:
+    """What some settings need that the model does not have, in words; only those that have no effect."""
+    from charrnn.model.cells import cell_of
+
+    found = {}
+    of_cell = {name: chosen[name] for name in OF_CELL if name in chosen}
+    cell = cell_of(ModelConfig(1, **of_cell))
+    if not cell.forget:
+        found["forget_bias"] = f"a cell that has a forget gate, got {cell.name}"
+    if not cell.recurrent:
+        found["init"] = f"a cell that has recurrent weights, got {cell.name}"
+    if chosen.get("layers") == 1:
+        found["residual"] = "several layers, got --layers 1"
+    if chosen.get("stateless"):
+        found["reset_every"] = "a state that is carried from line to line, got --stateless"
+    return found
 
 
 def refuse_both_lengths(context: typer.Context) -> None:

@@ -136,8 +136,12 @@ def sample(
     _refuse_together(context, "words", "pattern")
     for name in ("prompt", "prompt_file", "prompts", "count", "best_of", "beam", "batch", "separator", "as_json"):
         _refuse_together(context, "interactive", name)
-    for name in ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty", "count", "best_of"):
+    for name in ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty"):
         _refuse_together(context, "beam", name)
+    for name in ("count", "best_of", "batch", "seed"):
+        _refuse_together(context, "beam", name)
+    _refuse_alone(context, "keep_stop", "stop")
+    _refuse_alone(context, "repetition_window", "repetition_penalty")
     unknown_policy(unknown)
     start_engine(threads)
     rule = _rule(temperature, top_k, top_p, min_p, typical, repetition_penalty)
@@ -231,6 +235,13 @@ def _at_least_one(**numbers: int) -> None:
         if not 1 <= number < 2**31:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"expected {flag} of at least 1, got {number}; try leaving it out")
+
+
+def _refuse_alone(context: typer.Context, name: str, other: str) -> None:
+    """Raise ConfigError when the first of these options was given without the other one."""
+    if explicit(context, [name]) and not explicit(context, [other]):
+        option, needed = (f"--{each.replace('_', '-')}" for each in (name, other))
+        raise ConfigError(f"expected {option} with {needed}, got it alone; try {needed} too")
 
 
 def _refuse_together(context: typer.Context, *names: str) -> None:

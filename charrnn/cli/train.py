@@ -32,12 +32,14 @@ from charrnn.cli.options import (
 from charrnn.cli.setting_options import TRAINING, setting_options
 from charrnn.errors import ConfigError, InterruptError
 from charrnn.model.config import ModelConfig
+from charrnn.settings import flag
 from charrnn.training.config import TrainConfig, parse_bptt
 from charrnn.training.presets import PRESETS, describe
 
 if TYPE_CHECKING:
     from charrnn.text.data import Data
     from charrnn.training.ahead import Helper
+    from charrnn.training.checkpoint import Checkpoint
     from charrnn.training.progress import Progress
     from charrnn.training.state import TrainingState
 
@@ -94,7 +96,7 @@ def train(
     if resume and init_from is not None:
         raise ConfigError("expected --resume or --init-from, got both; try --resume alone to go on with the run")
     from charrnn.cli.progress import Display, Previewer, refuse_too_large, summary
-    from charrnn.folders import locked
+    from charrnn.folders import CONFIG, locked, refuse_existing
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
     from charrnn.training.ahead import Helper
@@ -104,6 +106,7 @@ def train(
 
     data = _data_folder(context, data, out, resume)
     text = open_data(data)
+    _refuse_without_validation(context, text)
     with ExitStack() as stack:
         helper = stack.enter_context(Helper())
         if resume:
@@ -120,8 +123,12 @@ def train(
             state, run, settle = TrainingState.of(checkpoint, text), out, None
             del checkpoint
         else:
-            given = _settings(context, preset)
-            state, lines = _begin(given, explicit(context, OF_MODEL), text, out, init_from, force, helper)
+            refuse_existing(out, CONFIG, force, otherwise="--resume to go on, ")
+            source = None if init_from is None else trained_model(init_from)
+            given = _settings(context, preset, source)
+            state, lines = _begin(given, explicit(context, OF_MODEL), text, source, f"{init_from}", helper)
+            if source is not None and preset is not None:
+                lines.append(f"--preset {preset} does not change the model: it is that of {init_from}")
             folder = stack.enter_context(new_run(out, state, force, origin(name, note)))
             run, settle = folder.path, folder.settle
             for line in lines:
@@ -149,6 +156,18 @@ def train(
     if interrupt.asked:
         say(f"interrupted and saved; go on with: {again}")
         raise typer.Exit(128 + interrupt.asked)
+
+
+def _refuse_without_validation(context: typer.Context, text: Data) -> None:
+    """Raise ConfigError for options that say when or how a model is evaluated, if the data have no part for it."""
+    given = explicit(context, ["patience", "eval_every", "keep", "preview", "schedule"])
+    for name in given if "val" not in text.splits else {}:
+        if name != "schedule" or given[name] == "plateau":
+            option = "--schedule plateau" if name == "schedule" else flag(name)
+            raise ConfigError(
+                f"expected data with a validation part for {option}, got {text.path} without; "
+                "try charrnn prepare with --val 0.1"
+            )
 
 
 def _data_folder(context: typer.Context, data: Path | None, out: Path, resume: bool) -> Path:
@@ -190,20 +209,22 @@ def _ready_to_resume(command: str) -> Iterator[None]:
         raise
 
 
-def _settings(context: typer.Context, preset: str | None) -> dict[str, Any]:
+def _settings(context: typer.Context, preset: str | None, source: Checkpoint | None) -> dict[str, Any]:
     """The settings that are given.
 
     What the command line does not give comes from the preset, and what the preset does not give from the defaults, if
     there are any.
     """
     refuse_both_lengths(context)
+    for name in explicit(context, ["init", "forget_bias"]) if source is not None else {}:
+        raise ConfigError(f"expected {flag(name)} or --init-from, got both; try it without {flag(name)}")
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"expected --preset to be one of {', '.join(PRESETS)}, got {preset!r}; try --preset fast")
     settings = {name: context.params[name] for name in SETTINGS if context.params.get(name) is not None}
     settings |= PRESETS[preset] if preset is not None else {}
     settings |= explicit(context, SETTINGS)
     settings["precision"] = precision_here(settings["precision"])
-    refuse_inert(context, settings)
+    refuse_inert(context, settings if source is None else settings | source.model.as_dict())
     if settings["bptt"]:
         settings["seq_len"] = parse_bptt(settings["bptt"])[0]
     return settings
@@ -213,25 +234,21 @@ def _begin(
     settings: dict[str, Any],
     asked: dict[str, Any],
     text: Data,
-    out: Path,
-    init_from: Path | None,
-    force: bool,
+    source: Checkpoint | None,
+    init_from: str,
     helper: Helper,
 ) -> tuple[TrainingState, list[str]]:
     """The state at the beginning of a run, and what to say about it.
 
-    `asked` are the model's settings that the user gave.
+    `asked` are the model's settings that the user gave, and `init_from` is the name of the source.
     """
     from charrnn.cli.progress import refuse_too_large
-    from charrnn.folders import CONFIG, refuse_existing
     from charrnn.training.choose import Chooser, Text
     from charrnn.training.finetune import model_for
     from charrnn.training.run import refuse_changes
     from charrnn.training.speed import product_speed
     from charrnn.training.state import TrainingState
 
-    refuse_existing(out, CONFIG, force, otherwise="--resume to go on, ")
-    source = None if init_from is None else trained_model(init_from)
     if source is not None:
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
         refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")

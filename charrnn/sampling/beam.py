@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,12 +23,14 @@ class Hypothesis:
 
     Args:
         symbols: all symbols that were chosen.
-        nats: ln of their probability.
+        steps: ln of the probability of each of them.
+        nats: the sum of these; for a text that a constraint ended, with ln of the probability of the end.
         state: the state of the constraint.
         stream: the stream that holds the network's state before the last symbol.
     """
 
     symbols: tuple[int, ...]
+    steps: tuple[float, ...]
     nats: float
     state: int
     stream: int
@@ -62,12 +65,12 @@ class Beam:
         last = int(wanted.beginning.symbols[-1])
         for stream in range(self.width):
             self.unrolled.set_stream(stream, wanted.beginning.state)
-        live, ended = [Hypothesis((), 0.0, 0, 0)], list[tuple[Hypothesis, Text]]()
+        live, ended = [Hypothesis((), (), 0.0, 0, 0)], list[tuple[Hypothesis, Text]]()
         while live and len(ended) < self.width:
             look()
             live = self._step(live, last, wanted, ended)
         best, text = max(ended, key=lambda found: found[0].mean)
-        text.nats = best.nats
+        text.nats = math.fsum(best.steps[: len(text.drawn)])
         return text
 
     def _step(
@@ -83,7 +86,8 @@ class Beam:
             if totals[parent, symbol] == -np.inf or len(kept) == self.width:
                 break
             state = int(self.follows[live[parent].state, symbol]) if len(self.follows) else 0
-            longer = Hypothesis((*live[parent].symbols, symbol), float(totals[parent, symbol]), state, parent)
+            steps = (*live[parent].steps, float(logs[parent, symbol]))
+            longer = Hypothesis((*live[parent].symbols, symbol), steps, float(totals[parent, symbol]), state, parent)
             text = self._text(longer, wanted)
             if text.stopped:
                 ended.append((longer, text))

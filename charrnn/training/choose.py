@@ -104,10 +104,13 @@ class Chooser:
         self, text: Text, given: dict[str, Any], product_speed: Callable[[bool], float], trained: bool = False
     ) -> None:
         self.text, self.trained = text, trained
+        if given.get("tied") and given.get("embed"):
+            given = {"hidden": given["embed"]} | given
         _check(text, given)
         self.settings = STEADY | given
         if "batch" not in given:
-            fitting = text.characters // (LEAST_CHUNKS * self.settings["seq_len"])
+            chunk = self.settings["seq_len"] * self.settings.get("accumulate", 1)
+            fitting = text.characters // (LEAST_CHUNKS * chunk)
             self.settings["batch"] = max(1, min(self.settings["batch"], fitting))
         self.speed = product_speed(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
 
@@ -166,8 +169,6 @@ class Chooser:
         return ModelConfig(**shape | {"symbols": self.text.symbols, "hidden": hidden, "embed": embed})
 
     def _hidden(self) -> int:
-        if self.settings.get("tied") and self.settings["embed"]:
-            return int(self.settings["embed"])
         fitting = [size for size in SIZES if self._is_worth_while(self._model(size))]
         return max(fitting, default=SIZES[0])
 

@@ -64,7 +64,8 @@ class TrainingState:
         """
         state = cls(model, config, data)
         parameters = state.network.parameters
-        initialiser = Initialiser(model, config.seed, config.init, config.forget_bias, config.seq_len)
+        longest = config.seq_len + config.history
+        initialiser = Initialiser(model, config.seed, config.init, config.forget_bias, longest)
         initialiser.fill(parameters, data.counts)
         transferred = None if source is None else transfer(source, data.vocabulary, parameters)
         state.network.pack()
