@@ -106,6 +106,13 @@ def test_two_inputs_of_a_layer_have_the_share_of_one():
     )
 
 
+def test_a_layer_that_reads_the_sum_of_several_outputs_has_the_share_of_one():
+    parameters = begun(ModelConfig(60, "lstm", 4, 64, residual=True)).parameters
+    for layer in (1, 2, 3):
+        share = parameters[f"layer{layer}.W_x"].std() * (layer * 64 * output_square(lstm)) ** 0.5
+        assert share == pytest.approx(INPUT_SHARE, rel=0.05)
+
+
 def test_chrono_forget_gates_remember_for_times_up_to_the_longest():
     parameters = begun(ModelConfig(10, "lstm", 1, 2000), forget_bias="chrono", longest=101).parameters
     b = parameters["layer0.b"].astype(float)

@@ -14,7 +14,7 @@ The names of the equations' parameters say what the equations use:
     s   the state before: s.h, s.c
     w   the recurrent weights of each gate, for a product that the equations contain themselves. The pre-activation of
         such a gate is x W_x + b only. (r * s.h) @ w.n must be added to a.n. s.h @ w.n may stand anywhere, and has its
-        own bias.
+        own bias, unless it is simply added to a.n.
     p   a learned number for each unit (`units`)
 
 Everything else is derived from the equations, see step.py.

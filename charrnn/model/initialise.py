@@ -12,6 +12,7 @@ BackProp", section 4.6, and of Glorot & Bengio 2010). The values of n q are:
 | an embedding of width D, uniform with variance 1 | D | 1 | D |
 | a tied embedding, initialised like the output's weights | D | 1 / (3 H) | D / (3 H) |
 | the output of the layer below | H | `output_square` of the cell | H `output_square` |
+| with --residual, the sum of the outputs of k layers | H | k `output_square` | k H `output_square` |
 
 A rule that uses only the number of hidden units, such as the 1 / sqrt(H) of PyTorch's cells, makes the share of a
 one-hot input sqrt(H) times too small. Then the network hardly sees its input until hundreds of updates have made the
@@ -142,13 +143,15 @@ class Initialiser:
             return usual if config.tied else math.sqrt(3.0)
         if not name.endswith((".W_x", ".W_skip")):
             return usual
-        if name.endswith(".W_x") and not name.startswith("layer0."):
-            square = config.hidden * output_square(self.cell)
+        layer = int(name.removeprefix("layer").split(".")[0])
+        if name.endswith(".W_x") and layer:
+            outputs = layer if config.residual else 1
+            square = outputs * config.hidden * output_square(self.cell)
         elif config.tied:
             square = config.embed * usual**2 / 3.0
         else:
             square = config.embed or 1
-        if config.input_skips and not name.startswith("layer0."):
+        if config.input_skips and layer:
             square *= 2  # two inputs have the share of one
         return 1.0 / math.sqrt(square)
 

@@ -1,6 +1,6 @@
 """The settings that a user leaves open, chosen for the text and for the length of the run.
 
-docs/defaults.md explains the rule and gives the measurements behind its figures:
+docs/defaults.md explains the rule, docs/measurements.md gives the measurements behind its figures:
 
 1. --steps or --epochs say how many characters a run reads. With --minutes, it is the number that this CPU can read in
    that time.
