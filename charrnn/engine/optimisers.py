@@ -11,8 +11,9 @@ from typing import Any
 
 from numba import prange
 
-from charrnn.engine.kernel import kernel, subroutine
+from charrnn.engine.kernel import kernel
 from charrnn.engine.pointwise import pointwise
+from charrnn.engine.reduce import inner_product
 from charrnn.engine.simd import Equations, Vector, maximum, minimum, sqrt
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 
@@ -136,17 +137,9 @@ move_along = _sweep(_along)
 move_towards = _sweep(_towards)
 
 
-@subroutine(fastmath={"reassoc", "contract"})
-def _sum_of_squares(x):  # type: ignore[no-untyped-def]
-    total = x.dtype.type(0.0)
-    for k in range(x.size):
-        total += x[k] * x[k]
-    return total
-
-
 @kernel(parallel=True)
 def sums_of_squares(x, sums):  # type: ignore[no-untyped-def]
     """sums[j] = the sum of squares of block j of the flat vector x; sums: (blocks,) float64."""
     for block in prange(sums.size):
-        low = block * BLOCK
-        sums[block] = _sum_of_squares(x[low : low + BLOCK])
+        part = x[block * BLOCK : (block + 1) * BLOCK]
+        sums[block] = inner_product(part, part)

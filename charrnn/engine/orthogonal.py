@@ -1,12 +1,13 @@
 """The nearest orthogonal matrix, approached by polynomials, for all gates of a weight matrix at once.
 
 Each step replaces X by X (a + b X^T X + c (X^T X)^2). This replaces every singular value s by a s + b s^3 + c s^5 and
-does not change the singular vectors (Kovarik 1970; Björck & Bowie 1971). After each step the singular values lie in a
-known interval. The polynomial of the next step is the one whose largest deviation from 1 on this interval is smallest.
-This greedy choice is the best one (Amsel, Persson, Musco & Gower 2025, "The Polar Express").
+does not change the singular vectors (Kovarik 1970; Björck & Bowie 1971). After each step the singular values of an
+interval lie in another known interval. The polynomial of the next step is the one whose largest deviation from 1 there
+is smallest. This greedy choice is the best one (Amsel, Persson, Musco & Gower 2025, "The Polar Express").
 
 The first interval is from 0.01 to 1, in units of the Schatten norm ||X^T X||_F^(1/2), which no singular value exceeds.
-After three steps the singular values are between 0.73 and 1.27. For an optimiser these values are as good as 1.
+After three steps its singular values are between 0.73 and 1.27. For an optimiser these values are as good as 1. Smaller
+singular values become up to 78 times as large.
 
 X^T X and its square are symmetric: only the blocks on and below the diagonal are computed, the others are copied.
 """
@@ -22,6 +23,7 @@ from charrnn.engine.kernel import kernel, subroutine
 from charrnn.engine.panels import Array
 from charrnn.engine.pointwise import pointwise
 from charrnn.engine.product import GRADIENT_ROWS, add_gradient_block, panel_product
+from charrnn.engine.reduce import inner_product
 from charrnn.engine.simd import Vector, W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 
@@ -51,29 +53,14 @@ def _copy_from_below(symmetric, j):  # type: ignore[no-untyped-def]
                 symmetric[j, k * W + r, c] = symmetric[k, j * W + c, r]
 
 
-@subroutine()
-def _sum_of_squares(x):  # type: ignore[no-untyped-def]
-    """The sum of squares of all numbers of x [P, rows, W], in one fixed order."""
-    lanes = x[0, 0] * 0
-    for panel in range(x.shape[0]):
-        for r in range(x.shape[1]):
-            row = x[panel, r]
-            for c in range(W):
-                lanes[c] += row[c] * row[c]
-    total = 0.0
-    for c in range(W):
-        total += lanes[c]
-    return total
-
-
-@kernel(allocates=True, parallel=True)
+@kernel(parallel=True)
 def _normalise(x, blocks, tasks):  # type: ignore[no-untyped-def]
     """Divide each block of panels of x by its Frobenius norm, so that its products neither overflow nor underflow."""
     panels = x.shape[0] // blocks
     for task in prange(tasks):
         for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
             part = x[block * panels : (block + 1) * panels]
-            norm = math.sqrt(_sum_of_squares(part))
+            norm = math.sqrt(inner_product(part, part))
             _times_kernel((part, part), (0, 0), (1.0 / norm if norm > TINY else 0.0,), part.size)
 
 
@@ -151,7 +138,8 @@ def _schatten_scales(gram, scales, tasks):  # type: ignore[no-untyped-def]
     panels = gram.shape[0] // blocks
     for task in prange(tasks):
         for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
-            squares = _sum_of_squares(gram[block * panels : (block + 1) * panels])
+            part = gram[block * panels : (block + 1) * panels]
+            squares = inner_product(part, part)
             scales[block] = squares**-0.25 if squares > TINY else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Maximum, sum and inner product of rows of panel arrays, a vector at a time."""
+"""Maximum, sum and inner product of rows of panel arrays and of whole arrays, a vector at a time."""
 
 from __future__ import annotations
 
@@ -30,33 +30,39 @@ def _halve(x: Vector, combine: Combine) -> Vector:
     return combine(*parts)
 
 
-def _reduce_row(context: Any, b: ir.IRBuilder, kinds: Any, arguments: Any, combine: Combine) -> ir.Value:
-    """Combine row r of a [panels, rows, W], or of the product of a and b; arguments are the arrays, then r.
+def _reduce(b: ir.IRBuilder, first: list[ir.Value], panels: ir.Value, step: ir.Value, combine: Combine) -> ir.Value:
+    """Combine the W numbers at the address `first`, at `first + step`, and so on; or the products of those at two.
 
-    The order is fixed: lane by lane over the panels, then the lanes in halves.
+    The order is fixed, and is the same for vectors of any width: column by column over the panels, then each column
+    with the one that is half as many columns away.
     """
-    arrays = [context.make_array(kind)(context, b, value) for kind, value in zip(kinds, arguments[:-1], strict=True)]
-    panels, rows = (b.extract_value(arrays[0].shape, axis) for axis in range(2))
-    offset = b.mul(arguments[-1], I64(W))
-    first = [b.gep(array.data, [offset]) for array in arrays]
     lanes = lanes_of(first[0].type.pointee)
     columns = range(0, W, lanes)
     # A maximum starts from the first panel, which it then combines with itself. A sum starts from zero.
     start = [load(b, b.gep(first[0], [I64(c)]), lanes) for c in columns]
     start = start if combine is maximum else [ir.Constant(v.type, [0.0] * lanes) for v in start]
     panel, values, close = counted_loop(b, panels, start)
-    step = b.mul(panel, b.mul(rows, I64(W)))
+    offset = b.mul(panel, step)
     updated = []
     for value, c in zip(values, columns, strict=True):
-        x, *others = (Vector(b, load(b, b.gep(at, [b.add(step, I64(c))]), lanes)) for at in first)
+        x, *others = (Vector(b, load(b, b.gep(at, [b.add(offset, I64(c))]), lanes)) for at in first)
         updated.append(combine(Vector(b, value), x * others[0] if others else x))
     close([x.value for x in updated])
+    while len(updated) > 1:
+        half = len(updated) // 2
+        updated = [combine(x, y) for x, y in zip(updated[:half], updated[half:], strict=True)]
     total = updated[0]
-    for x in updated[1:]:
-        total = combine(total, x)
     while total.lanes > 1:
         total = _halve(total, combine)
     return b.extract_element(total.value, I32(0))
+
+
+def _reduce_row(context: Any, b: ir.IRBuilder, kinds: Any, arguments: Any, combine: Combine) -> ir.Value:
+    """Combine row r of a [panels, rows, W], or of the product of a and b; arguments are the arrays, then r."""
+    arrays = [context.make_array(kind)(context, b, value) for kind, value in zip(kinds, arguments[:-1], strict=True)]
+    panels, rows = (b.extract_value(arrays[0].shape, axis) for axis in range(2))
+    first = [b.gep(array.data, [b.mul(arguments[-1], I64(W))]) for array in arrays]
+    return _reduce(b, first, panels, b.mul(rows, I64(W)), combine)
 
 
 def _row_reduction(combine: Combine) -> Any:
@@ -84,3 +90,30 @@ def row_dot(typing, a, b, r):  # type: ignore[no-untyped-def]
         return _reduce_row(context, builder, signature.args[:-1], arguments, _add)
 
     return a.dtype(a, b, types.intp), codegen
+
+
+def _reduce_all(context: Any, b: ir.IRBuilder, kinds: Any, arguments: Any) -> ir.Value:
+    """The sum of all numbers of an array in the order of memory, or of the products of two arrays."""
+    arrays = [context.make_array(kind)(context, b, value) for kind, value in zip(kinds, arguments, strict=True)]
+    panels = b.sdiv(arrays[0].nitems, I64(W))
+    return _reduce(b, [array.data for array in arrays], panels, I64(W), _add)
+
+
+@intrinsic
+def total(typing, a):  # type: ignore[no-untyped-def]
+    """The sum of all numbers of a contiguous array; their number is a multiple of W, and not 0."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return _reduce_all(context, builder, signature.args, arguments)
+
+    return a.dtype(a), codegen
+
+
+@intrinsic
+def inner_product(typing, a, b):  # type: ignore[no-untyped-def]
+    """The sum of the products of all numbers of two contiguous arrays, see `total`."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return _reduce_all(context, builder, signature.args, arguments)
+
+    return a.dtype(a, b), codegen

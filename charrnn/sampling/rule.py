@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.engine.kernel import subroutine
+from charrnn.engine.reduce import inner_product, total
 from charrnn.engine.simd import W
 from charrnn.engine.softmax import shifted_exp
 from charrnn.sampling.constraints import FORBIDDEN
@@ -56,14 +57,6 @@ def _maximum(z):  # type: ignore[no-untyped-def]
     return largest
 
 
-@subroutine(fastmath={"reassoc", "contract"})
-def _sum(p):  # type: ignore[no-untyped-def]
-    total = p.dtype.type(0.0)
-    for v in range(p.size):
-        total += p[v]
-    return total
-
-
 @subroutine()
 def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
     """A symbol that is drawn by the rule; -1 if all logits are -inf.
@@ -91,7 +84,7 @@ def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
     shifted_exp((p, p), 0, (0.0,), p.size)
     for cut in range(CUTS):
         _cut(cut, numbers, bits, rule)
-    return _inverse(p, u * _sum(p))
+    return _inverse(p, u * total(p))
 
 
 @subroutine()
@@ -110,13 +103,13 @@ def _cut(cut, numbers, bits, rule):  # type: ignore[no-untyped-def]
             numbers[ONES, v] = 1.0 if p[v] > 0.0 else 0.0
         weights, wanted = ONES, float(rule.top_k)
     elif cut == TOP_P and rule.top_p < 1.0:
-        wanted = rule.top_p * _sum(p)
+        wanted = rule.top_p * total(p)
     elif cut == MIN_P and rule.min_p > 0.0:
         _keep_above(p, rule.min_p)
     elif cut == TYPICAL and rule.typical < 1.0:
-        total = _sum(p)
-        _order_by_typicality(p, numbers[SPARE], bits[SPARE], total)
-        order, wanted = SPARE, rule.typical * total
+        whole = total(p)
+        _order_by_typicality(p, numbers[SPARE], bits[SPARE], whole)
+        order, wanted = SPARE, rule.typical * whole
     if wanted > 0.0:
         _keep_first(numbers, bits, weights, order, wanted)
 
@@ -133,15 +126,15 @@ def _first(z, value):  # type: ignore[no-untyped-def]
 @subroutine()
 def _inverse(p, wanted):  # type: ignore[no-untyped-def]
     """The symbol at which the sum over p exceeds `wanted`; the last possible symbol if rounding prevents that."""
-    total, first = 0.0, 0
+    before, first = 0.0, 0
     while first + BLOCK < p.size:
-        of_block = float(_sum(p[first : first + BLOCK]))
-        if total + of_block > wanted:
+        of_block = float(total(p[first : first + BLOCK]))
+        if before + of_block > wanted:
             break
-        total, first = total + of_block, first + BLOCK
+        before, first = before + of_block, first + BLOCK
     for v in range(first, p.size):
-        total += p[v]
-        if total > wanted:
+        before += p[v]
+        if before > wanted:
             return v
     return _last(p)
 
@@ -168,29 +161,34 @@ LARGEST = np.iinfo(
 ).max  # at least the bits of any float32; the difference with the bits of a float64 is negative and keeps the order
 
 
-@subroutine(fastmath={"reassoc", "contract"})
-def _order_by_typicality(p, spare, spare_bits, total):  # type: ignore[no-untyped-def]
+@subroutine()
+def _order_by_typicality(p, spare, spare_bits, whole):  # type: ignore[no-untyped-def]
     """Write spare_bits: it is larger for a symbol whose surprisal is closer to the entropy.
 
-    At the call, spare holds ln p + ln total.
+    At the call, spare holds ln p + ln whole.
     """
-    mean = 0.0
     for v in range(p.size):
-        mean += float(p[v] * spare[v]) if p[v] > 0.0 else 0.0
-    mean = p.dtype.type(mean / total)
+        spare[v] = spare[v] if p[v] > 0.0 else 0.0
+    mean = inner_product(p, spare) / whole
     for v in range(p.size):
         spare[v] = abs(spare[v] - mean) if p[v] > 0.0 else np.inf
     for v in range(p.size):
         spare_bits[v] = LARGEST - spare_bits[v]
 
 
-@subroutine(fastmath={"reassoc", "contract"})
+@subroutine()
 def _amount(weights, order, least):  # type: ignore[no-untyped-def]
-    """The sum of the weights that are at `least` or above in the order."""
-    total = 0.0
-    for v in range(weights.size):
-        total += float(weights[v]) if order[v] >= least else 0.0
-    return total
+    """The sum of the weights that are at `least` or above in the order: four sums, whose order is fixed, are added."""
+    a = b = c = d = 0.0
+    whole = weights.size - weights.size % 4
+    for v in range(0, whole, 4):
+        a += float(weights[v]) if order[v] >= least else 0.0
+        b += float(weights[v + 1]) if order[v + 1] >= least else 0.0
+        c += float(weights[v + 2]) if order[v + 2] >= least else 0.0
+        d += float(weights[v + 3]) if order[v + 3] >= least else 0.0
+    for v in range(whole, weights.size):
+        a += float(weights[v]) if order[v] >= least else 0.0
+    return (a + b) + (c + d)
 
 
 @subroutine()
@@ -285,4 +283,4 @@ def log_chance(plain, spare, symbol):  # type: ignore[no-untyped-def]
     """ln of the softmax of the plain logits at a symbol, in nats; `spare` is scratch of the same size."""
     peak = _maximum(plain)
     shifted_exp((plain, spare), 0, (peak,), plain.size)
-    return float(plain[symbol]) - peak - math.log(_sum(spare))
+    return float(plain[symbol]) - peak - math.log(total(spare))
