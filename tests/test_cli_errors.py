@@ -78,6 +78,7 @@ BAD_TRAIN = [
     (["data", "--preset", "foo"], "fast, quality, classic, got 'foo'"),
     (["data", "--warmup", "-1"], "--warmup of 0 or more, got -1"),
     (["data", "--dropout", "1"], "--dropout from 0 up to below 1, got 1"),
+    (["data", "--epsilon", "1e-39"], "--epsilon from 1e-30 on, got 1e-39"),
     (["data", "--ema", "1"], "--ema from 0 up to below 1, got 1"),
     (["data", "--accumulate", "0"], "--accumulate of at least 1, got 0"),
     (["data", "--dropout-kind", "foo"], "standard, variational, got 'foo'"),

@@ -22,6 +22,8 @@ COMPILE_MORE = (
     "--random-lengths",
     "--precision",
     "charrnn bench",
+    "gradcheck run",
+    "gradcheck --dropout",
 )
 SHORTER = {"--minutes": "0.02", "--length": "50"}  # the commands are as shown, but end soon
 

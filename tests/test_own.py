@@ -132,6 +132,11 @@ WRONG = {
     "an unknown function": ("mine.py:leaky", CELL.replace("tanh(a.n)", "abs(a.n)"), "bad operand type for abs()"),
     "a number that is not used": ("mine.py:leaky", CELL.replace("sigmoid(p.decay) * ", ""), "no gradient for p.decay"),
     "no number in padding": ("mine.py:leaky", CELL.replace("tanh(a.n)", "tanh(a.n) / a.n"), "when all inputs are 0"),
+    "too large a number in padding": (
+        "mine.py:leaky",
+        CELL.replace("tanh(a.n)", "(3.0 * s.h + a.n + 1.0)"),
+        "got inf after",
+    ),
     "no name": ("mine.py", None, "try mine.py: and the name"),
     "no state": ("mine.py:leaky", CELL.replace("State(h=", "(").replace("tanh(a.n)", "tanh(a.n)"), "to return State"),
 }

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
+from threading import local
 from typing import Any
 from uuid import uuid4
 
@@ -130,7 +131,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
     def __init__(self, function: Callable[..., Any]) -> None:
         self._py_func = function
         self.name = f"{function.__module__}.{function.__qualname__}"
-        self._compiling = ExitStack()
+        self._thread = local()  # each thread has its own `compiling`, what ends with the compilation
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
         """Numba's own key, but without what a function closes over. The function's name stands for that."""
@@ -144,7 +145,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         """Numba's method that loads or compiles a kernel; other processes and signals wait while it compiles."""
 
         def load_or_compile(signature: Any) -> Any:
-            with ExitStack() as self._compiling:
+            with ExitStack() as self._thread.compiling:
                 return compile_(signature)
 
         return load_or_compile
@@ -153,7 +154,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
         """The compiled kernel, or None. In that case numba compiles it, while other processes wait."""
         found = self._load(signature, target_context)
         if found is None:
-            self._compiling.enter_context(cache.compilation.of(self.name))
+            self._thread.compiling.enter_context(cache.compilation.of(self.name))
             found = self._load(signature, target_context)  # by now another process may have compiled it
         return found
 

@@ -51,7 +51,10 @@ def uniform(seed, purpose, step, index):  # type: ignore[no-untyped-def]
 def fill_uniform(
     x: NDArray[np.floating], low: float, high: float, seed: np.uint64, purpose: np.uint64, step: np.uint64
 ) -> None:
-    """Fill the flat array x with numbers in [low, high). Element k is made from `uniform` of counter k."""
+    """Fill the flat array x with numbers in [low, high); in float32 one in 2^25 rounds to high.
+
+    Element k is made from `uniform` of counter k.
+    """
     with np.errstate(over="ignore"):
         z = _mix(seed + GOLDEN)
         for counter in (purpose, step):

@@ -24,7 +24,7 @@ def flat_symbols(given: Array, batch: int, most: int, symbols: int) -> Array:
         most: the largest t that is allowed.
         symbols: V.
     Returns:
-        (t * B,) int32.
+        (t * B,) int32, which may share the memory of `given`.
     Raises:
         ValueError: the shape is wrong, or a number is not a symbol.
     """
@@ -81,7 +81,7 @@ class OneHot:
 
 
 class Embedding:
-    """The table is embed (V, D) @ W_x (D, gates * H). It is computed once for every update, since V is far below T * B.
+    """The table is embed (V, D) @ W_x (D, gates * H), computed once for every update. Usually V is below T * B.
 
     Args:
         width: D. The other arguments are those of OneHot.

@@ -24,6 +24,8 @@ from charrnn.model.config import OWN, ModelConfig
 from charrnn.model.programs import Programs
 from charrnn.model.step import Step
 
+PADDED_STEPS = 1000  # for so many steps the equations are tried in padding
+
 
 @dataclass(frozen=True)
 class OwnCell:
@@ -79,12 +81,26 @@ def read_cell(path: Path, name: str) -> OwnCell:
 
 
 def _refuse_nonsense(cell: Cell) -> None:
-    """Raise EquationError if the equations lack gradients, or are not finite in padding, where all inputs are 0."""
+    """Raise EquationError if the equations lack gradients, or do not stay finite in padding.
+
+    There all inputs are 0, and the states begin at 0. A number that is not finite would spoil all units: their zero
+    weights for it would make NaN.
+    """
     step = Programs(Step(cell)).step
-    with np.errstate(all="ignore"):
-        zeros = evaluate([*step.new.values(), *step.operands], lambda y: 0.0 if is_leaf(y) else None, NUMPY_OPERATORS)
-    if not np.isfinite(zeros).all():
-        raise cell.error("expected numbers when all inputs are 0, as in padding, got none, as after a division by 0")
+    states: dict[str, Any] = {}
+
+    def known(y: Expression) -> Any:
+        return states.get(getattr(y.arguments[0], "array", ""), 0.0) if is_leaf(y) else None
+
+    for steps in range(1, PADDED_STEPS + 1):
+        with np.errstate(all="ignore"):
+            numbers = np.array(evaluate([*step.new.values(), *step.operands], known, NUMPY_OPERATORS), np.float32)
+        if not np.isfinite(numbers).all():
+            raise cell.error(
+                f"expected numbers when all inputs are 0, as in padding, got {numbers[~np.isfinite(numbers)][0]} "
+                f"after {steps} step{'s' * (steps > 1)}"
+            )
+        states = {f"state{k}": float(number) for k, number in enumerate(numbers[: len(step.new)])}
 
 
 def _where(error: Exception, path: Path) -> str:

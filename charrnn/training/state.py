@@ -130,7 +130,9 @@ class TrainingState:
         if self.average is None:
             yield
             return
-        with self.average.in_place_of(self.network.parameters):
+        try:
+            with self.average.in_place_of(self.network.parameters):
+                self.network.pack()
+                yield
+        finally:
             self.network.pack()
-            yield
-        self.network.pack()
