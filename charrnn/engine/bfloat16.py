@@ -21,7 +21,7 @@ from functools import cache
 from llvmlite import binding, ir
 
 from charrnn import runtime
-from charrnn.engine.simd import FLOAT, VECTOR_BITS, host_vector_bits
+from charrnn.engine.simd import FLOAT, VECTOR_BITS, host_vector_bits, multiply_add
 from charrnn.errors import ConfigError
 
 
@@ -106,9 +106,7 @@ def dot_pairs(b: ir.IRBuilder, a: ir.Value, w: ir.Value, sums: ir.Value) -> ir.V
         name = "llvm.x86.avx512bf16.dpbf16ps.512"
         dot = b.module.globals.get(name) or ir.Function(b.module, kind, name)
         return b.call(dot, [sums, b.bitcast(a, PAIRS), b.bitcast(w, PAIRS)])
-    name = f"llvm.fmuladd.v{SUMS.count}f32"
-    kind = ir.FunctionType(SUMS, [SUMS] * 3)
-    fused = b.module.globals.get(name) or ir.Function(b.module, kind, name)
+    fused = multiply_add(b.module, FLOAT)
     for half in (_odd, _even):  # in the order of vdpbf16ps
         sums = b.call(fused, [half(b, a), half(b, w), sums])
     return sums

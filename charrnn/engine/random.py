@@ -48,6 +48,11 @@ def uniform(seed, purpose, step, index):  # type: ignore[no-untyped-def]
     return np.float64(z >> np.uint64(11)) * 2.0**-53
 
 
+def normal(radius: Any, angle: Any) -> Any:
+    """Normal numbers of mean 0 and variance 1 from two arrays of numbers in [0, 1) (Box & Muller 1958)."""
+    return np.sqrt(-2.0 * np.log(1.0 - radius)) * np.cos(2.0 * np.pi * angle)
+
+
 def fill_uniform(
     x: NDArray[np.floating], low: float, high: float, seed: np.uint64, purpose: np.uint64, step: np.uint64
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
+from numba.core import cgutils
 
 from charrnn import runtime
 
@@ -128,14 +129,22 @@ def clip(x: Vector, low: float, high: float) -> Vector:
     return maximum(minimum(x, high), low)
 
 
+def _intrinsic(module: ir.Module, name: str, scalar: ir.Type, arguments: int) -> ir.Function:
+    """A function of LLVM on whole registers of a float type."""
+    vector = ir.VectorType(scalar, lanes_of(scalar))
+    kind = ir.FunctionType(vector, [vector] * arguments)
+    whole = f"llvm.{name}.v{vector.count}f{32 if scalar == FLOAT else 64}"
+    return cgutils.get_or_insert_function(module, kind, whole)
+
+
+def multiply_add(module: ir.Module, scalar: ir.Type) -> ir.Function:
+    """LLVM's x * y + z on a register of this float type, fused where the CPU can."""
+    return _intrinsic(module, "fmuladd", scalar, 3)
+
+
 def sqrt(x: Vector) -> Vector:
     """Square root, correctly rounded."""
-    bits = 32 if x.scalar == FLOAT else 64
-    name = f"llvm.sqrt.v{x.lanes}f{bits}"
-    kind = ir.FunctionType(x.value.type, [x.value.type])
-    module = x.builder.module
-    function = module.globals.get(name) or ir.Function(module, kind, name)
-    return x.make(x.builder.call(function, [x.value]))
+    return x.make(x.builder.call(_intrinsic(x.builder.module, "sqrt", x.scalar, 1), [x.value]))
 
 
 def _reduce_by_powers_of_two(x: Vector) -> tuple[Vector, ir.Value]:

@@ -28,7 +28,21 @@ from charrnn.engine import bfloat16
 from charrnn.engine.amx import emit_amx_panels, emit_amx_tile, emit_peak, emit_release
 from charrnn.engine.int8 import emit_bytes_tile
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import DOUBLE, FLOAT, I8, I16, I32, I64, REGISTERS, W, lanes_of, load, splat, store
+from charrnn.engine.simd import (
+    DOUBLE,
+    FLOAT,
+    I8,
+    I16,
+    I32,
+    I64,
+    REGISTERS,
+    W,
+    lanes_of,
+    load,
+    multiply_add,
+    splat,
+    store,
+)
 
 TILE_ROWS = (REGISTERS - 3) // 2  # two accumulators for each row, two weight vectors, one broadcast value
 # The emulated way needs two registers, one for each half, in place of each weight vector and of the broadcast value.
@@ -38,13 +52,6 @@ STRIDES = {"row_tile": (W, 1), "column_tile": (1, W)}  # of A, from row to row a
 AT_ONCE = {"row_tile": 4, "column_tile": 1}  # steps along k in each iteration of a loop
 VECTOR_CHAINS = 8  # independent sums that keep two multiply-add units busy through their latency
 VECTOR_PANELS = max(1, VECTOR_CHAINS // (W // lanes_of(FLOAT)))  # panels that `vector_tile` takes at once
-
-
-def multiply_add(module: ir.Module, scalar: ir.Type) -> ir.Function:
-    """LLVM's x * y + z on a vector of this float type, fused where the CPU can."""
-    vector = ir.VectorType(scalar, lanes_of(scalar))
-    name = f"llvm.fmuladd.v{vector.count}f{32 if scalar == FLOAT else 64}"
-    return cgutils.get_or_insert_function(module, ir.FunctionType(vector, [vector] * 3), name)
 
 
 class _Numbers:

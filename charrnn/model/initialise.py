@@ -38,7 +38,7 @@ import numpy as np
 
 from charrnn.engine.expressions import NUMPY_OPERATORS, Expression, evaluate, is_leaf
 from charrnn.engine.panels import Array
-from charrnn.engine.random import PURPOSES, fill_uniform
+from charrnn.engine.random import PURPOSES, fill_uniform, normal
 from charrnn.errors import ConfigError
 from charrnn.model.cell import Cell
 from charrnn.model.cells import cell_of, rnn_relu
@@ -165,9 +165,7 @@ class Initialiser:
             uniform = np.empty((2, hidden, hidden))
             counter = np.uint64((gate + 1) << 32 | place)
             fill_uniform(uniform.reshape(-1), 0.0, 1.0, np.uint64(self.seed), PURPOSES["initialise"], counter)
-            # Normal numbers by Box & Muller (1958).
-            normal = np.sqrt(-2.0 * np.log(1.0 - uniform[0])) * np.cos(2.0 * np.pi * uniform[1])
-            q, r = np.linalg.qr(normal)
+            q, r = np.linalg.qr(normal(*uniform))
             view[:, gate * hidden : (gate + 1) * hidden] = q * np.sign(np.diag(r))
 
     def _fill_forget_bias(self, b: Array, place: int) -> None:

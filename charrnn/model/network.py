@@ -10,8 +10,9 @@ from numpy.typing import DTypeLike
 
 from charrnn.engine.panels import Array
 from charrnn.engine.simd import W
-from charrnn.model.affine import Output, upper_input
+from charrnn.model.affine import ONE_GATE, Output, upper_input
 from charrnn.model.config import ModelConfig
+from charrnn.model.dense import Dense
 from charrnn.model.inputs import Embedding, Input, OneHot
 from charrnn.model.layer import Layer, layer_shapes
 from charrnn.model.parameters import Parameters, Shapes
@@ -19,7 +20,7 @@ from charrnn.model.parameters import Parameters, Shapes
 NO_SYMBOL = -1
 PRECISIONS = ("float32", "bfloat16", "int8")
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 State = dict[str, Array]  # for each state of the cell, such as "h": (L, B, H)
 
@@ -54,7 +55,7 @@ def symbol_axes(config: ModelConfig) -> dict[str, int]:
     return dict.fromkeys((*by_row, "b_y"), 0) | dict.fromkeys(by_column, 1)
 
 
-def of_layer(index: int, named: Iterable[tuple[str, T]]) -> dict[str, T]:
+def of_layer(index: int, named: Iterable[tuple[str, Value]]) -> dict[str, Value]:
     """The parameters, gradients or shapes of one layer. The layer's prefix is removed from their names."""
     prefix = f"layer{index}."
     return {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}
@@ -104,7 +105,7 @@ class Network:
         self.upper_inputs = [upper_input(layer) for layer in self.layers[1:]]
         self.output = Output(config.hidden, config.symbols, dtype, precision)
         below = range(config.layers - 1 if config.output_skips else 0)
-        self.lower_outputs = [Output(config.hidden, config.symbols, dtype, precision) for _ in below]
+        self.lower_outputs = [Dense(config.hidden, config.symbols, 1, ONE_GATE, dtype, precision) for _ in below]
         self.d_output_weights: Array = (  # (H, V); its transpose is added to the gradient of a tied embedding
             np.empty((config.hidden, config.symbols), dtype) if config.tied else self.gradients["W_y"]
         )
@@ -129,4 +130,3 @@ class Network:
             skip.pack(self.parameters)
         for parameters, output in zip(self.layer_parameters, self.lower_outputs, strict=False):
             output.pack(parameters["W_y"])
-            output.pack_bias(self.parameters["b_y"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from charrnn.engine.random import PURPOSES, fill_uniform
+from charrnn.engine.random import PURPOSES, fill_uniform, normal
 from charrnn.training.config import SPREAD, longest
 
 HALVED = 0.05  # share of chunks whose mean length is half
@@ -22,6 +20,6 @@ def random_length(seq_len: int, seed: int, step: int) -> int:
     numbers = np.empty(3)
     fill_uniform(numbers, 0.0, 1.0, np.uint64(seed), PURPOSES["length"], np.uint64(step))
     halved, radius, angle = numbers
-    normal = math.sqrt(-2.0 * math.log(1.0 - radius)) * math.cos(2.0 * math.pi * angle)  # Box & Muller 1958
-    length = round((0.5 if halved < HALVED else 1.0) * seq_len + SPREAD * seq_len * normal)
+    mean = (0.5 if halved < HALVED else 1.0) * seq_len
+    length = round(float(mean + SPREAD * seq_len * normal(radius, angle)))
     return min(max(length, min(LEAST, seq_len)), longest(seq_len))
