@@ -5,7 +5,14 @@ import pytest
 
 from charrnn.engine import panels
 from charrnn.engine.panels import activations, pack, pack_transposed, panels_for, rows_of, set_rows, unpack, zeros
-from charrnn.engine.product import column_sums, gradient_product, product
+from charrnn.engine.product import (
+    GRADIENT_ROWS,
+    GRADIENT_VISIT,
+    LARGE_WEIGHTS,
+    column_sums,
+    gradient_product,
+    product,
+)
 from charrnn.engine.simd import W
 
 DTYPES = [np.float32, np.float64]
@@ -41,7 +48,7 @@ def packed_rows(a):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tasks", [1, 2, 3])
-@pytest.mark.parametrize(("rows", "inner", "columns"), SHAPES)
+@pytest.mark.parametrize(("rows", "inner", "columns"), [*SHAPES, (70, 1500, 1500)])
 def test_product(rows, inner, columns, tasks, dtype):
     rng = np.random.default_rng(0)
     a, w = rng.normal(size=(rows + 2, inner)).astype(dtype), rng.normal(size=(inner, columns)).astype(dtype)
@@ -55,7 +62,7 @@ def test_product(rows, inner, columns, tasks, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tasks", [1, 2])
-@pytest.mark.parametrize(("rows", "inner", "columns"), [*SHAPES, (300, 40, 70)])
+@pytest.mark.parametrize(("rows", "inner", "columns"), [*SHAPES, (300, 40, 70), (4100, 40, 33)])
 def test_gradient_product(rows, inner, columns, tasks, dtype):
     rng = np.random.default_rng(1)
     a, d = rng.normal(size=(rows + 3, inner)).astype(dtype), rng.normal(size=(rows, columns)).astype(dtype)
@@ -65,6 +72,11 @@ def test_gradient_product(rows, inner, columns, tasks, dtype):
     unpack(dw, 1, np.array([0]), got)
     want = a[3:].astype(float).T @ d.astype(float)
     np.testing.assert_allclose(got, want, atol=tolerance(dtype, 4 * rows))
+
+
+def test_the_largest_shapes_reach_every_branch():
+    assert LARGE_WEIGHTS < 1500 * 1500 * 4
+    assert max(GRADIENT_VISIT, GRADIENT_ROWS) < 4100
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
