@@ -14,7 +14,7 @@ from thorough import first_of_all
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.optimisers import BLOCK, sums_of_squares
-from charrnn.engine.reduce import inner_product, row_dot, row_maximum, row_sum, total
+from charrnn.engine.reduce import inner_product, row_dot, row_maximum, row_sum, sum_of_chosen, total
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import Optimiser
 
@@ -39,6 +39,22 @@ def test_sums_and_products_are_those_of_all_numbers(dtype, panels):
     exact = [row.max(), math.fsum(row.ravel()), math.fsum((row * other).ravel())]
     exact += [math.fsum(a.astype(float).ravel()), math.fsum((a.astype(float) * b).ravel())]
     np.testing.assert_allclose(found, exact, rtol=0, atol=20 * np.finfo(dtype).eps * np.sqrt(a.size))
+
+
+@kernel()
+def chosen(weights, order, count, least, found):
+    found[0] = sum_of_chosen(weights[:count], order[:count], least)
+
+
+@pytest.mark.parametrize(("dtype", "integers"), [(np.float32, np.int32), (np.float64, np.int64)])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 95])
+def test_only_chosen_numbers_are_summed(dtype, integers, count):
+    weights, found = numbers(96, dtype), np.zeros(1)
+    order = np.random.default_rng(2).integers(-50, 50, 96).astype(integers)
+    for least in (-60, 0, 60):
+        chosen(weights, order, count, least, found)
+        exact = math.fsum(weights[:count][order[:count] >= least].astype(float))
+        assert found[0] == pytest.approx(exact, rel=1e-14, abs=1e-14)
 
 
 def digest():

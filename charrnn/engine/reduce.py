@@ -10,7 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import I32, I64, Vector, W, lanes_of, load, maximum
+from charrnn.engine.simd import DOUBLE, I32, I64, Vector, W, lanes_of, load, maximum, splat
 
 Combine = Callable[[Vector, Vector], Vector]
 
@@ -117,3 +117,40 @@ def inner_product(typing, a, b):  # type: ignore[no-untyped-def]
         return _reduce_all(context, builder, signature.args, arguments)
 
     return a.dtype(a, b), codegen
+
+
+CHOSEN_LANES = 16  # sums of `sum_of_chosen`, whatever the width of the registers
+
+
+@intrinsic
+def sum_of_chosen(typing, numbers, order, least):  # type: ignore[no-untyped-def]
+    """The sum in float64 of those numbers whose place in the order is `least` or above.
+
+    Args:
+        numbers, order: (n,) floats and integers of the same size. Their memory goes on to a multiple of CHOSEN_LANES.
+        least: an integer.
+    """
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        kinds = zip(signature.args[:2], arguments[:2], strict=True)
+        numbers, order = (context.make_array(kind)(context, b, value) for kind, value in kinds)
+        lanes, place = CHOSEN_LANES, order.data.type.pointee
+        zeros = ir.Constant(ir.VectorType(DOUBLE, lanes), [0.0] * lanes)
+        steps = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
+        least, count = splat(b, b.trunc(arguments[2], place), lanes), splat(b, numbers.nitems, lanes)
+        blocks = b.sdiv(b.add(numbers.nitems, I64(lanes - 1)), I64(lanes))
+        block, (sums,), close = counted_loop(b, blocks, [zeros])
+        at = b.mul(block, I64(lanes))
+        x, places = (load(b, b.gep(array.data, [at]), lanes) for array in (numbers, order))
+        if x.type.element != DOUBLE:
+            x = b.fpext(x, zeros.type)
+        inside = b.icmp_signed("<", b.add(splat(b, at, lanes), steps), count)
+        chosen = b.and_(inside, b.icmp_signed(">=", places, least))
+        updated = b.fadd(sums, b.select(chosen, x, zeros))
+        close([updated])
+        found = Vector(b, updated)
+        while found.lanes > 1:
+            found = _halve(found, _add)
+        return b.extract_element(found.value, I32(0))
+
+    return types.float64(numbers, order, types.int64), codegen

@@ -216,7 +216,7 @@ def splat(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
 
 
-ALIGNMENT = {FLOAT: 4, DOUBLE: 8, I8: 1, I16: 2, I32: 2}  # of an array's elements, in bytes; I32 is a pair of I16
+ALIGNMENT = {FLOAT: 4, DOUBLE: 8, I8: 1, I16: 2, I32: 2, I64: 8}  # of elements, in bytes; I32 may be a pair of I16
 
 
 def load(builder: ir.IRBuilder, pointer: ir.Value, lanes: int) -> ir.Value:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.engine.kernel import subroutine
-from charrnn.engine.reduce import inner_product, total
+from charrnn.engine.reduce import inner_product, sum_of_chosen, total
 from charrnn.engine.simd import W
 from charrnn.engine.softmax import shifted_exp
 from charrnn.sampling.constraints import FORBIDDEN
@@ -177,21 +177,6 @@ def _order_by_typicality(p, spare, spare_bits, whole):  # type: ignore[no-untype
 
 
 @subroutine()
-def _amount(weights, order, least):  # type: ignore[no-untyped-def]
-    """The sum of the weights that are at `least` or above in the order: four sums, whose order is fixed, are added."""
-    a = b = c = d = 0.0
-    whole = weights.size - weights.size % 4
-    for v in range(0, whole, 4):
-        a += float(weights[v]) if order[v] >= least else 0.0
-        b += float(weights[v + 1]) if order[v + 1] >= least else 0.0
-        c += float(weights[v + 2]) if order[v + 2] >= least else 0.0
-        d += float(weights[v + 3]) if order[v + 3] >= least else 0.0
-    for v in range(whole, weights.size):
-        a += float(weights[v]) if order[v] >= least else 0.0
-    return (a + b) + (c + d)
-
-
-@subroutine()
 def _gather(weights, order, low, high, few, few_order, count):  # type: ignore[no-untyped-def]
     """Write to few and few_order those of the first `count` weights that have low <= order < high; returns how many."""
     found = 0
@@ -224,7 +209,7 @@ def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untype
     halvings = 0
     while high - low > 1:
         middle = low + (high - low) // 2
-        found = above + _amount(w[:count], places, middle)
+        found = above + sum_of_chosen(w[:count], places, middle)
         if found >= wanted:
             low = middle
         else:
@@ -249,7 +234,7 @@ def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyp
         wanted: the sum.
     """
     p, w, places = numbers[CHANCES], numbers[weights], bits[order]
-    if _amount(w, places, _range(places)[0]) <= wanted:
+    if sum_of_chosen(w, places, _range(places)[0]) <= wanted:
         return
     least, beyond = _last_kept(numbers, bits, weights, order, wanted)
     missing = wanted - beyond
