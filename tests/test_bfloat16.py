@@ -166,7 +166,9 @@ def test_every_way_passes_these_tests(way):
 
 
 def test_the_setting_is_obeyed():
-    code = "from charrnn.engine import bfloat16, tile; print(bfloat16.way(), tile.BFLOAT16_TILE_ROWS < tile.TILE_ROWS)"
+    code = (
+        "from charrnn.engine import bfloat16, tile_code as t; print(bfloat16.way(), t.BFLOAT16_TILE_ROWS < t.TILE_ROWS)"
+    )
     environment = os.environ | {"CHARRNN_BFLOAT16": "emulated"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["emulated", "True"]

@@ -27,7 +27,7 @@ def test_narrower_vectors_pass_the_same_tests(bits, tests):
 
 
 def test_the_setting_is_obeyed():
-    code = "from charrnn.engine import simd, tile; print(simd.VECTOR_BITS, tile.TILE_ROWS >= 6)"
+    code = "from charrnn.engine import simd, tile_code; print(simd.VECTOR_BITS, tile_code.TILE_ROWS >= 6)"
     environment = os.environ | {"CHARRNN_VECTOR_BITS": "128"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["128", "True"]

@@ -16,7 +16,8 @@ from charrnn.engine import amx, bfloat16
 from charrnn.engine.kernel import kernel
 from charrnn.engine.loops import counted_loop
 from charrnn.engine.simd import FLOAT, I32, I64, lanes_of, multiply_add, splat
-from charrnn.engine.tile import AMX_PEAK, AMX_RELEASE, TILE_ROWS, load_tiles
+from charrnn.engine.tile import load_tiles
+from charrnn.engine.tile_code import AMX_PEAK, AMX_RELEASE, TILE_ROWS
 
 CHAINS = 2 * TILE_ROWS  # independent sums, as many as the tile has
 FLOPS = 2 * CHAINS * lanes_of(FLOAT)  # of one iteration

@@ -22,16 +22,8 @@ from charrnn.engine.amx_registers import MOST_ROWS
 from charrnn.engine.kernel import kernel, subroutine
 from charrnn.engine.simd import I64, VECTOR_BITS, W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
-from charrnn.engine.tile import (
-    AMX_RELEASE,
-    BFLOAT16_TILE_ROWS,
-    TILE_ROWS,
-    VECTOR_PANELS,
-    column_tile,
-    panels_tile,
-    row_tile,
-    vector_tile,
-)
+from charrnn.engine.tile import column_tile, panels_tile, row_tile, vector_tile
+from charrnn.engine.tile_code import AMX_RELEASE, BFLOAT16_TILE_ROWS, TILE_ROWS, VECTOR_PANELS
 
 K_BLOCK = 4  # panels of k in one visit: 4 * 32 rows of a float32 weight panel are 16 KB of the L1 cache
 ALL_OF_K = 2**30  # all panels of k in one visit: tiles read their operands from the L2 cache
