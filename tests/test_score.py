@@ -179,6 +179,29 @@ class Seen(HTMLParser):
             self.text += data
 
 
+def test_two_models_are_compared_on_what_both_of_them_know(tmp_path):
+    """A model that leaves out a line would predict it for nothing."""
+    for name, letters in (("few", "ab"), ("many", "abc")):
+        done = prepare_and_train(tmp_path, f"{letters} " * 200, name)
+        assert [one.returncode for one in done] == [0, 0]
+    (tmp_path / "lines").write_text("acab\n")
+    (tmp_path / "without").write_text("aab\n")
+    scored = [
+        charrnn("score", *models, "--unknown", "skip", "--json", cwd=tmp_path)
+        for models in (
+            ("few-run", "lines", "--compare", "many-run"),
+            ("many-run", "lines", "--compare", "few-run"),
+            ("few-run", "without", "--compare", "many-run"),
+        )
+    ]
+    one, other, without = (json.loads(done.stdout) for done in scored)
+    assert one | {"file": ""} == without | {"file": ""}
+    assert other["advantage"] == -one["advantage"]
+    assert [done.stderr.count("left out 1 unknown characters") for done in scored] == [1, 1, 0]
+    lacking = charrnn("score", "many-run", "lines", "--compare", "few-run", cwd=tmp_path)
+    check_failure(lacking, "line 1 of lines for few-run")
+
+
 @pytest.mark.parametrize(
     ("codes", "nats", "pieces"),
     [
@@ -192,7 +215,7 @@ class Seen(HTMLParser):
 def test_a_character_is_as_surprising_as_all_its_bytes(codes, nats, pieces):
     bytewise = isinstance(codes, bytes)
     read = np.frombuffer(codes, np.uint8) if bytewise else code_points(codes)
-    score = Score(Unit("a", 1, read), read, np.array(nats), bytewise=bytewise)
+    score = Score(Unit("a", 1, read), np.array(nats), bytewise=bytewise)
     assert list(score.pieces()) == pieces
     assert score.text == (codes.decode("utf-8", "replace") if bytewise else codes)
 
@@ -216,7 +239,7 @@ def test_the_page_escapes_whatever_stands_in_a_text():
     text = "<script>alert('x')</script> & \x1b[31m\u202e é"
     nats = np.linspace(0, 9, len(text) - 1)
     seen = Seen()
-    seen.feed("".join(page([Score(Unit("a", 1, code_points(text)), code_points(text), nats)])).split("<body>")[1])
+    seen.feed("".join(page([Score(Unit("a", 1, code_points(text)), nats)])).split("<body>")[1])
     assert "script" not in seen.tags
     assert seen.text == text.replace("\x1b", "\u241b").replace("\u202e", "\ufffd")
 
@@ -232,7 +255,7 @@ def test_a_browser_shows_the_page_and_runs_nothing_of_it(tmp_path):
     text = "<script>document.title = 'x'</script><img src=x onerror=\"document.title='y'\"> & é"
     nats = np.linspace(0, 9, len(text) - 1)
     out = tmp_path / "page.html"
-    out.write_text("".join(page([Score(Unit("a", 1, code_points(text)), code_points(text), nats)])))
+    out.write_text("".join(page([Score(Unit("a", 1, code_points(text)), nats)])))
     command = [BROWSER, *QUIETLY, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", out.as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     seen = Seen()
@@ -250,6 +273,21 @@ def test_the_command_writes_the_page_whole(shop, text):
     assert content.startswith("<!DOCTYPE html>")
     assert content.endswith("</html>\n")
     assert "http" not in content
+
+
+def test_a_page_replaces_no_text_and_no_checkpoint(shop, text, tmp_path):
+    for name in ("data.txt", "data-run/best.npz"):
+        before = (shop.folder / name).read_bytes()
+        result = charrnn("score", "data-run", str(text), "--html", name, cwd=shop.folder)
+        check_failure(result, f"an older page for --html, got {name}")
+        assert (shop.folder / name).read_bytes() == before
+    (tmp_path / "page.html").write_text("<!DOCTYPE html>older")
+    (tmp_path / "link.html").symlink_to("page.html")
+    linked = charrnn("score", "data-run", str(text), "--html", str(tmp_path / "link.html"), cwd=shop.folder)
+    assert linked.returncode == 0
+    assert (tmp_path / "link.html").is_symlink()
+    piped = charrnn("score", "data-run", str(text), "--html", "-", cwd=shop.folder)
+    assert piped.stdout == (tmp_path / "page.html").read_text()
 
 
 def test_colours_are_for_terminals_and_nothing_in_a_text_commands_them(bytes_shop, tmp_path):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from charrnn.text.vocabulary import Codes
     from charrnn.training.checkpoint import Checkpoint
 
-STANDARD_INPUT = Path("-")
+STANDARD_STREAM = Path("-")
 LINE_FEED = 10
 LONGEST_LINE = 1 << 24  # characters
 SHADES = ((1, ""), (3, "\x1b[33m"), (6, "\x1b[31m"), (math.inf, "\x1b[1;97;41m"))  # bits, and the colour for fewer
@@ -75,7 +78,9 @@ def score(
     if html is not None and (chars or as_json):
         other = "--chars" if chars else "--json"
         raise ConfigError(f"expected --html alone, got {other} too; try two commands")
-    inputs = files or [STANDARD_INPUT]
+    if html is not None:
+        _refuse_other_content(html)
+    inputs = files or [STANDARD_STREAM]
     start_engine(threads)
     cell_of_model(cell)
     from charrnn.text.reading import Reading
@@ -85,17 +90,18 @@ def score(
     say_if_waiting(inputs)
     units = _units(inputs, reading, whole)
     scorer = Scorer(checkpoint, context, unknown)
-    rival = None if compare is None else Scorer(_rival(compare, checkpoint), context, unknown)
+    rival = None if compare is None else Scorer(_rival(compare, checkpoint), context, unknown, f" for {compare}")
     with interruptible() as look:
-        scores = _watched(_scores(scorer, rival, units), look)
+        left_out = Counter[str]()
+        scores = _watched(_scores(scorer, rival, units, left_out), look)
         if sort:
             scores = iter(sorted(scores, key=lambda s: -math.inf if s.bpc is None else s.bpc, reverse=True))
         if html is not None:
             _write_page(html, scores)
         else:
             _print(scores, chars, as_json)
-    if scorer.skipped:
-        say(f"left out {scorer.skipped:,} unknown characters")
+    if left_out["characters"]:
+        say(f"left out {left_out['characters']:,} unknown characters")
 
 
 def _watched(scores: Iterator[Score], look: Callable[[], None]) -> Iterator[Score]:
@@ -136,7 +142,7 @@ def _units(inputs: list[Path], reading: Any, whole: bool) -> Iterator[Unit]:
     from charrnn.text.sources import read_file
 
     for path in inputs:
-        name = "standard input" if path == STANDARD_INPUT else str(path)
+        name = "standard input" if path == STANDARD_STREAM else str(path)
         blocks = read_file(path, reading)
         if whole:
             yield Unit(name, 0, np.concatenate([np.zeros(0, np.uint8), *blocks]))
@@ -175,17 +181,15 @@ class Scorer:
         checkpoint: the checkpoint of the model.
         context: the text before each unit.
         unknown: what is done with characters that the model does not know.
-
-    Attributes:
-        skipped: characters left out so far.
+        whose: for messages, whose model it is.
     """
 
-    def __init__(self, checkpoint: Checkpoint, context: str, unknown: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, context: str, unknown: str, whose: str = "") -> None:
         from charrnn.model.reader import Reader
 
-        self.vocabulary, self.unknown, self.skipped = checkpoint.vocabulary, unknown, 0
+        self.vocabulary, self.unknown, self.whose = checkpoint.vocabulary, unknown, whose
         codes = self.vocabulary.codes_of(checkpoint.form.apply(context))
-        before: NDArray[np.integer] = self.vocabulary.encode(codes, "--context", unknown)
+        before: NDArray[np.integer] = self.vocabulary.encode(codes, f"--context{whose}", unknown)
         lines_begin = checkpoint.model.stateless and not len(before)
         self.context = self.vocabulary.beginning if lines_begin else before
         self.network = checkpoint.network()
@@ -198,8 +202,7 @@ class Scorer:
         texts = []
         for unit in units:
             where = f"line {unit.line} of {unit.file}" if unit.line else unit.file
-            symbols = self.vocabulary.encode(unit.codes, where, self.unknown)
-            self.skipped += len(unit.codes) - len(symbols)
+            symbols = self.vocabulary.encode(unit.codes, f"{where}{self.whose}", self.unknown)
             texts.append(np.concatenate([self.context, symbols]).astype(np.int32))
         found: list[NDArray[np.floating]] = [np.zeros(0)] * len(units)
         foretold = [k for k, text in enumerate(texts) if len(text) > 1]
@@ -208,9 +211,11 @@ class Scorer:
                 found[foretold[read.number]] = read.nats[max(0, len(self.context) - 1) :]
         return found
 
-    def read(self, unit: Unit) -> Codes:
-        """What the model reads of a unit: all codes, but for unknown ones that are left out."""
-        return unit.codes[self.vocabulary.numbers[unit.codes] >= 0] if self.unknown == "skip" else unit.codes
+    def known(self, unit: Unit) -> Unit:
+        """The unit without the characters that the model does not know, if these are left out."""
+        if self.unknown != "skip":
+            return unit
+        return replace(unit, codes=unit.codes[self.vocabulary.numbers[unit.codes] >= 0])
 
     def _reader(self, texts: int) -> Any:
         from charrnn.model.reader import STREAMS, Reader
@@ -221,17 +226,22 @@ class Scorer:
         return self._readers[streams]
 
 
-def _scores(scorer: Scorer, rival: Scorer | None, units: Iterator[Unit]) -> Iterator[Score]:
-    """The scores in the order of the units; some thousands of units are read together."""
+def _scores(scorer: Scorer, rival: Scorer | None, units: Iterator[Unit], left_out: Counter[str]) -> Iterator[Score]:
+    """The scores in the order of the units; some thousands of units are read together.
+
+    Two models are compared on the characters that both of them know. `left_out` counts the others.
+    """
     from itertools import islice
 
     from charrnn.model.reader import SORTED, STREAMS
 
-    while group := list(islice(units, SORTED * STREAMS)):
+    while given := list(islice(units, SORTED * STREAMS)):
+        group = [scorer.known(unit) if rival is None else rival.known(scorer.known(unit)) for unit in given]
+        left_out["characters"] += sum(len(unit.codes) for unit in given) - sum(len(unit.codes) for unit in group)
         others = rival.nats(group) if rival is not None else [None] * len(group)
         for unit, nats, other in zip(group, scorer.nats(group), others, strict=True):
             total = None if other is None else float(other.sum(dtype=float))
-            yield Score(unit, scorer.read(unit), nats, total, scorer.vocabulary.level == "byte")
+            yield Score(unit, nats, total, scorer.vocabulary.level == "byte")
 
 
 def _show(found: Score, coloured: bool) -> None:
@@ -254,11 +264,37 @@ def _show(found: Score, coloured: bool) -> None:
 
 
 def _write_page(path: Path, scores: Iterator[Score]) -> None:
-    """Write the page of --html to a file beside its final place, then rename that file."""
+    """Write the page of --html."""
     from charrnn.cli.page import page
-    from charrnn.files import replacing
 
-    with replacing(path) as file:
+    with _file_of_page(path) as file:
         for part in page(scores):
             file.write(part.encode("utf-8", "replace"))
-    say(f"wrote {path}")
+    if path != STANDARD_STREAM:
+        say(f"wrote {path}")
+
+
+@contextmanager
+def _file_of_page(path: Path) -> Iterator[IO[bytes]]:
+    """Standard output for `-`; a pipe or a device as it is; else a file that replaces an older page at the end."""
+    from charrnn.files import replacing
+
+    if path == STANDARD_STREAM:
+        yield sys.stdout.buffer
+    elif path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as file:
+            yield file
+    else:
+        with replacing(path.resolve()) as file:
+            yield file
+
+
+def _refuse_other_content(path: Path) -> None:
+    """Raise ConfigError if a file stands at the place of the page that is no page, such as a text or a checkpoint."""
+    from charrnn.cli.page import HEAD
+
+    beginning = HEAD.splitlines()[0].encode()
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(beginning)) not in (b"", beginning):
+                raise ConfigError(f"expected a new file or an older page for --html, got {path}; try another name")

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unit:
-    """What gets a score: one line of a file, with its number from 1 on; or the whole file, with line 0."""
+    """What gets a score: one line of a file, with its number from 1 on; or the whole file, with line 0.
+
+    The codes are code points or bytes, without unknown ones that are left out.
+    """
 
     file: str
     line: int
@@ -30,15 +33,13 @@ class Score:
 
     Args:
         unit: what was scored.
-        codes: (n,) what the model read: code points or bytes, without unknown ones that were left out.
-        nats: (chars,) the surprisal of the last `chars` codes, all that were predicted; without context, the first code
-            is not predicted.
+        nats: (chars,) the surprisal of the unit's last `chars` codes, all that were predicted; without context, the
+            first code is not predicted.
         other: the sum of nats that the other model of --compare needs; None without such a model.
         bytewise: whether the codes are bytes.
     """
 
     unit: Unit
-    codes: Codes
     nats: NDArray[np.floating]
     other: float | None = None
     bytewise: bool = False
@@ -50,16 +51,17 @@ class Score:
 
     def pieces(self) -> Iterator[tuple[str, float | None]]:
         """Each character, and its surprisal in nats, summed over its bytes; None if it was not predicted."""
-        unpredicted: list[float | None] = [None] * (len(self.codes) - len(self.nats))
+        codes = self.unit.codes.tolist()
+        unpredicted: list[float | None] = [None] * (len(codes) - len(self.nats))
         surprisals = unpredicted + self.nats.tolist()
         if not self.bytewise:
-            yield from zip(map(chr, self.codes.tolist()), surprisals, strict=True)
+            yield from zip(map(chr, codes), surprisals, strict=True)
             return
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         begun: list[float] = []
-        for at, (code, nats) in enumerate(zip(self.codes.tolist(), surprisals, strict=True), start=1):
+        for at, (code, nats) in enumerate(zip(codes, surprisals, strict=True), start=1):
             begun += [] if nats is None else [nats]
-            if text := decoder.decode(bytes([code]), final=at == len(self.codes)):
+            if text := decoder.decode(bytes([code]), final=at == len(codes)):
                 yield text, sum(begun) if begun else None
                 begun = []
 
