@@ -1,6 +1,6 @@
 """`python -m charrnn`."""
 
-from charrnn.cli.app import main
+from charrnn.cli.start import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,7 @@
 """The command line as a whole: help, versions, wrong usage."""
 
 import re
+import signal
 import subprocess
 import sys
 
@@ -27,6 +28,35 @@ def test_help_names_every_command_and_imports_neither_numba_nor_numpy(tmp_path):
     assert result.returncode == 0
     for name in ("prepare", "train", "sample", "gradcheck", "eval"):
         assert re.search(rf"^ +{name} ", result.stdout, re.MULTILINE)
+
+
+EARLY = """
+import builtins, os, signal
+from charrnn.cli import start
+real = builtins.__import__
+def with_signal(name, *more, **settings):
+    if name == "charrnn.cli.app":
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(name, *more, **settings)
+builtins.__import__ = with_signal
+start.main()
+"""
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_ctrl_c_during_the_imports_ends_the_command_without_a_traceback(ignored):
+    """Unless the command was started with this signal ignored, as a shell does in the background of a script."""
+    result = subprocess.run(
+        [sys.executable, "-c", EARLY, "--version"],
+        preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignored else None,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert result.stderr == ""
+    assert result.returncode == (0 if ignored else -signal.SIGINT)
 
 
 def test_version_is_one_line_on_standard_output(tmp_path):

@@ -21,6 +21,7 @@ BAD_PREPARE = [
     (["data.txt", "--max-vocab", "1"], "--max-vocab"),
     (["data.txt", "--errors", "ignore"], "'ignore'"),
     (["-"], "an empty standard input"),
+    ([""], "got an empty text; try . for this folder"),
     (["bad.txt"], "bytes ff at offset 3 of bad.txt"),
     (["data.txt", "--level", "word"], "'word'"),
     (["data.txt", "--encoding", "klingon"], "'klingon'"),
@@ -39,6 +40,8 @@ BAD_PREPARE = [
 
 
 BAD_TRAIN = [
+    (["data", "--out", ""], "a path after --out, got an empty text"),
+    (["data", "--init-from="], "a path after --init-from, got an empty text"),
     (["none"], "got none, which does not exist"),
     (["data.txt"], "got data.txt, a file"),
     (["data-run"], "got data-run, a RUN folder"),
@@ -113,6 +116,10 @@ BAD_RESUME = [
 
 
 BAD_SAMPLE = [
+    (["data-run", "--stop", "ж"], "--stop of characters that the model knows, got 'ж'; try another --stop"),
+    (["data-run", "--allow", "ж"], "--allow to leave some character, got none"),
+    (["data-run", "--length", str(10**20)], "--length of at most 1,099,511,627,775"),
+    (["data-run", "--words", "files"], "got files"),
     (["none"], "got none"),
     (["data"], "got data, a DATA folder"),
     (["data.txt"], "data.txt"),
@@ -134,6 +141,7 @@ BAD_SAMPLE = [
 ]
 BAD_EVAL = [
     (["none"], "got none"),
+    (["no-run"], "got no-run, which does not exist; try the --out of charrnn train"),
     (["cut.npz", "data"], "cut.npz, truncated or damaged"),
     (["newer.npz", "data"], "try a newer charrnn"),
     (["data-run", "upper"], "vocabulary"),

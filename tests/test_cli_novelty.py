@@ -52,6 +52,9 @@ def test_a_text_is_drawn_when_none_is_given(shop):
         (["empty.txt"], ["empty file empty.txt"]),
         (["unknown.txt"], ["'ж' (U+0436)", "unknown.txt"]),
         (["--length", "0"], ["--length of at least 1", "got 0"]),
+        (["--length", str(10**14)], ["free memory", "got --length 100,000,000,000,000"]),
+        (["--seed", "-1"], ["--seed from 0 to 2^63 - 1, got -1"]),
+        (["files"], ["got files, which is a folder"]),
         (["--temperature", "-1"], ["--temperature from 0 to 100, got -1"]),
     ],
 )

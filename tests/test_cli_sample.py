@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shlex
 import subprocess
@@ -10,7 +11,16 @@ import time
 
 import numpy as np
 import pytest
-from helpers_cli import TIMEOUT, begin, charrnn, check_failure, examples_of, interrupt_when, prepare_and_train
+from helpers_cli import (
+    TIMEOUT,
+    begin,
+    charrnn,
+    check_failure,
+    environment,
+    examples_of,
+    interrupt_when,
+    prepare_and_train,
+)
 from shop import BYTES, TEXT, rewrite
 
 
@@ -111,6 +121,28 @@ def test_texts_end_at_stops_and_lines(shop):
     assert sampled(shop, "--stop", r"\n", "--escapes", "--keep-stop").count("\n") == 1
 
 
+def test_words_come_from_a_pipe_too(shop):
+    """As <(command) of a shell gives it."""
+    reader, writer = os.pipe()
+    os.write(writer, b"cat\nsaw\nthe\n")
+    os.close(writer)
+    drawn = subprocess.run(
+        [sys.executable, "-m", "charrnn", "sample", "data-run", "-n", "60", "--words", f"/dev/fd/{reader}"],
+        cwd=shop.folder,
+        env=environment(),
+        pass_fds=[reader],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    assert set(re.findall("[cathesw]+", drawn.stdout)[:-1]) <= {"cat", "saw", "the"}
+
+
+def test_a_ban_may_name_what_the_model_does_not_know(shop):
+    assert sampled(shop, "-n", "50", "--ban", "жe") == sampled(shop, "-n", "50", "--ban", "e")
+
+
 def test_prompts_come_from_files_and_standard_input(shop, tmp_path):
     (tmp_path / "prompts").write_text("the cat\nrat\n\nnoir café\n")
     lines = sampled(shop, "--prompts", str(tmp_path / "prompts"), "-n", "5", "--separator", "|", "--ban", "\n")
@@ -153,7 +185,7 @@ def test_the_examples_of_the_help_work(tmp_path):
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        (["--top-k", "-1"], ["--top-k of 0 or more, got -1"]),
+        (["--top-k", "-1"], ["--top-k from 0 to 2,147,483,647, got -1"]),
         (["--top-p", "0"], ["--top-p above 0 and up to 1, got 0"]),
         (["--min-p", "1.5"], ["--min-p from 0 to 1, got 1.5"]),
         (["--typical", "nan"], ["--typical above 0 and up to 1, got nan"]),
@@ -163,8 +195,8 @@ def test_the_examples_of_the_help_work(tmp_path):
         (["--best-of", "-2"], ["--best-of of at least 1, got -2"]),
         (["--lines", "0"], ["--lines of at least 1, got 0"]),
         (["--stop", ""], ["--stop TEXT of one character or more"]),
-        (["--stop", "ж"], ["'ж' (U+0436) at position 0 of --stop 'ж'"]),
-        (["--ban", "ж"], ["'ж' (U+0436) at position 0 of --ban"]),
+        (["--stop", "ж"], ["--stop of characters that the model knows, got 'ж'"]),
+        (["--allow", "ж"], ["--allow to leave some character, got none"]),
         (["--ban", "".join(sorted(set(TEXT)))], ["--ban to leave some character"]),
         (["--ban", "a", "--allow", "b"], ["one of --ban and --allow, got both"]),
         (["--prompt", "a", "--prompts", "-"], ["one of --prompt and --prompts, got both"]),

@@ -179,6 +179,12 @@ def test_ctrl_c_saves_and_exits_with_130_and_resume_finishes_the_count(shop, tmp
     assert (train[-2]["step"], train[-1]["step"]) == (step, step + 3)
 
 
+def test_a_run_without_time_for_a_step_is_an_error(shop, tmp_path):
+    result = charrnn("train", str(shop.folder / "data"), "--out", "run", "--minutes", "1e-9", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "got none in --minutes 1e-09; try more minutes" in result.stderr
+
+
 def test_what_says_when_to_evaluate_needs_something_to_evaluate(shop, tmp_path):
     prepared = charrnn("prepare", str(shop.folder / "data.txt"), "--val", "0", "--out", "whole", cwd=tmp_path)
     assert prepared.returncode == 0

@@ -1,10 +1,12 @@
 """Where text comes from: folders, compressed files, standard input; and that damage is said in one line."""
 
 import bz2
+import errno
 import gzip
 import hashlib
 import io
 import lzma
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from texts import ENGLISH, check_message, options, prepare, whole, write
 from charrnn.cli.report import describe
 from charrnn.errors import DataError, OutputError
 from charrnn.text.data import open_data
+from charrnn.text.patterns import Patterns
 
 PACK = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 
@@ -67,6 +70,26 @@ def test_files_and_folders_are_joined_in_the_order_given(tmp_path):
     first, last = write(tmp_path / "m", "before "), write(tmp_path / "a", "after")
     prepare([first, tmp_path / "z", last], tmp_path / "data")
     assert whole(open_data(tmp_path / "data")) == b"before in a folder after"
+
+
+@pytest.mark.parametrize("hidden", ["", "."])
+def test_a_folder_that_cannot_be_read_is_named_unless_it_is_hidden(tmp_path, monkeypatch, hidden):
+    closed = tmp_path / "texts" / f"{hidden}closed"
+    closed.mkdir(parents=True)
+    (tmp_path / "texts" / "open.txt").write_text("abc")
+    scan = os.scandir
+
+    def scandir(path):
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    if hidden:
+        assert len(Patterns().files(tmp_path / "texts")) == 1
+    else:
+        with pytest.raises(DataError, match=r"folders that can be read, got .*closed: Permission denied"):
+            Patterns().files(tmp_path / "texts")
 
 
 def test_a_folder_without_fitting_files_is_named(tmp_path):

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -23,7 +24,7 @@ from charrnn.cli.sample import sample
 from charrnn.cli.score import score
 from charrnn.cli.terminal import readable, unbreakable, wrapped
 from charrnn.cli.train import train
-from charrnn.errors import CharRNNError, InterruptError
+from charrnn.errors import CharRNNError, ConfigError, InterruptError
 from charrnn.files import reason
 from charrnn.interrupt import end_on_signals
 
@@ -87,6 +88,22 @@ def _options(
     pass
 
 
+PATHS = (
+    *("--out", "-o", "--data", "--init-from", "--prompt-file", "--prompts", "--words", "--compare", "--html"),
+    *("--val-file", "--vocab-from"),
+)
+
+
+def _refuse_empty_paths(words: list[str]) -> None:
+    """Raise ConfigError for an empty path, as an unset variable of a shell makes it: it would mean this folder."""
+    for before, word in pairwise(words):
+        option, _, value = word.partition("=")
+        if not word and (before in PATHS or not before.startswith("-")):
+            raise ConfigError(f"expected a path after {before}, got an empty text; try . for this folder")
+        if option in PATHS and not value and word.endswith("="):
+            raise ConfigError(f"expected a path after {option}, got an empty text; try . for this folder")
+
+
 def main() -> None:
     """Run the command line; an error that the user can correct is one line on standard error."""
     runtime.prepare()
@@ -100,6 +117,7 @@ def main() -> None:
     end_on_signals()
     try:
         try:
+            _refuse_empty_paths(sys.argv[1:])
             app(prog_name="charrnn")
         finally:
             sys.stdout.flush()

@@ -27,7 +27,7 @@ from charrnn.cli.options import (
 from charrnn.cli.report import LINE, describe
 from charrnn.cli.setting_options import setting_options
 from charrnn.errors import CheckpointError, ConfigError
-from charrnn.model.config import ModelConfig
+from charrnn.model.config import MOST_SYMBOLS, ModelConfig
 from charrnn.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ def _planned(context: typer.Context) -> tuple[dict[str, Any], list[str]]:
     from charrnn.cli.shape import plan_values, shape_lines
 
     settings = settings_of(context, ModelConfig)
+    if not 1 <= context.params["vocab"] <= MOST_SYMBOLS:
+        got = context.params["vocab"]
+        raise ConfigError(f"expected --vocab from 1 to {MOST_SYMBOLS:,}, got {got}; try --vocab 65")
     model = ModelConfig(**settings | {"symbols": context.params["vocab"]})
     sizes = TrainConfig(**settings_of(context, TrainConfig))
     values = plan_values(model, sizes.batch, sizes.seq_len, precision_here(sizes.precision))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn import runtime
 from charrnn.cli.evaluate import KnownSymbols, open_data_of
 from charrnn.cli.options import (
     Encoding,
@@ -18,6 +19,7 @@ from charrnn.cli.options import (
     Threads,
     Unknown,
     cell_of_model,
+    check_seed,
     print_json,
     say,
     say_if_waiting,
@@ -70,6 +72,8 @@ def novelty(
             f"expected --length of at least 1 and --passages of 0 or more, got {length} and {passages}; "
             "try --length 20000"
         )
+    check_seed(seed)
+    _refuse_too_long(length)
     unknown_policy(unknown)
     start_engine(threads)
     cell_of_model(cell)
@@ -99,6 +103,16 @@ def novelty(
         print_json(values)
     else:
         _show(values, "drawn" if text is None else str(text))
+
+
+def _refuse_too_long(length: int) -> None:
+    """Raise ConfigError if a text of this length does not fit into the free memory."""
+    needed, there = 100 * length, runtime.available_memory()  # bytes: what is kept for each character
+    if there is not None and needed > there:
+        raise ConfigError(
+            f"expected a text that fits into {there / 2**30:.1f} GB of free memory, got --length {length:,}, "
+            f"about {needed / 2**30:,.1f} GB; try --length 20000"
+        )
 
 
 def _drawn(checkpoint: Checkpoint, length: int, temperature: float, seed: int) -> NDArray[Any]:

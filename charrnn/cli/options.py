@@ -147,6 +147,12 @@ def unknown_policy(value: str) -> str:
     return value
 
 
+def check_seed(seed: int) -> None:
+    """Check --seed of a command that draws text."""
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"expected --seed from 0 to 2^63 - 1, got {seed}; try --seed 0")
+
+
 def explicit(context: typer.Context, names: list[str]) -> dict[str, Any]:
     """The parameters among `names` that the user gave on the command line, with their values."""
     return {

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -118,11 +119,11 @@ def prepare(
     if as_json:
         print_json(meta | {"up_to_date": was_there})
     if was_there:
-        say(f"{out} is up to date: the same texts and options; next: charrnn train {out} --out RUN")
+        say(f"{out} is up to date: the same texts and options; next: charrnn train {quote(str(out))} --out RUN")
         return
     for line in describe(meta):
         say(line)
-    say(f"wrote {out}; next: charrnn train {out} --out RUN")
+    say(f"wrote {out}; next: charrnn train {quote(str(out))} --out RUN")
 
 
 @contextmanager

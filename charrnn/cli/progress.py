@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 
 import numpy as np
@@ -160,7 +161,7 @@ def summary(run: Path, p: Progress, further: str = "") -> None:
         "trained": f"{p.chars:,} characters in {clock(p.seconds)} ({rate:,.0f} a second)",
         "time in all": clock(p.elapsed),
         "checkpoints": ", ".join(names),
-        "next": f"charrnn sample {run}{further}",
+        "next": f"charrnn sample {quote(str(run))}{further}",
     }
     for name, value in rows.items():
         say(f"  {name:<22}{value}")

@@ -79,7 +79,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         if path == STANDARD_INPUT:
             return sys.stdin.buffer.read()
-        with open_regular(path) as file:
+        with path.open("rb") if path.is_fifo() else open_regular(path) as file:
             return file.read()
     except OSError as error:
         raise DataError(f"expected a file with text, got {path}: {reason(error)}; try another one") from None

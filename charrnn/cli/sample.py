@@ -17,6 +17,7 @@ from charrnn.cli.options import (
     Threads,
     Unknown,
     cell_of_model,
+    check_seed,
     explicit,
     precision_here,
     start_engine,
@@ -129,8 +130,7 @@ def sample(
         )
     _at_least_one(count=count, best_of=best_of, batch=batch, repetition_window=repetition_window)
     _at_least_one(beam=beam or 1)
-    if not 0 <= seed < 2**63:
-        raise ConfigError(f"expected --seed from 0 to 2^63 - 1, got {seed}; try --seed 0")
+    check_seed(seed)
     _refuse_together(context, "prompt", "prompt_file", "prompts")
     _refuse_together(context, "ban", "allow")
     _refuse_together(context, "words", "pattern")
@@ -216,7 +216,7 @@ def _rule(
 
     ranges = {  # name: number, whether it is in its range, the range in words, a number to try
         "temperature": (temperature, 0 <= temperature <= 100, "from 0 to 100", 0.8),
-        "top_k": (top_k, 0 <= top_k < 2**31, "of 0 or more", 10),
+        "top_k": (top_k, 0 <= top_k < 2**31, f"from 0 to {2**31 - 1:,}", 10),
         "top_p": (top_p, 0 < top_p <= 1, "above 0 and up to 1", 0.9),
         "min_p": (min_p, 0 <= min_p <= 1, "from 0 to 1", 0.05),
         "typical": (typical, 0 < typical <= 1, "above 0 and up to 1", 0.9),
@@ -230,11 +230,16 @@ def _rule(
     return Rule(float(temperature), int(top_k), *numbers)
 
 
+def _limit(number: int, most: int) -> str:
+    """The limit that a number exceeds, which should lie between 1 and `most`."""
+    return "of at least 1" if number < 1 else f"of at most {most:,}"
+
+
 def _at_least_one(**numbers: int) -> None:
     for name, number in numbers.items():
         if not 1 <= number < 2**31:
             flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"expected {flag} of at least 1, got {number}; try leaving it out")
+            raise ConfigError(f"expected {flag} {_limit(number, 2**31 - 1)}, got {number}; try leaving it out")
 
 
 def _refuse_alone(context: typer.Context, name: str, other: str) -> None:
@@ -255,8 +260,7 @@ def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops
     """Where texts end.
 
     Raises:
-        ConfigError: a number is out of its range, or a stop is empty.
-        DataError: a stop has characters that the model does not know.
+        ConfigError: a number is out of its range, or a stop is empty or has characters that the model does not know.
     """
     from charrnn.sampling.texts import Ending
 
@@ -265,14 +269,17 @@ def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops
         lines = USUAL_LINES
     for name, number in (("length", length), ("lines", lines)):
         if number is not None and not 1 <= number < 2**40:
-            raise ConfigError(f"expected --{name} of at least 1, got {number}; try --{name} 10")
+            raise ConfigError(f"expected --{name} {_limit(number, 2**40 - 1)}, got {number}; try --{name} 10")
     if lines and vocabulary.line_break < 0:
         raise ConfigError("expected a model that knows the line break for --lines, got one without; try --length")
     if not all(stops):
         raise ConfigError('expected --stop TEXT of one character or more, got none; try --stop "."')
     if length is None:
         length = lines * LONGEST_LINE if lines else USUAL_LENGTH
-    encoded = [vocabulary.encode(vocabulary.codes_of(text), f"--stop {text!r}") for text in stops]
+    encoded = [vocabulary.encode(vocabulary.codes_of(text), "", "skip") for text in stops]
+    for text, symbols in zip(stops, encoded, strict=True):
+        if len(symbols) != len(vocabulary.codes_of(text)):
+            raise ConfigError(f"expected --stop of characters that the model knows, got {text!r}; try another --stop")
     return Ending(length, tuple(encoded), keep_stop, lines or 0, vocabulary.line_break)
 
 
@@ -294,10 +301,11 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
     if ban or allow:
         text, name = (ban, "--ban") if ban else (allow, "--allow")
         chosen = np.zeros(len(vocabulary), np.bool_)
-        chosen[vocabulary.encode(vocabulary.codes_of(text), name)] = True
+        chosen[vocabulary.encode(vocabulary.codes_of(text), name, "skip")] = True  # others never come anyway
         banned = chosen if ban else ~chosen
         if banned.all():
-            raise ConfigError("expected --ban to leave some character, got all that the model knows; try fewer")
+            what = "all" if ban else "none"
+            raise ConfigError(f"expected {name} to leave some character, got {what} that the model knows; try others")
         tables.append(forbidding(banned))
     if words is not None:
         found = [
@@ -327,5 +335,5 @@ def _refuse_too_large(model: ModelConfig, streams: int, length: int, precision: 
     if there is not None and needed > there:
         raise ConfigError(
             f"expected texts that fit into {there / 2**30:.1f} GB of free memory, got some of about "
-            f"{needed / 2**30:.1f} GB; try a smaller --batch, or --count 1 without --json, of which nothing is kept"
+            f"{needed / 2**30:.1f} GB; try a smaller --batch or --beam, or --count 1 without --json"
         )

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -87,7 +88,7 @@ def train(
     text and the length of the run, unless given.
     """
     start_engine(threads)
-    of_own_cell = f" --cell {context.params['cell']}" if ":" in context.params["cell"] else ""
+    of_own_cell = f" --cell {quote(context.params['cell'])}" if ":" in context.params["cell"] else ""
     context.params |= own_cell(context.params["cell"])
     if resume and force:
         raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
@@ -135,7 +136,7 @@ def train(
                 say(line)
         display = stack.enter_context(Display(state.model, state.config, text))
         previewer = Previewer(text.vocabulary, state.config.seed) if state.config.preview else None
-        again = f"charrnn train --out {out} --resume{of_own_cell}"
+        again = f"charrnn train --out {quote(str(out))} --resume{of_own_cell}"
         with _ready_to_resume(again if not force else ""):
             trainer = Trainer(run, state, display, previewer, settle, runtime.STARTED)
             if not (ended_before := trainer.ended()):

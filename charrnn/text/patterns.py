@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.errors import DataError
+from charrnn.files import reason
 
 INNERMOST = re.compile(r"\{([^{}]*)\}")
 
@@ -45,10 +47,13 @@ class Patterns:
     def files(self, folder: Path) -> list[Path]:
         """The files below a folder that fit these patterns, without hidden ones, in the order of their paths.
 
+        Links to folders are not followed.
+
         Raises:
-            DataError: a pattern is not valid.
+            DataError: a pattern is not valid, or a folder cannot be read.
         """
         excluded = _fitting(folder, self.exclude, "exclude")
+        _refuse_unreadable(folder, excluded)
         return [
             path
             for path in sorted(_fitting(folder, self.glob, "glob"))
@@ -60,6 +65,15 @@ class Patterns:
     def __str__(self) -> str:
         without = f" and not {' or '.join(map(repr, self.exclude))}" if self.exclude else ""
         return f"{' or '.join(map(repr, self.glob))}{without}"
+
+
+def _refuse_unreadable(folder: Path, excluded: set[Path]) -> None:
+    """Raise DataError if a folder below this one cannot be read and is neither hidden nor excluded."""
+    errors: list[OSError] = []
+    for here, folders, _ in os.walk(folder, onerror=errors.append):
+        folders[:] = [name for name in folders if not name.startswith(".") and Path(here, name) not in excluded]
+    for error in errors:
+        raise DataError(f"expected folders that can be read, got {error.filename}: {reason(error)}; try --exclude")
 
 
 def _fitting(folder: Path, patterns: Sequence[str], option: str) -> set[Path]:

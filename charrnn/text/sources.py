@@ -166,7 +166,8 @@ def _one_source(path: Path, name: str, stack: ExitStack, spool_in: Path) -> Sour
         with _readable(path):
             source = _spooled(path, name, stack.enter_context(path.open("rb")), stack, spool_in)
     elif path.exists() and not path.is_file():
-        raise DataError(f"expected a text file, got {path}, which is a device or socket; try another path")
+        what = "a folder" if path.is_dir() else "a device or socket"
+        raise DataError(f"expected a text file, got {path}, which is {what}; try another path")
     else:
         source = Source(path, name)
     if not source.size:

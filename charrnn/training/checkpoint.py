@@ -27,7 +27,7 @@ import numpy as np
 from charrnn import runtime
 from charrnn.engine.panels import Array
 from charrnn.errors import CharRNNError, CheckpointError
-from charrnn.files import replacing
+from charrnn.files import reason, replacing
 from charrnn.folders import BEST, LAST, what_is
 from charrnn.json_files import build, parse
 from charrnn.model.cell import EquationError
@@ -128,6 +128,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise
     except NotAnArchive:
         raise _foreign(path) from None
+    except PermissionError as error:
+        raise CheckpointError(f"expected a readable checkpoint, got {path}: {reason(error)}; try chmod") from None
     except (OSError, ValueError, CharRNNError) as error:
         raise CheckpointError(
             f"expected a whole checkpoint, got {path}, truncated or damaged ({_short(error)}); "

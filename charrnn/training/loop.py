@@ -226,8 +226,12 @@ class Trainer:
         self.watcher.trained(self.state, Figures(self.done(), loss, speed, self.last_norm))
 
     def _refuse_useless(self) -> None:
-        """Raise TrainingError if the run was evaluated, but never with a loss better than guessing."""
+        """Raise TrainingError if the run made no step, or was evaluated, but never with a loss better than guessing."""
         p = self.state.progress
+        if not p.step:
+            raise TrainingError(
+                f"expected time for a step of training, got none in --minutes {self.config.minutes:g}; try more minutes"
+            )
         if p.evaluated_step and p.best_loss is None:
             raise TrainingError(
                 f"expected a model that is better than guessing ({guessing(self.state.model.symbols):.2f} nats), "

@@ -174,7 +174,8 @@ def data_of_run(path: Path) -> Path:
         os.fsencode(content["data"]["path"])  # raises ValueError for a text that cannot be a path
         return Path(content["data"]["path"])
     except (OSError, ValueError):
-        raise CheckpointError(
-            f"expected a RUN folder, or a checkpoint in it, which knows its data, got {what_is(path)}; "
-            "try naming DATA or a file"
-        ) from None
+        expected = "expected a RUN folder, or a checkpoint in it, which knows its data, got"
+        if not path.exists():
+            raise CheckpointError(f"{expected} {what_is(path)}; try the --out of charrnn train") from None
+        got = f"{what_is(path)}, with a damaged {CONFIG}" if (folder / CONFIG).exists() else what_is(path)
+        raise CheckpointError(f"{expected} {got}; try naming DATA or a file") from None
