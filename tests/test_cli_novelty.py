@@ -55,6 +55,7 @@ def test_a_text_is_drawn_when_none_is_given(shop):
         (["--length", str(10**14)], ["free memory", "got --length 100,000,000,000,000"]),
         (["--seed", "-1"], ["--seed from 0 to 2^63 - 1, got -1"]),
         (["files"], ["got files, which is a folder"]),
+        (["data.txt", "--length", "9"], ["--length without a FILE, got data.txt too"]),
         (["--temperature", "-1"], ["--temperature from 0 to 100, got -1"]),
     ],
 )

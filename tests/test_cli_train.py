@@ -195,6 +195,16 @@ def test_what_says_when_to_evaluate_needs_something_to_evaluate(shop, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_resumed_run_without_its_data_asks_for_it(shop, tmp_path):
+    shutil.copytree(shop.folder, tmp_path / "shop")
+    config = tmp_path / "shop" / "data-run" / "config.json"
+    content = json.loads(config.read_text())
+    content["data"]["path"] = str(tmp_path / "gone")
+    config.write_text(json.dumps(content))
+    result = charrnn("train", "--resume", "--out", "data-run", "--steps", "9", cwd=tmp_path / "shop")
+    check_failure(result, "expected the data of data-run", "try charrnn train DATA --resume --out data-run")
+
+
 def test_a_resumed_run_finds_its_data(shop, tmp_path):
     data = str(shop.folder / "data")
     assert charrnn("train", data, "-o", "run", *SIZES, "--cell", "LSTM", "--steps", "2", cwd=tmp_path).returncode == 0

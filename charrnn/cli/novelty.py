@@ -20,6 +20,7 @@ from charrnn.cli.options import (
     Unknown,
     cell_of_model,
     check_seed,
+    explicit,
     print_json,
     say,
     say_if_waiting,
@@ -45,6 +46,7 @@ LONGEST_SHOWN = 200  # characters of a passage in a line for a person
 
 
 def novelty(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="RUN", help="A RUN folder, or a checkpoint in it.")],
     text: Annotated[
         Path | None,
@@ -72,6 +74,8 @@ def novelty(
             f"expected --length of at least 1 and --passages of 0 or more, got {length} and {passages}; "
             "try --length 20000"
         )
+    if text is not None and (given := explicit(context, ["length", "temperature", "seed"])):
+        raise ConfigError(f"expected --{next(iter(given))} without a FILE, got {text} too; try it without")
     check_seed(seed)
     _refuse_too_long(length)
     unknown_policy(unknown)

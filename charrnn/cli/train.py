@@ -31,7 +31,7 @@ from charrnn.cli.options import (
     trained_model,
 )
 from charrnn.cli.setting_options import TRAINING, setting_options
-from charrnn.errors import ConfigError, InterruptError
+from charrnn.errors import ConfigError, DataError, InterruptError
 from charrnn.model.config import ModelConfig
 from charrnn.settings import flag
 from charrnn.training.config import TrainConfig, parse_bptt
@@ -177,7 +177,11 @@ def _data_folder(context: typer.Context, data: Path | None, out: Path, resume: b
 
     if data is None and not resume:
         context.fail("Missing argument 'DATA'.")
-    return data_of_run(out) if data is None else data
+    found = data_of_run(out) if data is None else data
+    if data is None and not found.exists():
+        what = f"expected the data of {out}, got {found}, which does not exist"
+        raise DataError(f"{what}; try charrnn train DATA --resume --out {quote(str(out))}")
+    return found
 
 
 def _result(out: Path, p: Progress, interrupted: bool) -> dict[str, Any]:

@@ -98,4 +98,4 @@ def held_out_bits(rest: NDArray[np.integer], part: NDArray[np.integer], size: in
     """
     before = np.concatenate([rest[len(rest) - ORDERS + 1 :], part])
     grams = np.lib.stride_tricks.sliding_window_view(before, ORDERS)
-    return [float(-np.log2(p).mean()) for p in WittenBell(rest, size).probabilities(grams)]
+    return [abs(float(np.log2(p).mean())) for p in WittenBell(rest, size).probabilities(grams)]

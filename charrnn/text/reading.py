@@ -214,7 +214,7 @@ def _decoded(blocks: Iterable[bytes], where: str, reading: Reading, repairs: Rep
 def _undecodable(error: UnicodeDecodeError, fed: int, where: str, reading: Reading) -> UndecodableError:
     found = error.object[error.start : error.end][:8].hex(" ")
     offset = fed - len(error.object) + error.start  # the codec's buffer ends with the newest byte read
-    hint = "--encoding latin-1, --errors replace, or --level byte"
+    hint = "--encoding latin-1, --errors replace, or charrnn prepare --level byte"
     if offset <= 1:
         hint = next((advice for begin, advice in BEGINNINGS.items() if error.object.startswith(begin)), hint)
     return UndecodableError(

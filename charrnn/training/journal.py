@@ -85,7 +85,7 @@ def read_journal(run: Path) -> list[dict[str, Any]]:
             if path.exists()
             else what_is(run) + (f", without {path.name}" if run.is_dir() else "")
         )
-        raise DataError(f"expected a RUN folder, got {there}; try the --out of charrnn train") from None
+        raise DataError(f"expected a RUN folder with {JOURNAL}, got {there}; try the --out of charrnn train") from None
     if not lines:
         raise DataError(f"expected lines in {path}, got none; try again when the run has begun")
     return lines
