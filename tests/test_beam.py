@@ -8,7 +8,7 @@ from networks import make
 
 from charrnn.model.unrolled import Unrolled
 from charrnn.sampling.beam import Beam
-from charrnn.sampling.constraints import forbidding
+from charrnn.sampling.constraints import ENDS, forbidding
 from charrnn.sampling.sampler import beginnings
 from charrnn.sampling.texts import Ending, Wanted
 
@@ -66,6 +66,20 @@ def test_a_beam_of_one_is_greedy(network):
     text = []
     for _ in range(20):
         text.append(max(range(SYMBOLS), key=lambda v: nats(network, (1, 2), [*text, v])))
+    assert found.drawn.tolist() == text
+
+
+def test_an_end_competes_with_the_other_continuations(network):
+    """Symbol 3 ends the text anywhere. A beam of one ends it where that is likelier than any other symbol."""
+    table = np.array([[0, 0, 0, ENDS]], np.int32)
+    found = Beam(network, 1, Ending(40), table).search(wanted(network))
+    text = []
+    while len(text) < 40:
+        chances = [np.exp(nats(network, (1, 2), [*text, v]) - nats(network, (1, 2), text)) for v in range(SYMBOLS)]
+        if chances[3] > max(chances[:3]):
+            break
+        text.append(int(np.argmax(chances[:3])))
+    assert text
     assert found.drawn.tolist() == text
 
 

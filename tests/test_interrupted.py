@@ -5,7 +5,7 @@ import os
 import pytest
 from test_training import SHORT_TEXT, Silent, arrays, assert_same_bits, journal_of, prepared, start, train, trainer_of
 
-from charrnn.errors import DataError
+from charrnn.errors import DataError, TrainingError
 from charrnn.model.config import ModelConfig
 from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
@@ -143,14 +143,42 @@ def test_an_older_run_stays_when_the_new_one_comes_to_nothing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.txt", "run"]
 
 
-def test_a_text_that_is_cut_short_ends_a_run_with_all_that_was_learnt(tmp_path):
+@pytest.mark.parametrize(("name", "every", "noticed"), [("train.npy", 1000, 13), ("val.npy", 20, 20)])
+def test_a_text_that_is_cut_short_ends_a_run_with_all_that_was_learnt(tmp_path, name, every, noticed):
     data = prepared(tmp_path, SHORT_TEXT)
-    checkpoint = start(tmp_path, data, {"hidden": 9}, CONFIG | {"eval_every": 1000})
+    checkpoint = start(tmp_path, data, {"hidden": 9}, CONFIG | {"eval_every": every})
 
     def cut(trainer):
         if trainer.state.progress.step == 13:
-            os.truncate(tmp_path / "data" / "train.npy", 300)
+            os.truncate(tmp_path / "data" / name, 130)
 
     with pytest.raises(DataError, match="cut short"):
         train(tmp_path / "run", data, checkpoint, each_step=cut)
-    assert load_checkpoint(tmp_path / "run" / "last.npz").progress.step == 13
+    assert load_checkpoint(tmp_path / "run" / "last.npz").progress.step == noticed
+
+
+def test_an_older_run_stays_when_the_new_one_learnt_nothing(tmp_path):
+    """At step 0 it may end because of its time, or because it breaks again and again."""
+    data = prepared(tmp_path, SHORT_TEXT)
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, CONFIG))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    wild = {"lr": 1e38, "warmup": 0.0, "schedule": "constant", "clip_norm": 0.0}
+    for config in (CONFIG | {"minutes": 1e-9}, CONFIG | wild):
+        with pytest.raises(TrainingError):
+            replacing_run(tmp_path, data, config, Silent())
+        assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_new_limits_of_a_resumed_run_are_kept_at_once(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, CONFIG))
+    resume_run(tmp_path / "run", data, {"steps": 100})  # and is killed before its first checkpoint
+    assert resume_run(tmp_path / "run", data, {}).training.steps == 100
+
+
+def test_a_run_that_goes_on_from_an_earlier_checkpoint_drops_later_ones(tmp_path):
+    data, run = prepared(tmp_path, SHORT_TEXT), tmp_path / "run"
+    train(run, data, start(tmp_path, data, {"hidden": 9}, CONFIG | {"keep": 3}))
+    (run / "step-000000040.npz").replace(run / "last.npz")
+    train(run, data, resume_run(run, data, {"steps": 50}))
+    assert sorted(path.name for path in run.glob("step-*.npz")) == ["step-000000050.npz"]

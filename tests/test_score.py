@@ -51,8 +51,10 @@ def test_texts_read_together_are_read_as_if_alone(streams):
         assert np.array_equal(read.nats, alone(network, text))
 
 
-def test_states_after_texts_are_those_of_each_alone():
-    network = make("lstm", np.float32, hidden=20, symbols=9).network
+@pytest.mark.parametrize("line_break", [-1, 0, 3])
+def test_states_after_texts_are_those_of_each_alone(line_break):
+    """Also those of a stateless model, whose state a line break clears."""
+    network = make("lstm", np.float32, hidden=20, symbols=9, line_break=line_break, stateless=line_break >= 0).network
     texts = [np.random.default_rng(length).integers(0, 9, length) for length in (*LENGTHS, 0)]
     for text, state in zip(texts, Reader(network, len(texts)).states_after(texts), strict=True):
         unrolled = Unrolled(network, 1, max(1, len(text)))

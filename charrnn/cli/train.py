@@ -148,6 +148,8 @@ def train(
             say(f"{out} is finished already; try {more}")
         else:
             trainer.run(interrupt)
+            if force and interrupt.asked and not state.progress.step:
+                raise InterruptError(interrupt.asked)  # so that an older run stays
     if not ended_before:
         if trainer.out_of_patience():
             say(f"stopped by --patience {state.config.patience}: no lower loss in as many evaluations")

@@ -74,9 +74,9 @@ class Reader:
         unrolled = self.unrolled
         unrolled.reset_state()
         parts: list[list[NDArray[np.floating]]] = [[] for _ in texts]
-        symbols = _side_by_side([text for _, text in texts], unrolled.batch)
-        for at in range(0, len(symbols) - 1, unrolled.most_steps):
-            losses = self.foretell(symbols[at : at + unrolled.most_steps + 1])
+        alone = [text for _, text in texts]
+        for at in range(0, max(map(len, alone)) - 1, unrolled.most_steps):
+            losses = self.foretell(self._piece(alone, at, unrolled.most_steps + 1))
             for stream, (_, text) in enumerate(texts):
                 if (left := len(text) - 1 - at) > 0:
                     parts[stream].append(losses[:left, stream].copy())
@@ -101,19 +101,24 @@ class Reader:
         unrolled = self.unrolled
         unrolled.reset_state()
         states = [unrolled.state_after(0, stream) for stream in range(len(texts))]
-        symbols = _side_by_side(texts, unrolled.batch)
-        for at in range(0, len(symbols), unrolled.most_steps):
-            chunk = symbols[at : at + unrolled.most_steps]
+        for at in range(0, max(map(len, texts)), unrolled.most_steps):
+            chunk = self._piece(texts, at, unrolled.most_steps)
             unrolled.forward(chunk)
             for stream, text in enumerate(texts):
                 if at < len(text) <= at + len(chunk):
                     states[stream] = unrolled.state_after(len(text) - at, stream)
         return states
 
+    def _piece(self, texts: Sequence[Text], at: int, most: int) -> NDArray[np.int32]:
+        """(n, B): up to `most` symbols of each text from `at` on, in columns.
 
-def _side_by_side(texts: Sequence[Text], streams: int) -> NDArray[np.int32]:
-    """(n, B): the texts in columns, filled up with symbol 0."""
-    symbols = np.zeros((max(map(len, texts)), streams), np.int32)
-    for stream, text in enumerate(texts):
-        symbols[: len(text), stream] = text
-    return symbols
+        Texts that end earlier are filled up, but not with line breaks: before these, a stateless model forgets.
+        """
+        network = self.network
+        filling = 1 if network.line_break == 0 and network.config.symbols > 1 else 0
+        length = min(most, max(map(len, texts)) - at)
+        symbols = np.full((length, self.unrolled.batch), filling, np.int32)
+        for stream, text in enumerate(texts):
+            part = text[at : at + length]
+            symbols[: len(part), stream] = part
+        return symbols

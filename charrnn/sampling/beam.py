@@ -78,13 +78,17 @@ class Beam:
     ) -> list[Hypothesis]:
         """The likeliest continuations by one symbol. Continuations that end a text go to `ended`."""
         logs = self._log_probabilities(live, start)
-        self._end_some(live, logs, wanted, ended)
-        totals = np.array([[h.nats] for h in live]) + logs
+        ends = self._chances_of_end(live, logs)
+        totals = np.array([[h.nats] for h in live]) + np.hstack([logs, ends])
         kept: list[Hypothesis] = []
         for place in np.argsort(-totals, axis=None, kind="stable")[: 2 * self.width + len(ended)]:
-            parent, symbol = divmod(int(place), logs.shape[1])
+            parent, symbol = divmod(int(place), totals.shape[1])
             if totals[parent, symbol] == -np.inf or len(kept) == self.width:
                 break
+            if symbol == logs.shape[1]:
+                h = replace(live[parent], nats=float(totals[parent, symbol]))
+                ended.append((h, self._text(h, wanted, ENDS)))
+                continue
             state = int(self.follows[live[parent].state, symbol]) if len(self.follows) else 0
             steps = (*live[parent].steps, float(logs[parent, symbol]))
             longer = Hypothesis((*live[parent].symbols, symbol), steps, float(totals[parent, symbol]), state, parent)
@@ -113,17 +117,15 @@ class Beam:
                 logs[row, self.follows[h.state] == FORBIDDEN] = -np.inf
         return logs
 
-    def _end_some(
-        self, live: list[Hypothesis], logs: NDArray[np.float64], wanted: Wanted, ended: list[tuple[Hypothesis, Text]]
-    ) -> None:
-        """Beginnings that the constraint may end here go to `ended`. The symbols that end them get -inf in `logs`."""
+    def _chances_of_end(self, live: list[Hypothesis], logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 1): ln of the chance that the constraint ends the text here; symbols that end it get -inf in `logs`."""
+        chances = np.full((len(live), 1), -np.inf)
         for row, h in enumerate(live if len(self.follows) else []):
             ends = self.follows[h.state] == ENDS
             if ends.any():
-                chance = float(np.logaddexp.reduce(logs[row, ends]))
-                if chance > -np.inf:
-                    ended.append((replace(h, nats=h.nats + chance), self._text(h, wanted, ENDS)))
+                chances[row] = np.logaddexp.reduce(logs[row, ends])
                 logs[row, ends] = -np.inf
+        return chances
 
     def _text(self, hypothesis: Hypothesis, wanted: Wanted, *end: int) -> Text:
         """The hypothesis as a text; ENDS or FORBIDDEN if a constraint ends it."""

@@ -50,11 +50,15 @@ class StoredSymbols:
         start, stop, step = part.indices(len(self))
         symbols = np.empty(max(0, stop - start), self.dtype)
         self._file.seek(self._offset + start * self.dtype.itemsize)
-        if self._file.readinto(symbols.data) != symbols.nbytes:
-            raise DataError(
-                f"expected {self.path} to stay as it is, got it cut short while it was read; "
-                "try charrnn prepare with --force"
-            )
+        rest = symbols.data.cast("B") if symbols.size else memoryview(b"")
+        while rest:  # a system may read less than it is asked for, such as 2 GB at most
+            read = self._file.readinto(rest)
+            if not read:
+                raise DataError(
+                    f"expected {self.path} to stay as it is, got it cut short while it was read; "
+                    "try charrnn prepare with --force"
+                )
+            rest = rest[read:]
         return symbols[::step]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

@@ -19,7 +19,8 @@ class KeptCheckpoints:
     Args:
         path: the RUN folder.
         state: what is saved.
-        settle: called when the run has its first checkpoint; it returns the place of the RUN folder from then on.
+        settle: called when the run has a checkpoint of more than step 0; it returns the place of the RUN folder from
+            then on.
     """
 
     def __init__(self, path: Path, state: TrainingState, settle: Callable[[], Path] | None = None) -> None:
@@ -31,7 +32,7 @@ class KeptCheckpoints:
         self.state.snapshot().save(self.path / name)
         if name == LAST:
             self._saved = time.perf_counter()
-            if self._settle is not None:
+            if self._settle is not None and self.state.progress.step:
                 self.path, self._settle = self._settle(), None
 
     def load(self, name: str) -> Checkpoint:

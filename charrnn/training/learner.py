@@ -120,7 +120,7 @@ class Learner:
             total += self._pass(inputs[:, part], targets[:, part], past, step * self.config.accumulate + k)
             sums += gradients
             self._after.append(self.unrolled.state())
-        gradients[:] = sums / self.config.accumulate
+        np.divide(sums, self.config.accumulate, out=gradients)
         return total / self.config.accumulate, steps, chars
 
     def length(self, step: int) -> int:

@@ -72,7 +72,8 @@ class Trainer:
         """Train until a stopping rule holds or an interrupt is requested; in both cases, save at the end.
 
         Raises:
-            DataError: the text was changed during the run; last.npz then holds everything that was learnt before.
+            DataError, OSError: the text was changed during the run, or cannot be read any more; last.npz then holds
+                everything that was learnt before.
             TrainingError: the run broke repeatedly; last.npz is then the newest intact checkpoint. Or no evaluated
                 model was better than guessing.
             OutputError: a file cannot be written.
@@ -82,18 +83,17 @@ class Trainer:
         step = self.state.progress.step
         journal = Journal(self.kept.path / JOURNAL, step)
         journal.write("event", name="resume" if step else "start", step=step)
+        self.kept.drop_later()  # somebody may have put an earlier checkpoint in the place of last.npz
         if not self._warm:
             self.warm_up()
         self._interval = Interval(time.perf_counter())
-        while True:
-            self.clock.keep(self.state.progress)
-            if self.evaluation_due() and not interrupt.asked:
-                self._evaluate(journal, interrupt)
-            elif self.finished() or interrupt.asked:
-                if not self.recovery.mend(journal):
-                    break
-            else:
-                self._train(journal)
+        try:
+            while self._go_on(journal, interrupt):
+                pass
+        except (DataError, OSError):
+            if self.state.is_finite():
+                self.kept.save()
+            raise
         self.log(journal)
         journal.write("event", name="interrupt" if interrupt.asked else "end", step=self.state.progress.step)
         self.kept.save()
@@ -101,13 +101,20 @@ class Trainer:
         if not interrupt.asked:
             self._refuse_useless()
 
+    def _go_on(self, journal: Journal, interrupt: Interrupt) -> bool:
+        """Evaluate or make a step, whichever is due; False if the run is at its end."""
+        self.clock.keep(self.state.progress)
+        if self.evaluation_due() and not interrupt.asked:
+            self._evaluate(journal, interrupt)
+        elif self.finished() or interrupt.asked:
+            return self.recovery.mend(journal)
+        else:
+            self._train(journal)
+        return True
+
     def _train(self, journal: Journal) -> None:
         """Make one step; when it is time, write a line of the journal and a checkpoint."""
-        try:
-            self.step(journal)
-        except DataError:
-            self.kept.save()
-            raise
+        self.step(journal)
         if self._log_due():
             self.log(journal)
         if self.kept.due() and not self.recovery.mend(journal):

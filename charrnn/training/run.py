@@ -117,6 +117,8 @@ def resume_run(
     checkpoint.training = replace(checkpoint.training, **changes)
     refuse(checkpoint.model, checkpoint.training)
     clear_half_written(path)
+    if changes:  # the next resume reads them from there
+        checkpoint.save(path / LAST)
     began = _origin_of(path) | (remarks or {})
     with replacing(path / CONFIG) as file:
         file.write(_describe(checkpoint.model, checkpoint.training, data, began))
@@ -158,6 +160,8 @@ def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str) 
     for name, value in asked.items():
         if settings[name] != value:
             flag = name.replace("_", "-")
+            if name == "output_gate":  # spelled --no-output-gate, so it was given
+                raise ConfigError(f"expected no --no-output-gate, as {whose}, got it; try without, or a new --out")
             if value is True:
                 raise ConfigError(f"expected no --{flag}, as {whose}, got it; try without --{flag}, or a new --out")
             raise ConfigError(

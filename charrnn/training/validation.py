@@ -98,12 +98,22 @@ class Validation:
             loss = self._measured(interrupt)
             if loss is None:
                 return None
-            wanted = self.state.config.preview
-            preview = self.preview(self.state.network, wanted) if self.preview is not None else ""
+            preview = self._previewed()
         lowest = self._take_in(loss)
         self._report(journal, loss, lowest, preview)
         self.kept.keep_older()
         return loss
+
+    def _previewed(self) -> str:
+        """A sample of text, if one is wanted. Its time is a part of that of the evaluation."""
+        if self.preview is None:
+            return ""
+        start = time.perf_counter()
+        text = self.preview(self.state.network, self.state.config.preview)
+        seconds = time.perf_counter() - start
+        self.estimate += seconds
+        self.state.progress.evaluation_seconds += seconds
+        return text
 
     def _measured(self, interrupt: Interrupt) -> float | None:
         assert self.evaluator is not None
