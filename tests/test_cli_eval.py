@@ -55,6 +55,16 @@ def test_chars_limits_what_is_read(shop, what):
     assert all_of_it["chars"] > 50
 
 
+@pytest.mark.parametrize("unknown", ["error", "skip"])
+def test_what_comes_after_the_last_character_that_counts_is_not_looked_at(shop, tmp_path, unknown):
+    (tmp_path / "text").write_text("the cat sat on the mat\nж")
+    read = charrnn(
+        "eval", "data-run", str(tmp_path / "text"), "--chars", "9", "--unknown", unknown, "--json", cwd=shop.folder
+    )
+    assert json.loads(read.stdout)["chars"] == 9
+    assert "left out" not in read.stderr
+
+
 def test_the_examples_of_the_help_work(tmp_path):
     prepare_and_train(tmp_path, "the cat sat on a mat, and so on\n" * 60, "data")
     (tmp_path / "data-run").rename(tmp_path / "run")

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from helpers_cli import (
+    SIZES,
     TIMEOUT,
     begin,
     charrnn,
@@ -179,6 +180,28 @@ class Seen(HTMLParser):
     def handle_data(self, data):
         if "span" in self.inside and "rt" not in self.inside:
             self.text += data
+
+
+def test_a_stateless_rival_is_compared_on_what_both_models_predict(tmp_path):
+    """Only the stateless one predicts the first character of a line."""
+    done = prepare_and_train(tmp_path, "ann\nbob\n" * 60, "data")
+    lines = charrnn("train", "data", "--out", "lines-run", "--stateless", *SIZES, "--steps", "3", cwd=tmp_path)
+    assert [one.returncode for one in (*done, lines)] == [0, 0, 0]
+    (tmp_path / "lines").write_text("bob\n")
+    pairs = (("data-run", "lines-run"), ("lines-run", "data-run"))
+    scored = [charrnn("score", one, "lines", "--compare", other, "--json", cwd=tmp_path) for one, other in pairs]
+    one, other = (json.loads(done.stdout) for done in scored)
+    assert one["chars"] == other["chars"] == 2
+    assert (one["nats"], one["other_nats"]) == (other["other_nats"], other["nats"])
+
+
+def test_models_of_other_forms_are_not_compared(tmp_path):
+    for name, option in (("plain", ()), ("lower", ("--lowercase",))):
+        (tmp_path / f"{name}.txt").write_text("Ann went home.\n" * 60)
+        assert charrnn("prepare", f"{name}.txt", "--out", name, *option, cwd=tmp_path).returncode == 0
+        run = ("train", name, "--out", f"{name}-run", *SIZES, "--steps", "2")
+        assert charrnn(*run, cwd=tmp_path).returncode == 0
+    check_failure(charrnn("score", "plain-run", "plain.txt", "--compare", "lower-run", cwd=tmp_path), "the same form")
 
 
 def test_two_models_are_compared_on_what_both_of_them_know(tmp_path):

@@ -72,6 +72,15 @@ def test_files_and_folders_are_joined_in_the_order_given(tmp_path):
     assert whole(open_data(tmp_path / "data")) == b"before in a folder after"
 
 
+@pytest.mark.parametrize("glob", ["*", "*/*.txt", "link/*.txt"])
+def test_links_to_folders_are_not_followed(tmp_path, glob):
+    for folder, name in (("elsewhere", "a.txt"), ("texts/own", "b.txt")):
+        (tmp_path / folder).mkdir(parents=True)
+        write(tmp_path / folder / name, "abc")
+    (tmp_path / "texts" / "link").symlink_to(tmp_path / "elsewhere")
+    assert "a.txt" not in {path.name for path in Patterns([glob]).files(tmp_path / "texts")}
+
+
 @pytest.mark.parametrize("hidden", ["", "."])
 def test_a_folder_that_cannot_be_read_is_named_unless_it_is_hidden(tmp_path, monkeypatch, hidden):
     closed = tmp_path / "texts" / f"{hidden}closed"

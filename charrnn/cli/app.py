@@ -90,7 +90,7 @@ def _options(
 
 PATHS = (
     *("--out", "-o", "--data", "--init-from", "--prompt-file", "--prompts", "--words", "--compare", "--html"),
-    *("--val-file", "--vocab-from"),
+    *("--val-file", "--test-file", "--vocab-from"),
 )
 
 

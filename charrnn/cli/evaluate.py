@@ -36,6 +36,7 @@ from charrnn.folders import what_is
 if TYPE_CHECKING:
     from charrnn.text.data import Data
     from charrnn.text.reading import Reading
+    from charrnn.text.stored import Symbols
     from charrnn.text.vocabulary import Codes, Vocabulary
     from charrnn.training.checkpoint import Checkpoint
 
@@ -80,6 +81,7 @@ def evaluate(
     from charrnn.interrupt import Interrupt
     from charrnn.text.reading import Reading
     from charrnn.text.sources import STANDARD_INPUT
+    from charrnn.text.stored import blocks
     from charrnn.training.evaluate import Evaluator, PieceReader, loss_of_blocks
     from charrnn.training.run import data_of_run
 
@@ -103,11 +105,12 @@ def evaluate(
         else:
             _refuse_missing(text, own)
             data = open_data_of(text, checkpoint, source if own else None)
-            symbols, what = data.split(split)[: chars + 1 if chars else None], f"{split} of {text}"
+            whole, what = data.split(split), f"{split} of {text}"
+            symbols: Symbols = whole[: chars + 1] if chars else whole
             count = len(symbols)
             _refuse_too_short(count, what)
             loss = Evaluator(network, symbols, rate).loss(lambda _: not interrupt.asked)
-            read_bytes = vocabulary.bytes_of(symbols[1:])
+            read_bytes = sum(map(vocabulary.bytes_of, blocks(symbols))) - vocabulary.bytes_of(symbols[:1])
     if interrupt.asked:
         raise InterruptError(interrupt.asked)
     _refuse_too_short(count, what)
@@ -186,13 +189,19 @@ class KnownSymbols:
         from charrnn.text.sources import read_file
 
         read = kept = 0
-        for codes in read_file(self.path, self.reading):
+        for block in read_file(self.path, self.reading):
+            codes = block if self.most is None else block[: self._enough(block, self.most - kept)]
             symbols = self.vocabulary.encode(codes, str(self.path), self.unknown, read)
             read, self.skipped = read + len(codes), self.skipped + len(codes) - len(symbols)
-            if self.most is not None:
-                symbols = symbols[: self.most - kept]
             self.bytes += self.vocabulary.bytes_of(symbols if kept else symbols[1:])
             kept += len(symbols)
             yield symbols
             if kept == self.most:
                 return
+
+    def _enough(self, codes: Codes, symbols: int) -> int:
+        """How many of these codes give so many symbols; all if they give fewer."""
+        if self.unknown != "skip":
+            return symbols
+        count = (self.vocabulary.numbers[codes] >= 0).cumsum()
+        return int(count.searchsorted(symbols)) + 1

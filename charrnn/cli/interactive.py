@@ -55,12 +55,13 @@ class Session:
         Returns:
             False if the input is not a terminal and one of its lines was refused, else True.
         """
+        sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
         refused, on_terminal = False, sys.stdin.isatty()
         if on_terminal:
             with suppress(ImportError):
                 import readline  # noqa: F401  (from then on, `input` has editing and a history)
             say("type the beginning of a text; /help shows more, Ctrl-D ends")
-        while (line := self._next_line()) is not None and line.split()[:1] != ["/quit"]:
+        while (line := self._next_line()) is not None and line.rstrip() != "/quit":
             try:
                 self._answer(line)
             except (CharRNNError, ValueError) as error:

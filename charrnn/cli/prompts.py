@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,13 @@ def unescaped(text: str) -> str:
             )
         return chr(code)
 
-    return re.sub(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.|$)", character, text, flags=re.S)
+    whole = re.sub(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.|$)", character, text, flags=re.S)
+    try:
+        return whole.encode("utf-16", "surrogatepass").decode("utf-16")  # joins the two halves of a character
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"expected --escapes of whole characters, got half of one in {text!r}; try \\U and eight digits"
+        ) from None
 
 
 def prompts_of(
@@ -40,9 +47,9 @@ def prompts_of(
     texts: list[str | bytes] = [prompt]
     where = "the prompt"
     if prompt_file is not None:
-        texts, where = [read_bytes(prompt_file)], f"the prompt in {prompt_file}"
+        texts, where = [read_bytes(prompt_file, checkpoint.vocabulary.level)], f"the prompt in {prompt_file}"
     elif prompts is not None:
-        texts = list(read_bytes(prompts).splitlines())
+        texts = list(read_bytes(prompts, checkpoint.vocabulary.level).splitlines())
         if not texts:
             raise DataError(f"expected prompts in {prompts}, one to a line, got none; try --prompt TEXT")
     vocabulary, found = checkpoint.vocabulary, []
@@ -70,16 +77,18 @@ def formed(checkpoint: Checkpoint, text: str | bytes, place: str) -> str | bytes
         ) from None
 
 
-def read_bytes(path: Path) -> bytes:
-    """The whole content of a file, or of standard input for `-`."""
+def read_bytes(path: Path, level: str) -> bytes:
+    """The whole content of a file, or of standard input for `-`; at level char without a byte-order mark."""
     from charrnn.files import open_regular, reason
     from charrnn.text.sources import STANDARD_INPUT
 
     say_if_waiting([path])
     try:
         if path == STANDARD_INPUT:
-            return sys.stdin.buffer.read()
-        with path.open("rb") if path.is_fifo() else open_regular(path) as file:
-            return file.read()
+            content = sys.stdin.buffer.read()
+        else:
+            with path.open("rb") if path.is_fifo() else open_regular(path) as file:
+                content = file.read()
     except OSError as error:
         raise DataError(f"expected a file with text, got {path}: {reason(error)}; try another one") from None
+    return content.removeprefix(BOM_UTF8) if level == "char" else content

@@ -310,7 +310,7 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
     if words is not None:
         found = [
             vocabulary.encode(vocabulary.codes_of(formed(checkpoint, word, place)), place).tolist()
-            for number, line in enumerate(read_bytes(words).splitlines(), start=1)
+            for number, line in enumerate(read_bytes(words, vocabulary.level).splitlines(), start=1)
             if (word := line.strip()) and (place := f"line {number} of {words}")
         ]
         if not found:

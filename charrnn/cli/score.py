@@ -132,6 +132,11 @@ def _rival(path: Path, checkpoint: Checkpoint) -> Checkpoint:
             f"expected two models of level {checkpoint.vocabulary.level} to --compare, got {path} of level "
             f"{other.vocabulary.level}; try another one"
         )
+    if other.form != checkpoint.form:
+        raise ConfigError(
+            f"expected two models to --compare whose texts were prepared in the same form, got {path}, whose text was "
+            "prepared with another --lowercase, --newlines or --normalize; try another one"
+        )
     return other
 
 
@@ -240,8 +245,13 @@ def _scores(scorer: Scorer, rival: Scorer | None, units: Iterator[Unit], left_ou
         left_out["characters"] += sum(len(unit.codes) for unit in given) - sum(len(unit.codes) for unit in group)
         others = rival.nats(group) if rival is not None else [None] * len(group)
         for unit, nats, other in zip(group, scorer.nats(group), others, strict=True):
-            total = None if other is None else float(other.sum(dtype=float))
-            yield Score(unit, nats, total, scorer.vocabulary.level == "byte")
+            bytewise = scorer.vocabulary.level == "byte"
+            if other is None:
+                yield Score(unit, nats, None, bytewise)
+                continue
+            both = min(len(nats), len(other))  # a stateless model predicts the first character too
+            total = float(other[len(other) - both :].sum(dtype=float))
+            yield Score(unit, nats[len(nats) - both :], total, bytewise)
 
 
 def _show(found: Score, coloured: bool) -> None:

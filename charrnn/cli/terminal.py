@@ -17,7 +17,9 @@ USUAL_COLUMNS = 80
 # Control characters except tab, line feed and CR LF, and characters that change the direction of the text after them
 # (Unicode Annex #9).
 COMMANDS = re.compile(r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-COMMAND_BYTES = re.compile(rb"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]")
+COMMAND_BYTES = re.compile(
+    rb"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]"
+)
 
 
 def readable(text: str) -> str:

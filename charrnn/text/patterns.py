@@ -60,11 +60,18 @@ class Patterns:
             if path.is_file()
             and not any(part.startswith(".") for part in path.relative_to(folder).parts)
             and excluded.isdisjoint([path, *path.parents])
+            and not _is_behind_link(path, folder)
         ]
 
     def __str__(self) -> str:
         without = f" and not {' or '.join(map(repr, self.exclude))}" if self.exclude else ""
         return f"{' or '.join(map(repr, self.glob))}{without}"
+
+
+def _is_behind_link(path: Path, folder: Path) -> bool:
+    """Whether the way from the folder to the path leads through a link."""
+    below = path.relative_to(folder).parents
+    return any((folder / part).is_symlink() for part in below if part != Path("."))
 
 
 def _refuse_unreadable(folder: Path, excluded: set[Path]) -> None:

@@ -77,6 +77,8 @@ def prepare(
 
 def _check_places(inputs: Inputs, out: Path) -> None:
     for path in [*inputs.text, *inputs.val, *inputs.test]:
+        if path == STANDARD_INPUT:
+            continue
         if Path(realpath(path)).is_relative_to(realpath(out)):
             raise OutputError(f"expected texts outside the folder to make, got {path} in {out}; try another --out")
         if path.is_dir() and Path(realpath(out)).is_relative_to(realpath(path)):
