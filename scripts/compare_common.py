@@ -4,6 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 BATCH, SEQ_LEN = 32, 64
@@ -34,9 +35,14 @@ def charrnn(*words):
     return output_of(sys.executable, "-m", "charrnn", *words, "--json")
 
 
+def label(text):
+    """A name for what a text holds: texts of the same name may differ."""
+    return f"{text.name}-{sha256(text.read_bytes()).hexdigest()[:8]}"
+
+
 def prepared(cache, text, *options):
     """The DATA folder of a text, made if it is not there yet."""
-    data = cache / f"data-{text.name}"
+    data = cache / f"data-{label(text)}"
     if not data.exists():
         cache.mkdir(parents=True, exist_ok=True)
         charrnn("prepare", text, "--out", data, *options)
@@ -45,7 +51,7 @@ def prepared(cache, text, *options):
 
 def training_part(cache, text):
     """A text without its last tenth, which no choice may see."""
-    part = cache / text.name
+    part = cache / f"{label(text)}.part"
     if not part.exists():
         cache.mkdir(parents=True, exist_ok=True)
         content = text.read_bytes()

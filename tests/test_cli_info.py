@@ -3,11 +3,12 @@
 import json
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
-from helpers_cli import journal
+from helpers_cli import SIZES, charrnn, journal
 from texts import check_message
 
 from charrnn.cli.app import app
@@ -15,7 +16,9 @@ from charrnn.cli.info import changed_settings
 from charrnn.errors import CheckpointError, ConfigError, DataError
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
+from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
+from charrnn.training.memory import memory_of_run
 
 
 def info(source, as_json=False):
@@ -44,6 +47,17 @@ def test_info_of_a_run_says_in_json_what_its_checkpoint_is(shop, capsys):
     assert found["progress"]["best_loss"] == pytest.approx(best, rel=1e-5)
     assert found["best_val_bpc"] == found["progress"]["best_loss"] / math.log(2)
     assert (found["changed"]["batch"], found["changed"]["steps"]) == (2, 5)
+
+
+def test_the_memory_of_a_run_is_what_training_asks_for(shop, tmp_path, capsys):
+    for more in ((), ("--accumulate", "3"), ("--optimiser", "muon", "--ema", "0.9"), ("--optimiser", "sgd")):
+        run = ["train", str(shop.folder / "data"), "--out", str(tmp_path / "-".join(("run", *more))), *SIZES]
+        assert charrnn(*run, "--steps", "1", *more, cwd=tmp_path).returncode == 0
+        info(run[3], as_json=True)
+        sizes = json.loads(capsys.readouterr().out)["sizes"]
+        checkpoint = load_checkpoint(Path(run[3]) / "last.npz")
+        assert sizes["memory_bytes"] == memory_of_run(checkpoint.model, checkpoint.training)
+        assert sizes["optimiser"] == checkpoint.training.optimiser
 
 
 def test_info_of_a_checkpoint_is_shown_to_a_person(shop, capsys):

@@ -89,8 +89,8 @@ def test_a_damaged_or_foreign_meta_is_a_data_error(folder, content):
         "[]",
         '{"symbols": []}',
         '{"symbols": ["a"]}',
-        '{"symbols": ["ab", "c"]}',
-        '{"symbols": [1]}',
+        '{"level": "char", "symbols": ["ab", "c"], "unknown": null}',
+        '{"level": "char", "symbols": [1], "unknown": null}',
         None,
     ],
 )
@@ -106,7 +106,10 @@ def test_a_damaged_or_missing_vocabulary_is_a_data_error(folder, content):
 def test_a_vocabulary_of_impossible_bytes_is_a_data_error(tmp_path):
     prepare([write(tmp_path / "t", "ab" * 20)], tmp_path / "data", options("byte"))
     for symbols in ([97, 256], [97, -1], [97, 97.5], [97, "b"]):
-        (tmp_path / "data" / "vocab.json").write_text(json.dumps({"level": "byte", "symbols": symbols}))
+        content = json.loads((tmp_path / "data" / "vocab.json").read_text()) | {"symbols": [97, 98]}
+        (tmp_path / "data" / "vocab.json").write_text(json.dumps(content))
+        open_data(tmp_path / "data")  # these are possible
+        (tmp_path / "data" / "vocab.json").write_text(json.dumps(content | {"symbols": symbols}))
         with pytest.raises(DataError) as error:
             open_data(tmp_path / "data")
         check_message(error, "prepare")

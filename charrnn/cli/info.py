@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +88,7 @@ def _planned(context: typer.Context) -> tuple[dict[str, Any], list[str]]:
         raise ConfigError(f"expected --vocab from 1 to {MOST_SYMBOLS:,}, got {got}; try --vocab 65")
     model = ModelConfig(**settings | {"symbols": context.params["vocab"]})
     sizes = TrainConfig(**settings_of(context, TrainConfig))
-    values = plan_values(model, sizes.batch, sizes.seq_len, precision_here(sizes.precision))
+    values = plan_values(model, replace(sizes, precision=precision_here(sizes.precision)))
     return values, [
         f"{name_of(model)} {model.layers} x {model.hidden}, {model.symbols:,} symbols",
         *shape_lines(values),
@@ -104,8 +104,7 @@ def _trained(source: Path) -> tuple[dict[str, Any], list[str]]:
     checkpoint = trained_model(path)
     training = checkpoint.training
     values = model_values(path, checkpoint)
-    batch = training.batch * training.accumulate
-    values["sizes"] = shape_values(checkpoint.model, batch, training.chunk_steps, training.precision)
+    values["sizes"] = shape_values(checkpoint.model, training)
     return values, [*describe_model(path, checkpoint, values), "", *shape_lines(values["sizes"])]
 
 

@@ -19,12 +19,12 @@ from charrnn.errors import ConfigError
 from charrnn.folders import BEST, LAST
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
-from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_count
+from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.text.data import Data
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.config import TrainConfig
-from charrnn.training.optimiser import MOMENTS, MUON_SCRATCH
+from charrnn.training.memory import memory_of_run
 from charrnn.training.progress import Progress
 from charrnn.training.state import TrainingState
 from charrnn.training.watcher import Figures
@@ -35,13 +35,6 @@ PLAIN_SECONDS = 10.0  # between plain lines
 def losses(nats: float) -> str:
     """A loss in nats and in bits per character."""
     return f"{nats:.4f} nats, {nats / math.log(2):.4f} bpc"
-
-
-def memory_of_run(model: ModelConfig, config: TrainConfig) -> int:
-    """About how many bytes a training run takes."""
-    vectors = 2 + len(MOMENTS[config.optimiser]) + 2 * bool(config.ema) + bool(config.accumulate > 1)
-    vectors += MUON_SCRATCH * (config.optimiser == "muon")
-    return memory_needed(model, config.batch, config.chunk_steps, vectors, rounded=config.precision == "bfloat16")
 
 
 def refuse_too_large(model: ModelConfig, config: TrainConfig, resumed: bool = False) -> None:

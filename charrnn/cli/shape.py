@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from charrnn.model.config import ModelConfig
-from charrnn.model.size import memory_needed, multiply_adds_per_char, parameter_count, part_sizes
+from charrnn.model.size import multiply_adds_per_char, parameter_count, part_sizes
+from charrnn.training.config import TrainConfig
+from charrnn.training.memory import memory_of_run
 from charrnn.training.speed import product_speed, seconds_per_char
 
-ADAM_VECTORS = 4  # parameters, gradients, two moments
 NUMBER_BYTES = 4
 ROW = "  {:<11} {:<34} {:>12} {:>14} {:>11}"
 
 
-def shape_values(model: ModelConfig, batch: int, seq_len: int, precision: str) -> dict[str, Any]:
+def shape_values(model: ModelConfig, training: TrainConfig) -> dict[str, Any]:
     """Shapes, parameters, multiply-adds and memory of the parts, and the whole, for JSON."""
-    rounded = precision == "bfloat16"
-    rows = batch * (seq_len + 1)
+    rows = training.batch * (training.chunk_steps + 1)
     parts = [
         {
             "name": part.name,
@@ -31,17 +31,18 @@ def shape_values(model: ModelConfig, batch: int, seq_len: int, precision: str) -
         "parts": parts,
         "parameters": parameter_count(model),
         "multiply_adds": multiply_adds_per_char(model),
-        "batch": batch,
-        "seq_len": seq_len,
-        "precision": precision,
-        "memory_bytes": memory_needed(model, batch, seq_len, ADAM_VECTORS, rounded=rounded),
+        "optimiser": training.optimiser,
+        "batch": training.batch,
+        "seq_len": training.chunk_steps,
+        "precision": training.precision,
+        "memory_bytes": memory_of_run(model, training),
     }
 
 
-def plan_values(model: ModelConfig, batch: int, seq_len: int, precision: str) -> dict[str, Any]:
+def plan_values(model: ModelConfig, training: TrainConfig) -> dict[str, Any]:
     """The same for a model that does not exist yet, and its training speed on this machine in characters a second."""
-    values = shape_values(model, batch, seq_len, precision)
-    seconds = seconds_per_char(model, product_speed(precision == "bfloat16"))
+    values = shape_values(model, training)
+    seconds = seconds_per_char(model, product_speed(training.precision == "bfloat16"))
     return {"model": model.as_dict()} | values | {"chars_per_second": 1 / seconds}
 
 
@@ -57,8 +58,8 @@ def shape_lines(values: dict[str, Any]) -> list[str]:
     lines.append(ROW.format("whole", "", *whole))
     memory = _size(values["memory_bytes"])
     lines.append(
-        f"  training with adam, batch {values['batch']}, {values['seq_len']} time steps, {values['precision']}: "
-        f"about {memory} of memory"
+        f"  training with {values['optimiser']}, batch {values['batch']}, {values['seq_len']} time steps, "
+        f"{values['precision']}: about {memory} of memory"
     )
     if "chars_per_second" in values:
         lines.append(f"  about {values['chars_per_second']:,.0f} characters a second on this machine")

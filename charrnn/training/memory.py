@@ -1,0 +1,15 @@
+"""How much memory a run of training takes."""
+
+from __future__ import annotations
+
+from charrnn.model.config import ModelConfig
+from charrnn.model.size import memory_needed
+from charrnn.training.config import TrainConfig
+from charrnn.training.optimiser import MOMENTS, MUON_SCRATCH
+
+
+def memory_of_run(model: ModelConfig, config: TrainConfig) -> int:
+    """About how many bytes a training run takes."""
+    vectors = 2 + len(MOMENTS[config.optimiser]) + 2 * bool(config.ema) + bool(config.accumulate > 1)
+    vectors += MUON_SCRATCH * (config.optimiser == "muon")
+    return memory_needed(model, config.batch, config.chunk_steps, vectors, rounded=config.precision == "bfloat16")
