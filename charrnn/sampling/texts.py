@@ -20,7 +20,7 @@ Symbols = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Ending:
-    """Where a text ends: at the first of these places.
+    """Where a text ends: at the first of these places. If several stops end at the same symbol, the first one counts.
 
     Args:
         length: after this many symbols.
