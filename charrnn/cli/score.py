@@ -133,9 +133,9 @@ def _rival(path: Path, checkpoint: Checkpoint) -> Checkpoint:
             f"{other.vocabulary.level}; try another one"
         )
     if other.form != checkpoint.form:
-        raise ConfigError(
-            f"expected two models to --compare whose texts were prepared in the same form, got {path}, whose text was "
-            "prepared with another --lowercase, --newlines or --normalize; try another one"
+        say(
+            f"the text of {path} was prepared with another --lowercase, --newlines or --normalize; "
+            "both models read in the form of the first one"
         )
     return other
 
