@@ -15,6 +15,7 @@ from charrnn.model.inputs import flat_symbols
 from charrnn.model.network import Network, State
 from charrnn.model.reader import Reader
 from charrnn.model.unrolled import Unrolled
+from charrnn.sampling.constraints import ENDS
 from charrnn.sampling.draws import draw_one, draws_for
 from charrnn.sampling.generate import Weights, generator_for
 from charrnn.sampling.rule import Rule
@@ -79,6 +80,7 @@ class Sampler:
 
     Attributes:
         window: how many symbols back a repetition penalty looks; 0 without a penalty.
+        may_end: whether the constraint may end a text.
         chances: (length, B) after `take`, the log-probability of each symbol in nats, without the rule; or (0, B).
     """
 
@@ -99,6 +101,7 @@ class Sampler:
         config, dtype = network.config, network.dtype
         window = window if rule.repetition_penalty != 1.0 else 0
         self.window = window
+        self.may_end = bool((follows == ENDS).any())
         self._draws = draws_for(count, config.symbols, dtype, window, follows, PIECE if wants_chances else 0)
         self._logits = activations(config.symbols, count, dtype)
         self._generate = generator_for(network.layers[0].plan)

@@ -161,9 +161,12 @@ def wanted_texts(
                 index += 1
 
 
-def piece_of(streams: int, ending: Ending) -> int:
-    """How many symbols to draw in one call. It is few where texts may end inside a call: the rest is drawn in vain."""
-    ends_anywhere = streams > 1 and (ending.stops or ending.lines)
+def piece_of(streams: int, ending: Ending, may_end: bool) -> int:
+    """How many symbols to draw in one call. It is few where texts may end inside a call: the rest is drawn in vain.
+
+    `may_end` says whether a constraint may end them.
+    """
+    ends_anywhere = streams > 1 and (ending.stops or ending.lines or may_end)
     return max(LEAST_PIECE, PIECE // streams) if ends_anywhere else PIECE
 
 
@@ -188,7 +191,7 @@ def draw_texts(
         longest = max((text.left for text in running if text is not None), default=0)
         if longest == 0:
             return
-        piece = sampler.take(min(piece_of(sampler.count, ending), longest))
+        piece = sampler.take(min(piece_of(sampler.count, ending, sampler.may_end), longest))
         for stream, text in enumerate(running):
             if text is None:
                 continue

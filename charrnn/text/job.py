@@ -122,7 +122,8 @@ class Job:
         """
         for split, sources in self.sources.items():
             gone = self.skipped[split] = [s for s in sources if s.in_folder and not self._decodes(s)]
-            self.sources[split] = [s for s in sources if s not in gone]
+            left_out = set(gone)  # each source is itself only
+            self.sources[split] = [s for s in sources if s not in left_out]
             if gone and not self.sources[split]:
                 raise DataError(
                     f"expected files of {self.options.reading.encoding} text, got {len(gone)} that cannot be decoded, "
