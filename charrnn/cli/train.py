@@ -154,11 +154,12 @@ def train(
         if trainer.out_of_patience():
             say(f"stopped by --patience {state.config.patience}: no lower loss in as many evaluations")
         summary(out, state.progress, of_own_cell)
+    stopped_by = 0 if trainer.ended() else interrupt.asked  # a signal during the last save stops nothing
     if as_json:
-        print_json(_result(out, state.progress, bool(interrupt.asked)))
-    if interrupt.asked:
+        print_json(_result(out, state.progress, bool(stopped_by)))
+    if stopped_by:
         say(f"interrupted and saved; go on with: {again}")
-        raise typer.Exit(128 + interrupt.asked)
+        raise typer.Exit(128 + stopped_by)
 
 
 def _refuse_without_validation(context: typer.Context, text: Data) -> None:
