@@ -23,6 +23,8 @@ from helpers_cli import (
 )
 from shop import BYTES, TEXT, rewrite
 
+from charrnn.cli.prompts import unescaped
+
 
 def sample_json(folder, *args, run="data-run"):
     result = charrnn("sample", run, "--json", *args, cwd=folder)
@@ -133,8 +135,10 @@ def test_words_come_from_a_pipe_too(shop):
         pass_fds=[reader],
         capture_output=True,
         text=True,
+        timeout=TIMEOUT,
         check=False,
     )
+    os.close(reader)
     assert drawn.returncode == 0, drawn.stderr
     assert set(re.findall("[cathesw]+", drawn.stdout)[:-1]) <= {"cat", "saw", "the"}
 
@@ -146,6 +150,7 @@ def test_a_byte_order_mark_and_halves_of_characters_are_no_text(shop, tmp_path):
     assert joined.count("\N{GRINNING FACE}") == 1
     half = charrnn("sample", "data-run", "--escapes", "--prompt", r"\ud83d", cwd=shop.folder)
     check_failure(half, "--escapes of whole characters")
+    assert unescaped("\udcff" + r"\n\udc80") == "\udcff\n\udc80"  # undecodable bytes
 
 
 def test_a_ban_may_name_what_the_model_does_not_know(shop):

@@ -192,6 +192,8 @@ def test_what_says_when_to_evaluate_needs_something_to_evaluate(shop, tmp_path):
         result = charrnn("train", "whole", "--out", "run", *option.split(), cwd=tmp_path)
         name = option if option == "--schedule plateau" else option.split()[0]
         check_failure(result, f"a validation part for {name}, got whole without", "--val 0.1")
+    off = ("--patience", "0", "--keep", "0", "--preview", "0", *SIZES, "--steps", "2")
+    assert charrnn("train", "whole", "--out", "off", *off, cwd=tmp_path).returncode == 0
     assert not (tmp_path / "run").exists()
 
 

@@ -84,7 +84,7 @@ def test_a_variational_mask_of_the_input_drops_symbols_wherever_a_stream_reads_t
 @pytest.mark.parametrize("dropout_kind", ["standard", "variational"])
 @pytest.mark.parametrize("embed", [0, 3])
 def test_gradients_with_dropout_agree_with_finite_differences(kind, dropout_kind, embed):
-    model = ModelConfig(6, layers=2, hidden=5, embed=embed, **KINDS[kind])
+    model = ModelConfig(6, layers=3, hidden=3, embed=embed, **KINDS[kind])
     training = TrainConfig(
         clip_norm=0, dropout=0.3, dropout_input=0.2, dropout_output=0.4, dropout_kind=dropout_kind, seed=3
     )

@@ -308,7 +308,7 @@ def test_a_page_replaces_no_text_and_no_checkpoint(shop, text, tmp_path):
         result = charrnn("score", "data-run", str(text), "--html", name, cwd=shop.folder)
         check_failure(result, f"an older page for --html, got {name}")
         assert (shop.folder / name).read_bytes() == before
-    (tmp_path / "page.html").write_text("<!DOCTYPE html>older")
+    (tmp_path / "page.html").write_text("".join(page([])))
     (tmp_path / "link.html").symlink_to("page.html")
     linked = charrnn("score", "data-run", str(text), "--html", str(tmp_path / "link.html"), cwd=shop.folder)
     assert linked.returncode == 0

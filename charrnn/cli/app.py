@@ -99,9 +99,13 @@ def _refuse_empty_paths(words: list[str]) -> None:
     for before, word in pairwise(words):
         option, _, value = word.partition("=")
         if not word and (before in PATHS or not before.startswith("-")):
-            raise ConfigError(f"expected a path after {before}, got an empty text; try . for this folder")
+            raise ConfigError(
+                f"expected a path after {before}, got an empty text; try a path, such as . for this folder"
+            )
         if option in PATHS and not value and word.endswith("="):
-            raise ConfigError(f"expected a path after {option}, got an empty text; try . for this folder")
+            raise ConfigError(
+                f"expected a path after {option}, got an empty text; try a path, such as . for this folder"
+            )
 
 
 def main() -> None:

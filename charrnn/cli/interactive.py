@@ -61,7 +61,7 @@ class Session:
             with suppress(ImportError):
                 import readline  # noqa: F401  (from then on, `input` has editing and a history)
             say("type the beginning of a text; /help shows more, Ctrl-D ends")
-        while (line := self._next_line()) is not None and line.rstrip() != "/quit":
+        while (line := self._next_line()) is not None and line.split(" ")[0] != "/quit":
             try:
                 self._answer(line)
             except (CharRNNError, ValueError) as error:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from charrnn.training.checkpoint import Checkpoint
 
 
+PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # the two halves of a character
+HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # but for those that stand for undecodable bytes
+
+
 def unescaped(text: str) -> str:
     r"""A text in which \n, \t, \r, \0, \\, \xhh, \uhhhh and \Uhhhhhhhh stand for characters."""
     known = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\"}
@@ -30,12 +34,12 @@ def unescaped(text: str) -> str:
         return chr(code)
 
     whole = re.sub(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.|$)", character, text, flags=re.S)
-    try:
-        return whole.encode("utf-16", "surrogatepass").decode("utf-16")  # joins the two halves of a character
-    except UnicodeDecodeError:
+    joined = PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), whole)
+    if HALF.search(joined):
         raise ConfigError(
             f"expected --escapes of whole characters, got half of one in {text!r}; try \\U and eight digits"
-        ) from None
+        )
+    return joined
 
 
 def prompts_of(

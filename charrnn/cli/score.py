@@ -303,7 +303,7 @@ def _refuse_other_content(path: Path) -> None:
     """Raise ConfigError if a file stands at the place of the page that is no page, such as a text or a checkpoint."""
     from charrnn.cli.page import HEAD
 
-    beginning = HEAD.splitlines()[0].encode()
+    beginning = HEAD[: HEAD.index("<style>")].encode()
     if path.is_file():
         with path.open("rb") as file:
             if file.read(len(beginning)) not in (b"", beginning):

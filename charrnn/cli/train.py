@@ -107,7 +107,8 @@ def train(
 
     data = _data_folder(context, data, out, resume)
     text = open_data(data)
-    _refuse_without_validation(context, text)
+    if not resume:
+        _refuse_without_validation(context, text)
     with ExitStack() as stack:
         helper = stack.enter_context(Helper())
         if resume:
@@ -166,7 +167,7 @@ def _refuse_without_validation(context: typer.Context, text: Data) -> None:
     """Raise ConfigError for options that say when or how a model is evaluated, if the data have no part for it."""
     given = explicit(context, ["patience", "eval_every", "keep", "preview", "schedule"])
     for name in given if "val" not in text.splits else {}:
-        if name != "schedule" or given[name] == "plateau":
+        if given[name] == "plateau" or (name != "schedule" and given[name]):
             option = "--schedule plateau" if name == "schedule" else flag(name)
             raise ConfigError(
                 f"expected data with a validation part for {option}, got {text.path} without; "

@@ -81,7 +81,7 @@ class Beam:
         ends = self._chances_of_end(live, logs)
         totals = np.array([[h.nats] for h in live]) + np.hstack([logs, ends])
         kept: list[Hypothesis] = []
-        for place in np.argsort(-totals, axis=None, kind="stable")[: 2 * self.width + len(ended)]:
+        for place in np.argsort(-totals, axis=None, kind="stable")[: 3 * self.width + len(ended)]:
             parent, symbol = divmod(int(place), totals.shape[1])
             if totals[parent, symbol] == -np.inf or len(kept) == self.width:
                 break

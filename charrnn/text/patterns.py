@@ -80,7 +80,8 @@ def _refuse_unreadable(folder: Path, excluded: set[Path]) -> None:
     for here, folders, _ in os.walk(folder, onerror=errors.append):
         folders[:] = [name for name in folders if not name.startswith(".") and Path(here, name) not in excluded]
     for error in errors:
-        raise DataError(f"expected folders that can be read, got {error.filename}: {reason(error)}; try --exclude")
+        hint = "another folder" if Path(error.filename) == folder else "--exclude"
+        raise DataError(f"expected folders that can be read, got {error.filename}: {reason(error)}; try {hint}")
 
 
 def _fitting(folder: Path, patterns: Sequence[str], option: str) -> set[Path]:

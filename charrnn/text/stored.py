@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import DataError
-from charrnn.files import open_regular
+from charrnn.files import open_regular, reason
 from charrnn.npy import read_header
 
 BLOCK = 1 << 20  # symbols
@@ -52,7 +52,10 @@ class StoredSymbols:
         self._file.seek(self._offset + start * self.dtype.itemsize)
         rest = symbols.data.cast("B") if symbols.size else memoryview(b"")
         while rest:  # a system may read less than it is asked for, such as 2 GB at most
-            read = self._file.readinto(rest)
+            try:
+                read = self._file.readinto(rest)
+            except OSError as error:
+                raise DataError(f"expected to read {self.path}, got: {reason(error)}; try once more") from None
             if not read:
                 raise DataError(
                     f"expected {self.path} to stay as it is, got it cut short while it was read; "

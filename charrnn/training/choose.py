@@ -65,6 +65,7 @@ PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
 PIECE, LONG_PIECE = 800, 3200  # characters of the pieces that are read in a random order
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
+LEAST_EPSILON = 1e-30  # a number below the normal range would be 0 in the kernels
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers", "embed")},
@@ -229,6 +230,8 @@ def _check(text: Text, given: dict[str, Any]) -> None:
             f"expected --weight-drop with a cell that has recurrent weights, got {cell.name}; "
             "try it without --weight-drop"
         )
+    if training.epsilon < LEAST_EPSILON:
+        raise ConfigError(f"expected --epsilon from {LEAST_EPSILON} on, got {training.epsilon}; try --epsilon 1e-8")
     if training.dropout and model.layers == 1:
         raise ConfigError("expected --dropout with several layers, got --layers 1; try --dropout-output")
     if training.projection_rate != 1.0 and not model.embed:

@@ -8,7 +8,7 @@ from typing import Any
 
 from charrnn.errors import ConfigError
 from charrnn.model.config import CHRONO, IDENTITY, USUAL_FORGET_BIAS
-from charrnn.settings import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE, Range, below_power, check_settings, setting
+from charrnn.settings import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE, below_power, check_settings, setting
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
@@ -19,7 +19,6 @@ USUAL_BETA2 = {"rmsprop": 0.95}  # char-rnn's setting of RMSprop; 0.999 for the 
 
 
 LARGE = below_power(63)
-NO_SUBNORMAL = Range("from 1e-30 on", lambda value: 1e-30 <= value < math.inf)  # a smaller number is 0 in the kernels
 WITH_DECAY = ("schedule", ("step", "plateau"))
 DIVIDED = ("adam", "adamw", "rmsprop", "adagrad", "muon")  # optimisers that divide by the root of second moments
 
@@ -99,7 +98,7 @@ class TrainConfig:
         usual="0.999, rmsprop 0.95",
         only=("optimiser", ("adam", "adamw", "rmsprop", "muon")),
     )
-    epsilon: float = setting(1e-8, "Added to the root of squared gradients.", NO_SUBNORMAL, only=("optimiser", DIVIDED))
+    epsilon: float = setting(1e-8, "Added to the root of squared gradients.", POSITIVE, only=("optimiser", DIVIDED))
     momentum: float | None = setting(
         None, "Momentum of sgd and muon.", SHARE, usual="0.9, muon 0.95", only=("optimiser", ("sgd", "muon"))
     )

@@ -47,6 +47,7 @@ class KeptCheckpoints:
         """Keep a checkpoint of this evaluation; if there are more than --keep of them, drop the oldest."""
         if not self.state.config.keep:
             return
+        self.drop_later()  # somebody may have put an earlier checkpoint in the place of last.npz
         self.save(f"step-{self.state.progress.step:09d}.npz")
         for _, path in self._older()[: -self.state.config.keep]:
             path.unlink(missing_ok=True)

@@ -45,7 +45,7 @@ class Trainer:
         state: where to begin.
         watcher: is told how the run goes.
         preview: makes a sample of text, of a given length, to show at each evaluation.
-        settle: called when the run has its first checkpoint; it returns the place of the RUN folder from then on.
+        settle: called when the run has its first checkpoint after a step; it returns the place of the RUN folder from then on.
         began: when the command began, in seconds by `time.perf_counter`; None for now.
     """
 
@@ -72,8 +72,8 @@ class Trainer:
         """Train until a stopping rule holds or an interrupt is requested; in both cases, save at the end.
 
         Raises:
-            DataError, OSError: the text was changed during the run, or cannot be read any more; last.npz then holds
-                everything that was learnt before.
+            DataError: the text was changed during the run, or cannot be read any more; last.npz then holds everything
+                that was learnt before.
             TrainingError: the run broke repeatedly; last.npz is then the newest intact checkpoint. Or no evaluated
                 model was better than guessing.
             OutputError: a file cannot be written.
@@ -83,22 +83,22 @@ class Trainer:
         step = self.state.progress.step
         journal = Journal(self.kept.path / JOURNAL, step)
         journal.write("event", name="resume" if step else "start", step=step)
-        self.kept.drop_later()  # somebody may have put an earlier checkpoint in the place of last.npz
         if not self._warm:
             self.warm_up()
         self._interval = Interval(time.perf_counter())
         try:
             while self._go_on(journal, interrupt):
                 pass
-        except (DataError, OSError):
+        except DataError:
             if self.state.is_finite():
                 self.kept.save()
             raise
         self.log(journal)
-        journal.write("event", name="interrupt" if interrupt.asked else "end", step=self.state.progress.step)
+        whole = self.ended() or not interrupt.asked
+        journal.write("event", name="end" if whole else "interrupt", step=self.state.progress.step)
         self.kept.save()
         journal.close()
-        if not interrupt.asked:
+        if whole:
             self._refuse_useless()
 
     def _go_on(self, journal: Journal, interrupt: Interrupt) -> bool:
