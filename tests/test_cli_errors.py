@@ -21,7 +21,7 @@ BAD_PREPARE = [
     (["data.txt", "--max-vocab", "1"], "--max-vocab"),
     (["data.txt", "--errors", "ignore"], "'ignore'"),
     (["-"], "an empty standard input"),
-    ([""], "got an empty text; try a path"),
+    ([""], "got an empty text; try one"),
     (["bad.txt"], "bytes ff at offset 3 of bad.txt"),
     (["data.txt", "--level", "word"], "'word'"),
     (["data.txt", "--encoding", "klingon"], "'klingon'"),

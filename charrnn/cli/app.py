@@ -97,15 +97,10 @@ PATHS = (
 def _refuse_empty_paths(words: list[str]) -> None:
     """Raise ConfigError for an empty path, as an unset variable of a shell makes it: it would mean this folder."""
     for before, word in pairwise(words):
-        option, _, value = word.partition("=")
-        if not word and (before in PATHS or not before.startswith("-")):
-            raise ConfigError(
-                f"expected a path after {before}, got an empty text; try a path, such as . for this folder"
-            )
-        if option in PATHS and not value and word.endswith("="):
-            raise ConfigError(
-                f"expected a path after {option}, got an empty text; try a path, such as . for this folder"
-            )
+        of_option = word.endswith("=") and word[:-1] in PATHS
+        if of_option or (not word and (before in PATHS or not before.startswith("-"))):
+            place = word[:-1] if of_option else before
+            raise ConfigError(f"expected a path after {place}, got an empty text; try one, such as . for this folder")
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ class Trainer:
         state: where to begin.
         watcher: is told how the run goes.
         preview: makes a sample of text, of a given length, to show at each evaluation.
-        settle: called when the run has its first checkpoint after a step; it returns the place of the RUN folder from then on.
+        settle: called at the first checkpoint after a step; it returns the place of the RUN folder from then on.
         began: when the command began, in seconds by `time.perf_counter`; None for now.
     """
 
