@@ -4,11 +4,15 @@ import re
 import signal
 import subprocess
 import sys
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 from helpers_cli import TIMEOUT, charrnn, environment
+from typer.models import OptionInfo
 
 import charrnn as package
+from charrnn.cli.app import COMMANDS, PATHS
+from charrnn.settings import flag
 
 
 def test_help_names_every_command_and_imports_neither_numba_nor_numpy(tmp_path):
@@ -57,6 +61,20 @@ def test_ctrl_c_during_the_imports_ends_the_command_without_a_traceback(ignored)
     )
     assert result.stderr == ""
     assert result.returncode == (0 if ignored else -signal.SIGINT)
+
+
+def test_every_option_that_is_a_path_may_not_be_empty():
+    """`PATHS` is complete."""
+    found = set()
+    for function, _, _ in COMMANDS:
+        for name, annotation in get_type_hints(function, include_extras=True).items():
+            kind, *about = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
+            if "Path" in str(kind) and any(isinstance(one, OptionInfo) for one in about):
+                (option,) = about
+                named = [text for text in (option.default, *(option.param_decls or ())) if str(text).startswith("-")]
+                found |= set(named or [flag(name)])
+    assert found >= {"--out", "--html", "--words"}
+    assert found == set(PATHS)
 
 
 def test_version_is_one_line_on_standard_output(tmp_path):

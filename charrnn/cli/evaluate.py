@@ -23,6 +23,7 @@ from charrnn.cli.options import (
     explicit,
     precision_here,
     print_json,
+    refuse_alone,
     say_if_waiting,
     say_skipped,
     show,
@@ -74,8 +75,7 @@ def evaluate(
         raise ConfigError(f"expected --dynamic-lr above 0, got {dynamic_lr}; try 0.1")
     if dynamic and precision == "int8":
         raise ConfigError("expected --dynamic with float32 or bfloat16, got int8; try it without --precision")
-    if not dynamic and explicit(context, ["dynamic_lr"]):
-        raise ConfigError("expected --dynamic-lr with --dynamic, got it alone; try --dynamic too")
+    refuse_alone(context, "dynamic_lr", "dynamic")
     start_engine(threads)
     cell_of_model(cell)
     from charrnn.interrupt import Interrupt

@@ -208,6 +208,12 @@ def _lacking(chosen: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def refuse_alone(context: typer.Context, name: str, other: str) -> None:
+    """Raise ConfigError when the first of these options was given without the other one."""
+    if explicit(context, [name]) and not explicit(context, [other]):
+        raise ConfigError(f"expected {flag(name)} with {flag(other)}, got it alone; try {flag(other)} too")
+
+
 def refuse_both_lengths(context: typer.Context) -> None:
     """Raise ConfigError when both --bptt and --seq-len are given: each of them sets the length of a chunk."""
     if context.params["bptt"] and explicit(context, ["seq_len"]):

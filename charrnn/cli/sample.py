@@ -20,6 +20,7 @@ from charrnn.cli.options import (
     check_seed,
     explicit,
     precision_here,
+    refuse_alone,
     start_engine,
     trained_model,
     unknown_policy,
@@ -28,6 +29,7 @@ from charrnn.cli.prompts import formed, prompts_of, read_bytes, unescaped
 from charrnn.cli.shown import Shown
 from charrnn.cli.terminal import interruptible
 from charrnn.errors import ConfigError, DataError
+from charrnn.settings import flag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,8 +142,8 @@ def sample(
         _refuse_together(context, "beam", name)
     for name in ("count", "best_of", "batch", "seed"):
         _refuse_together(context, "beam", name)
-    _refuse_alone(context, "keep_stop", "stop")
-    _refuse_alone(context, "repetition_window", "repetition_penalty")
+    refuse_alone(context, "keep_stop", "stop")
+    refuse_alone(context, "repetition_window", "repetition_penalty")
     unknown_policy(unknown)
     start_engine(threads)
     rule = _rule(temperature, top_k, top_p, min_p, typical, repetition_penalty)
@@ -224,8 +226,7 @@ def _rule(
     }
     for name, (number, fits, words, good) in ranges.items():
         if not fits:
-            flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"expected {flag} {words}, got {number}; try {flag} {good}")
+            raise ConfigError(f"expected {flag(name)} {words}, got {number}; try {flag(name)} {good}")
     numbers = (float(number) for number in (top_p, min_p, typical, repetition_penalty))
     return Rule(float(temperature), int(top_k), *numbers)
 
@@ -238,20 +239,12 @@ def _limit(number: int, most: int) -> str:
 def _at_least_one(**numbers: int) -> None:
     for name, number in numbers.items():
         if not 1 <= number < 2**31:
-            flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"expected {flag} {_limit(number, 2**31 - 1)}, got {number}; try leaving it out")
-
-
-def _refuse_alone(context: typer.Context, name: str, other: str) -> None:
-    """Raise ConfigError when the first of these options was given without the other one."""
-    if explicit(context, [name]) and not explicit(context, [other]):
-        option, needed = (f"--{each.replace('_', '-')}" for each in (name, other))
-        raise ConfigError(f"expected {option} with {needed}, got it alone; try {needed} too")
+            raise ConfigError(f"expected {flag(name)} {_limit(number, 2**31 - 1)}, got {number}; try leaving it out")
 
 
 def _refuse_together(context: typer.Context, *names: str) -> None:
     """Raise ConfigError when more than one of these options was given."""
-    given = [f"--{name.removeprefix('as_').replace('_', '-')}" for name in explicit(context, list(names))]
+    given = [flag(name.removeprefix("as_")) for name in explicit(context, list(names))]
     if len(given) > 1:
         raise ConfigError(f"expected one of {' and '.join(given)}, got both; try one of them")
 
@@ -276,9 +269,11 @@ def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops
         raise ConfigError('expected --stop TEXT of one character or more, got none; try --stop "."')
     if length is None:
         length = lines * LONGEST_LINE if lines else USUAL_LENGTH
-    encoded = [vocabulary.encode(vocabulary.codes_of(text), "", "skip") for text in stops]
-    for text, symbols in zip(stops, encoded, strict=True):
-        if len(symbols) != len(vocabulary.codes_of(text)):
+    encoded = []
+    for text in stops:
+        codes = vocabulary.codes_of(text)
+        encoded.append(vocabulary.encode(codes, "--stop", "skip"))
+        if len(encoded[-1]) != len(codes):
             raise ConfigError(f"expected --stop of characters that the model knows, got {text!r}; try another --stop")
     return Ending(length, tuple(encoded), keep_stop, lines or 0, vocabulary.line_break)
 

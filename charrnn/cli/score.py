@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -92,16 +91,15 @@ def score(
     scorer = Scorer(checkpoint, context, unknown)
     rival = None if compare is None else Scorer(_rival(compare, checkpoint), context, unknown, f" for {compare}")
     with interruptible() as look:
-        left_out = Counter[str]()
-        scores = _watched(_scores(scorer, rival, units, left_out), look)
+        scores = _watched(_scores(scorer, rival, units), look)
         if sort:
             scores = iter(sorted(scores, key=lambda s: -math.inf if s.bpc is None else s.bpc, reverse=True))
         if html is not None:
             _write_page(html, scores)
         else:
             _print(scores, chars, as_json)
-    if left_out["characters"]:
-        say(f"left out {left_out['characters']:,} unknown characters")
+    if left_out := scorer.left_out + (rival.left_out if rival is not None else 0):
+        say(f"left out {left_out:,} unknown characters")
 
 
 def _watched(scores: Iterator[Score], look: Callable[[], None]) -> Iterator[Score]:
@@ -187,12 +185,15 @@ class Scorer:
         context: the text before each unit.
         unknown: what is done with characters that the model does not know.
         whose: for messages, whose model it is.
+
+    Attributes:
+        left_out: how many characters `known` has left out so far.
     """
 
     def __init__(self, checkpoint: Checkpoint, context: str, unknown: str, whose: str = "") -> None:
         from charrnn.model.reader import Reader
 
-        self.vocabulary, self.unknown, self.whose = checkpoint.vocabulary, unknown, whose
+        self.vocabulary, self.unknown, self.whose, self.left_out = checkpoint.vocabulary, unknown, whose, 0
         codes = self.vocabulary.codes_of(checkpoint.form.apply(context))
         before: NDArray[np.integer] = self.vocabulary.encode(codes, f"--context{whose}", unknown)
         lines_begin = checkpoint.model.stateless and not len(before)
@@ -220,7 +221,9 @@ class Scorer:
         """The unit without the characters that the model does not know, if these are left out."""
         if self.unknown != "skip":
             return unit
-        return replace(unit, codes=unit.codes[self.vocabulary.numbers[unit.codes] >= 0])
+        codes = unit.codes[self.vocabulary.numbers[unit.codes] >= 0]
+        self.left_out += len(unit.codes) - len(codes)
+        return replace(unit, codes=codes)
 
     def _reader(self, texts: int) -> Any:
         from charrnn.model.reader import STREAMS, Reader
@@ -231,18 +234,17 @@ class Scorer:
         return self._readers[streams]
 
 
-def _scores(scorer: Scorer, rival: Scorer | None, units: Iterator[Unit], left_out: Counter[str]) -> Iterator[Score]:
+def _scores(scorer: Scorer, rival: Scorer | None, units: Iterator[Unit]) -> Iterator[Score]:
     """The scores in the order of the units; some thousands of units are read together.
 
-    Two models are compared on the characters that both of them know. `left_out` counts the others.
+    Two models are compared on the characters that both of them know.
     """
     from itertools import islice
 
     from charrnn.model.reader import SORTED, STREAMS
 
-    while given := list(islice(units, SORTED * STREAMS)):
-        group = [scorer.known(unit) if rival is None else rival.known(scorer.known(unit)) for unit in given]
-        left_out["characters"] += sum(len(unit.codes) for unit in given) - sum(len(unit.codes) for unit in group)
+    known = map(scorer.known, units) if rival is None else map(rival.known, map(scorer.known, units))
+    while group := list(islice(known, SORTED * STREAMS)):
         others = rival.nats(group) if rival is not None else [None] * len(group)
         for unit, nats, other in zip(group, scorer.nats(group), others, strict=True):
             bytewise = scorer.vocabulary.level == "byte"

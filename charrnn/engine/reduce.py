@@ -92,9 +92,10 @@ def row_dot(typing, a, b, r):  # type: ignore[no-untyped-def]
     return a.dtype(a, b, types.intp), codegen
 
 
-def _reduce_all(context: Any, b: ir.IRBuilder, kinds: Any, arguments: Any) -> ir.Value:
+def _reduce_all(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
     """The sum of all numbers of an array in the order of memory, or of the products of two arrays."""
-    arrays = [context.make_array(kind)(context, b, value) for kind, value in zip(kinds, arguments, strict=True)]
+    kinds = zip(signature.args, arguments, strict=True)
+    arrays = [context.make_array(kind)(context, b, value) for kind, value in kinds]
     panels = b.sdiv(arrays[0].nitems, I64(W))
     return _reduce(b, [array.data for array in arrays], panels, I64(W), _add)
 
@@ -102,21 +103,13 @@ def _reduce_all(context: Any, b: ir.IRBuilder, kinds: Any, arguments: Any) -> ir
 @intrinsic
 def total(typing, a):  # type: ignore[no-untyped-def]
     """The sum of all numbers of a contiguous array; their number is a multiple of W, and not 0."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        return _reduce_all(context, builder, signature.args, arguments)
-
-    return a.dtype(a), codegen
+    return a.dtype(a), _reduce_all
 
 
 @intrinsic
 def inner_product(typing, a, b):  # type: ignore[no-untyped-def]
     """The sum of the products of all numbers of two contiguous arrays, see `total`."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        return _reduce_all(context, builder, signature.args, arguments)
-
-    return a.dtype(a, b), codegen
+    return a.dtype(a, b), _reduce_all
 
 
 CHOSEN_LANES = 16  # sums of `sum_of_chosen`, whatever the width of the registers
