@@ -57,6 +57,15 @@ def test_a_prompt_takes_the_form_of_the_training_text(shop):
     assert asked.stdout.startswith("the cat\n")
 
 
+def test_stops_and_allowed_characters_take_the_form_of_the_training_text(shop):
+    args = ("sample", "rare-run", "--length", "50", "--json")
+    banned, stopped = charrnn(*args, "--ban", "THEC\r\n", cwd=shop), charrnn(*args, "--stop", "A", cwd=shop)
+    allowed = charrnn(*args, "--allow", "AT", cwd=shop)
+    assert not set(json.loads(banned.stdout)["text"]) & set("thec\n"), banned.stderr
+    assert json.loads(stopped.stdout)["stopped"] == "stop", stopped.stderr
+    assert set(json.loads(allowed.stdout)["text"]) == set("at"), allowed.stderr
+
+
 @pytest.mark.parametrize("policy, begin", [("skip", "the cat"), ("replace", "the \ufffdcat\ufffd")])
 def test_unknown_characters_of_a_prompt_are_skipped_or_replaced(shop, policy, begin):
     result = charrnn("sample", "rare-run", "--prompt", "the жcatй", "--unknown", policy, "--length", "5", cwd=shop)

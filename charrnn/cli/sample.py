@@ -271,7 +271,7 @@ def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops
         length = lines * LONGEST_LINE if lines else USUAL_LENGTH
     encoded = []
     for text in stops:
-        codes = vocabulary.codes_of(text)
+        codes = vocabulary.codes_of(formed(checkpoint, text, "--stop"))
         encoded.append(vocabulary.encode(codes, "--stop", "skip"))
         if len(encoded[-1]) != len(codes):
             raise ConfigError(f"expected --stop of characters that the model knows, got {text!r}; try another --stop")
@@ -296,7 +296,8 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
     if ban or allow:
         text, name = (ban, "--ban") if ban else (allow, "--allow")
         chosen = np.zeros(len(vocabulary), np.bool_)
-        chosen[vocabulary.encode(vocabulary.codes_of(text), name, "skip")] = True  # others never come anyway
+        codes = vocabulary.codes_of(formed(checkpoint, text, name))
+        chosen[vocabulary.encode(codes, name, "skip")] = True  # others never come anyway
         banned = chosen if ban else ~chosen
         if banned.all():
             what = "all" if ban else "none"
