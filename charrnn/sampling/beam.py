@@ -22,14 +22,16 @@ class Hypothesis:
     """A beginning of the text.
 
     Args:
-        symbols: all symbols that were chosen.
-        steps: ln of the probability of each of them.
+        text: the text up to here.
+        symbol: the latest symbol, which the network has not read yet.
+        steps: ln of the probability of each symbol that was chosen.
         nats: the sum of these; for a text that a constraint ended, with ln of the probability of the end.
         state: the state of the constraint.
         stream: the stream that holds the network's state before the last symbol.
     """
 
-    symbols: tuple[int, ...]
+    text: Text
+    symbol: int
     steps: tuple[float, ...]
     nats: float
     state: int
@@ -38,7 +40,11 @@ class Hypothesis:
     @property
     def mean(self) -> float:
         """The log-probability for each symbol. Texts of different length are compared by it."""
-        return self.nats / max(1, len(self.symbols))
+        return self.nats / max(1, len(self.steps))
+
+    def ended(self, end: int, nats: float) -> Hypothesis:
+        """The hypothesis as a text that a constraint ended; `end` is ENDS or FORBIDDEN."""
+        return replace(self, text=self.text.followed_by(end), nats=nats)
 
 
 class Beam:
@@ -62,22 +68,20 @@ class Beam:
             wanted: where it begins.
             look: called before each symbol; may raise an error to end the search.
         """
-        last = int(wanted.beginning.symbols[-1])
         for stream in range(self.width):
             self.unrolled.set_stream(stream, wanted.beginning.state)
-        live, ended = [Hypothesis((), (), 0.0, 0, 0)], list[tuple[Hypothesis, Text]]()
+        empty = Text(wanted.index, wanted.prompt, self.ending)
+        live, ended = [Hypothesis(empty, int(wanted.beginning.symbols[-1]), (), 0.0, 0, 0)], list[Hypothesis]()
         while live and len(ended) < self.width:
             look()
-            live = self._step(live, last, wanted, ended)
-        best, text = max(ended, key=lambda found: found[0].mean)
-        text.nats = math.fsum(best.steps[: len(text.drawn)])
-        return text
+            live = self._step(live, ended)
+        best = max(ended, key=lambda h: h.mean)
+        best.text.nats = math.fsum(best.steps[: len(best.text.drawn)])
+        return best.text
 
-    def _step(
-        self, live: list[Hypothesis], start: int, wanted: Wanted, ended: list[tuple[Hypothesis, Text]]
-    ) -> list[Hypothesis]:
+    def _step(self, live: list[Hypothesis], ended: list[Hypothesis]) -> list[Hypothesis]:
         """The likeliest continuations by one symbol. Continuations that end a text go to `ended`."""
-        logs = self._log_probabilities(live, start)
+        logs = self._log_probabilities(live)
         ends = self._chances_of_end(live, logs)
         totals = np.array([[h.nats] for h in live]) + np.hstack([logs, ends])
         kept: list[Hypothesis] = []
@@ -86,29 +90,23 @@ class Beam:
             if totals[parent, symbol] == -np.inf or len(kept) == self.width:
                 break
             if symbol == logs.shape[1]:
-                h = replace(live[parent], nats=float(totals[parent, symbol]))
-                ended.append((h, self._text(h, wanted, ENDS)))
+                ended.append(live[parent].ended(ENDS, float(totals[parent, symbol])))
                 continue
             state = int(self.follows[live[parent].state, symbol]) if len(self.follows) else 0
             steps = (*live[parent].steps, float(logs[parent, symbol]))
-            longer = Hypothesis((*live[parent].symbols, symbol), steps, float(totals[parent, symbol]), state, parent)
-            text = self._text(longer, wanted)
-            if text.stopped:
-                ended.append((longer, text))
-            else:
-                kept.append(longer)
+            text = live[parent].text.followed_by(symbol)
+            longer = Hypothesis(text, symbol, steps, float(totals[parent, symbol]), state, parent)
+            (ended if text.stopped else kept).append(longer)
         if not kept and not ended:  # the constraint leaves nothing
-            ended += [(h, self._text(h, wanted, FORBIDDEN)) for h in live]
+            ended += [h.ended(FORBIDDEN, h.nats) for h in live]
         return kept
 
-    def _log_probabilities(self, live: list[Hypothesis], start: int) -> NDArray[np.float64]:
+    def _log_probabilities(self, live: list[Hypothesis]) -> NDArray[np.float64]:
         """(n, V): the log-probability of each next symbol; -inf where a constraint forbids it."""
-        if live[0].symbols:
-            before = self.unrolled.state()
-            parents = [h.stream for h in live] + [0] * (self.width - len(live))
-            self.unrolled.set_state({name: values[:, parents] for name, values in before.items()})
-        symbols = [h.symbols[-1] if h.symbols else start for h in live]
-        self.unrolled.forward(np.array([symbols + [0] * (self.width - len(live))], np.int32))
+        unused = [0] * (self.width - len(live))
+        parents = [h.stream for h in live] + unused
+        self.unrolled.set_state({name: values[:, parents] for name, values in self.unrolled.state().items()})
+        self.unrolled.forward(np.array([[h.symbol for h in live] + unused], np.int32))
         z = rows_of(self.unrolled.logits, self.network.config.symbols)[: len(live)].astype(np.float64)
         z -= z.max(axis=1, keepdims=True)
         logs: NDArray[np.float64] = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
@@ -126,9 +124,3 @@ class Beam:
                 chances[row] = np.logaddexp.reduce(logs[row, ends])
                 logs[row, ends] = -np.inf
         return chances
-
-    def _text(self, hypothesis: Hypothesis, wanted: Wanted, *end: int) -> Text:
-        """The hypothesis as a text; ENDS or FORBIDDEN if a constraint ends it."""
-        text = Text(wanted.index, wanted.prompt, self.ending)
-        text.add(np.array((*hypothesis.symbols, *end)), np.zeros(0))
-        return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
@@ -90,7 +90,10 @@ class Text:
         return 0 if self.stopped else self.ending.length - self._handed_over - len(self._symbols)
 
     def add(self, symbols: Symbols, chances: NDArray[np.floating]) -> None:
-        """Add the drawn symbols, up to the end of the text. The log-probabilities may be missing."""
+        """Add the drawn symbols, up to the end of the text. The log-probabilities may be missing.
+
+        ENDS or FORBIDDEN in place of a symbol says that a constraint ended the text.
+        """
         if not (self.ending.stops or self.ending.lines) and symbols.min() >= 0:
             symbols, chances = symbols[: self.left], chances[: self.left]
             self._symbols += symbols.tolist()
@@ -109,6 +112,12 @@ class Text:
             self._look_for_the_end(symbol)
         if self.stopped:
             self.nats += float(sum(self._chances[: len(self._symbols)]))
+
+    def followed_by(self, symbol: int) -> Text:
+        """A copy with one more symbol, or with ENDS or FORBIDDEN; see `add`."""
+        text = replace(self, _symbols=self._symbols.copy(), _chances=self._chances.copy())
+        text.add(np.array([symbol]), np.zeros(0))
+        return text
 
     def _look_for_the_end(self, symbol: int) -> None:
         ending = self.ending
