@@ -259,11 +259,21 @@ def test_lines_of_a_journal_that_are_not_what_they_should_be_are_left_out(tmp_pa
     path = tmp_path / "log.jsonl"
     path.write_text("\n".join([*BAD_LINES, json.dumps(GOOD), *BAD_LINES]))
     assert read_journal(tmp_path) == [GOOD]
-    Journal(path, last_step=1).close()
+    Journal(path, last_step=1, last_evaluation=1).close()
     assert path.read_text() == json.dumps(GOOD) + "\n"
     path.write_bytes(b"x" * (LONGEST_LINE + 10) + b"\n")
     with pytest.raises(DataError):
         read_journal(tmp_path)
+
+
+def test_an_evaluation_that_no_checkpoint_knows_is_left_out(tmp_path):
+    """A run that is killed after an evaluation and before its checkpoint makes it again."""
+    path = tmp_path / "log.jsonl"
+    lines = [{"kind": "eval", "step": 1, "loss": 2.0, "bpc": 3.0}, {"kind": "event", "name": "skip", "step": 2},
+             {"kind": "eval", "step": 2, "loss": 1.0, "bpc": 1.5}]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Journal(path, last_step=2, last_evaluation=1).close()
+    assert read_journal(tmp_path) == lines[:2]
 
 
 # -------------------------------------------------------------------------------------------- pipes for files
@@ -279,7 +289,7 @@ def test_lines_of_a_journal_that_are_not_what_they_should_be_are_left_out(tmp_pa
         ("run/config.json", lambda folder: refuse_existing(folder / "run", "config.json", force=False)),
         ("run/last.npz", lambda folder: load_checkpoint(folder / "run" / "last.npz")),
         ("run/log.jsonl", lambda folder: read_journal(folder / "run")),
-        ("run/log.jsonl", lambda folder: Journal(folder / "run" / "log.jsonl", 0)),
+        ("run/log.jsonl", lambda folder: Journal(folder / "run" / "log.jsonl", 0, 0)),
     ],
 )
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(copy, name, read):

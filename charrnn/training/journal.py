@@ -29,15 +29,16 @@ class Journal:
     Args:
         path: the file.
         last_step: lines of later steps are dropped. A run leaves them if it is killed after its newest checkpoint.
+        last_evaluation: the same for evaluations, which are made again if the checkpoint is from before them.
     """
 
-    def __init__(self, path: Path, last_step: int) -> None:
+    def __init__(self, path: Path, last_step: int, last_evaluation: int) -> None:
         self.path = path
         try:
             if path.exists():
                 with replacing(path) as file:
                     for line in _complete_lines(path):
-                        if line.get("step", 0) <= last_step:
+                        if line.get("step", 0) <= (last_evaluation if line["kind"] == "eval" else last_step):
                             file.write((json.dumps(line) + "\n").encode())
             self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:

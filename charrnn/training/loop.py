@@ -81,7 +81,7 @@ class Trainer:
         if self.ended():
             return
         step = self.state.progress.step
-        journal = Journal(self.kept.path / JOURNAL, step)
+        journal = Journal(self.kept.path / JOURNAL, step, self.state.progress.evaluated_step)
         journal.write("event", name="resume" if step else "start", step=step)
         if not self._warm:
             self.warm_up()
