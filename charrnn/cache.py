@@ -60,28 +60,28 @@ class Place:
 
     Args:
         root: the folder; it need not exist.
-        shared: whether other users can write to the folder that `root` stands in. Then `root` is used only if it
-            belongs to this user alone.
+        forbidden: permissions of a root that is not trusted, because other people could put code there. It must also
+            belong to this user. 0 if the user chose the root.
 
     Attributes:
         path: the folder for this version.
     """
 
-    def __init__(self, root: Path, shared: bool = False) -> None:
-        self.root, self.shared = root, shared
+    def __init__(self, root: Path, forbidden: int = 0) -> None:
+        self.root, self.forbidden = root, forbidden
         self.path = root / key()
         self._held: int | None = None
         self._hold()
 
     def usable(self) -> bool:
         """Whether the content of the folder can be trusted."""
-        if not self.shared:
+        if not self.forbidden:
             return True
         try:
             status = os.lstat(self.root)  # a symlink is not followed
         except OSError:
             return False
-        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
+        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & self.forbidden
 
     def read(self, name: str) -> bytes | None:
         """The content of a file; None if the file is missing or damaged."""
@@ -117,7 +117,8 @@ class Place:
         """
         if self.usable() and self.path.is_dir():
             return
-        if self.shared:
+        if self.forbidden:
+            self.root.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 self.root.mkdir(mode=0o700)
             if not self.usable():
@@ -151,10 +152,11 @@ class Place:
 def places() -> list[Place]:
     """Where compiled code is kept, the best place first."""
     found = []
+    has_users = hasattr(os, "getuid")
     if (root := runtime.cache_root()) is not None:
-        found.append(Place(root))
-    if hasattr(os, "getuid"):
-        found.append(Place(runtime.temporary_root() / f"charrnn-{os.getuid()}", shared=True))
+        found.append(Place(root, stat.S_IWOTH if has_users and not runtime.cache_chosen() else 0))
+    if has_users:
+        found.append(Place(runtime.temporary_root() / f"charrnn-{os.getuid()}", stat.S_IRWXG | stat.S_IRWXO))
     return found
 
 

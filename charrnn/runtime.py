@@ -44,11 +44,21 @@ def threads() -> int:
     return int(text) if text.isdigit() else available_cpus()
 
 
+CPU_LIMITS = (  # where a container's share of the CPUs stands (versions 2 and 1): microseconds in each period
+    (Path("/sys/fs/cgroup/cpu.max"),),
+    (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")),
+)
+
+
 def available_cpus() -> int:
-    """How many CPUs this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """How many CPUs this process may use; a container's share is rounded up."""
+    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for files in CPU_LIMITS:
+        with suppress(OSError, ValueError):
+            time, period = (int(word) for file in files for word in file.read_text().split())
+            if time > 0:  # -1 for no limit
+                known = min(known, -(-time // period))
+    return known
 
 
 def cpu_name() -> str:
@@ -140,9 +150,14 @@ def debugging() -> bool:
     return os.environ.get("CHARRNN_DEBUG", "") not in ("", "0")
 
 
+def cache_chosen() -> Path | None:
+    """The folder for compiled code that the user chose."""
+    return _folder_in("CHARRNN_CACHE")
+
+
 def cache_root() -> Path | None:
-    """The user's folder for compiled code; None where the system knows no home folder."""
-    if folder := _folder_in("CHARRNN_CACHE"):
+    """The folder for compiled code; None where the user chose none and the system knows no home folder."""
+    if folder := cache_chosen():
         return folder
     for name in ("XDG_CACHE_HOME", *(["LOCALAPPDATA"] if sys.platform == "win32" else [])):
         if folder := _folder_in(name):

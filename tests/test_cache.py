@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from charrnn import cache, runtime
-from charrnn.cache import Compilation, Place, cached_bytes, compilation, keep
+from charrnn.cache import Compilation, Place, cached_bytes, compilation, keep, places
 
 CODE = bytes(range(256)) * 9
+FOR_ME_ALONE = stat.S_IRWXG | stat.S_IRWXO  # what others must not be permitted
 DAMAGES = {
     "empty": lambda content: b"",
     "cut": lambda content: content[:-1],
@@ -113,17 +115,17 @@ def test_without_a_home_the_temporary_folder_is_used_and_said(tmp_path, use, tol
 
 
 def test_the_place_beside_other_peoples_folders_is_made_for_one_user_alone(tmp_path):
-    place = Place(tmp_path / "mine", shared=True)
+    place = Place(tmp_path / "mine", FOR_ME_ALONE)
     assert not place.usable()
     place.write("code", CODE)
     assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o700
-    assert Place(tmp_path / "mine", shared=True).read("code") == CODE
+    assert Place(tmp_path / "mine", FOR_ME_ALONE).read("code") == CODE
 
 
 @pytest.mark.parametrize("how", ["symlink", "open to others", "of another user", "a file"])
 def test_the_place_beside_other_peoples_folders_is_not_trusted(tmp_path, monkeypatch, how):
     root = tmp_path / "mine"
-    Place(root, shared=True).write("code", CODE)
+    Place(root, FOR_ME_ALONE).write("code", CODE)
     if how == "symlink":
         root.rename(tmp_path / "theirs")
         root.symlink_to(tmp_path / "theirs")
@@ -135,11 +137,37 @@ def test_the_place_beside_other_peoples_folders_is_not_trusted(tmp_path, monkeyp
     else:
         root.rename(tmp_path / "theirs")
         root.touch()
-    place = Place(root, shared=True)
+    place = Place(root, FOR_ME_ALONE)
     assert place.read("code") is None
     with pytest.raises(OSError, match=r"not a folder of yours alone"):
         place.write("other", CODE)
     assert not list(tmp_path.rglob("*other*"))
+
+
+@pytest.mark.parametrize("how", ["writable by others", "of another user"])
+def test_the_cache_folder_is_not_trusted_if_others_could_put_code_there(tmp_path, monkeypatch, how):
+    """For example with HOME=/tmp, or as root with another user's HOME."""
+    monkeypatch.setattr(runtime, "temporary_root", lambda: tmp_path)
+    monkeypatch.delenv("CHARRNN_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    places.cache_clear()
+    first = places()[0]
+    first.write("code", CODE)
+    assert first.read("code") == CODE
+    first.root.chmod(0o770)
+    assert first.read("code") == CODE
+    if how == "of another user":
+        uid = os.getuid()
+        monkeypatch.setattr(os, "getuid", lambda: uid + 1)
+    else:
+        first.root.chmod(0o777)
+    assert first.read("code") is None
+    with pytest.raises(OSError, match=r"not a folder of yours alone"):
+        first.write("other", CODE)
+    monkeypatch.setenv("CHARRNN_CACHE", str(first.root))  # the user says so
+    places.cache_clear()
+    assert places()[0].read("code") == CODE
+    places.cache_clear()
 
 
 @pytest.mark.parametrize("variable", ["CHARRNN_CACHE", "XDG_CACHE_HOME"])

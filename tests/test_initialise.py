@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from charrnn.cell import State, cell, sigmoid, tanh
 from charrnn.engine.panels import rows_of
 from charrnn.errors import ConfigError
 from charrnn.model.cells import lstm
@@ -16,6 +17,24 @@ def begun(config, seed=0, counts=None, **chosen):
     network = Network(config)
     Initialiser(config, seed, **chosen).fill(network.parameters, counts)
     return network
+
+
+def test_the_order_in_which_equations_name_their_states_changes_nothing():
+    @cell(gates="i f g o", states="h c", forget="f i")
+    def turned(a, s):
+        c = sigmoid(a.f) * s.c + sigmoid(a.i) * tanh(a.g)
+        return State(c=c, h=sigmoid(a.o) * tanh(c))
+
+    assert output_square(turned) == output_square(lstm)
+
+
+def test_equations_that_overflow_warn_nobody(recwarn):
+    @cell(gates="n")
+    def steep(a, s):
+        return State(h=sigmoid(1000.0 * a.n))
+
+    assert output_square(steep) == pytest.approx(0.5, abs=0.1)
+    assert not recwarn.list
 
 
 def test_parameters_depend_on_the_seed_alone(threads):

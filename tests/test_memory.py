@@ -1,6 +1,7 @@
 """What is read piece by piece takes little memory and gives the same figures; and how much memory is free."""
 
 import gzip
+import os
 import tracemalloc
 
 import numpy as np
@@ -43,6 +44,17 @@ def test_a_compressed_text_is_read_at_constant_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("share, expected", [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64)])
+def test_a_container_limits_the_cpus(tmp_path, monkeypatch, share, expected):
+    quota, period = share.replace("max", "-1").split()
+    for name, text in (("cpu.max", share), ("quota", quota), ("period", period)):
+        (tmp_path / name).write_text(text + "\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)))
+    for files in ([tmp_path / "cpu.max"], [tmp_path / "quota", tmp_path / "period"], [tmp_path / "missing"]):
+        monkeypatch.setattr(runtime, "CPU_LIMITS", [files])
+        assert runtime.available_cpus() == (64 if "missing" in files[0].name else expected)
 
 
 @pytest.mark.parametrize("version", [1, 2])

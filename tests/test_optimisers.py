@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from test_orthogonal import by_definition
 
+from charrnn.cell import State, cell, tanh
 from charrnn.engine.optimisers import BLOCK
+from charrnn.model.cells import CELLS
 from charrnn.model.config import ModelConfig
+from charrnn.model.network import symbol_axes
 from charrnn.model.parameters import Parameters
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import Optimiser, rate_factors
@@ -167,6 +170,16 @@ def test_matrices_between_symbols_and_hidden_units_have_factors(model, want):
     assert rate_factors(TrainConfig(input_rate=4.0, output_rate=3.0, projection_rate=0.5), config) == want
 
 
+def test_the_name_of_a_unit_does_not_make_it_a_matrix_of_symbols(monkeypatch):
+    @cell(gates="n", units="W_y")
+    def own(a, s, p):
+        return State(h=tanh(a.n) * p.W_y)
+
+    monkeypatch.setitem(CELLS, "ugrnn", own)
+    config = ModelConfig(symbols=7, cell="ugrnn", layers=1, hidden=8)
+    assert set(symbol_axes(config)) == {"layer0.W_x", "W_y", "b_y"}
+
+
 def test_muon_has_a_momentum_of_its_own_unless_told():
     assert [TrainConfig(optimiser=name).momentum for name in ("muon", "sgd")] == [0.95, 0.9]
     assert TrainConfig(optimiser="muon", momentum=0.5).momentum == 0.5
@@ -178,6 +191,14 @@ def test_the_betas_and_epsilon_asked_for_are_used():
     g["a"][:] = [1.0, -4.0]
     Optimiser(config, p).update(p, g, 1.0, lr=1.0)
     np.testing.assert_allclose(p["a"], [-1 / 1.1, 4 / 4.1], rtol=1e-12)  # m and v without bias are g and g^2
+
+
+def test_a_long_memory_of_squares_is_kept_in_float32():
+    """1 - beta2 is computed in float64: the float32 nearest to this beta2 is 1."""
+    p, g = Parameters({"a": (2,)}, np.float32), Parameters({"a": (2,)}, np.float32)
+    g["a"][:] = [1.0, -4.0]
+    Optimiser(TrainConfig(beta2=1 - 1e-8, clip_norm=0), p).update(p, g, 1.0, lr=0.01)
+    np.testing.assert_allclose(p["a"], [-0.01, 0.01], rtol=1e-5)
 
 
 def test_adamw_decays_weights_by_a_hundredth_of_the_rate_unless_told():

@@ -1,6 +1,7 @@
 """Cells of one's own: from a file to a sampled text; nothing is executed that the command line does not name."""
 
 import json
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -68,7 +69,8 @@ def test_another_source_is_told_with_both_hashes(trained):
     told = [line for line in done.stderr.splitlines() if "SHA-256" in line]
     assert len(told) == 1
     config = json.loads((trained / "run" / "config.json").read_text())["model"]
-    assert config["cell_source"][:16] in told[0]
+    assert f"training {config['cell_source'][:16]}" in told[0]
+    assert f"of the file {sha256((trained / 'mine.py').read_bytes()).hexdigest()[:16]}" in told[0]
 
 
 def test_a_file_with_other_gates_is_named_as_the_reason(trained):

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from numba import njit
 
+from charrnn.engine.optimisers import move_along
+from charrnn.engine.product import product
+from charrnn.engine.simd import W
 from charrnn.engine.subnormals import X86, flush_subnormals, restore_mode
 
 
@@ -24,6 +27,17 @@ def test_flushing_begins_and_ends_with_the_kernel():
         halved(x, flush)
         assert set(x.tolist()) == {float(expected)}
     assert np.float32(tiny) * np.float32(0.5) > 0  # NumPy's arithmetic is as before
+
+
+@pytest.mark.skipif(not X86, reason="only x86 has this mode")
+def test_optimisers_and_products_count_subnormal_numbers_as_zero():
+    small = np.float32(1.5) * np.finfo(np.float32).tiny
+    p, direction = np.full(64, small), np.zeros(64, np.float32)
+    move_along((p, direction), (p,), (0.5, 1.0))
+    assert not p.any()
+    a, c, w = np.full((1, 8, W), small), np.ones((1, 8, W), np.float32), np.eye(W, dtype=np.float32)[None] / 2
+    product(a, 0, 8, w, np.zeros(W, np.float32), c, 2)
+    assert not c.any()
 
 
 def test_normal_numbers_are_not_changed():

@@ -36,14 +36,19 @@ def _adam(
     shrink: Vector,
     rate: Vector,
     beta1: Vector,
+    gain1: Vector,
     beta2: Vector,
+    gain2: Vector,
     epsilon: Vector,
     root_correction: Vector,
 ) -> tuple[Vector, ...]:
-    """Kingma & Ba (2015), algorithm 1, with rate = lr / (1 - beta1^t), root_correction = (1 - beta2^t)^-1/2."""
+    """Kingma & Ba (2015), algorithm 1, with rate = lr / (1 - beta1^t), root_correction = (1 - beta2^t)^-1/2.
+
+    The gains are 1 - beta. They are computed in float64: in float32, a beta2 near 1 could leave nothing.
+    """
     g = _clipped(g, scale, bound)
-    m = beta1 * m + (1.0 - beta1) * g
-    v = beta2 * v + (1.0 - beta2) * g * g
+    m = beta1 * m + gain1 * g
+    v = beta2 * v + gain2 * g * g
     return p * shrink - rate * m / (sqrt(v) * root_correction + epsilon), m, v
 
 

@@ -33,7 +33,8 @@ def host_vector_bits() -> int:
 
 
 VECTOR_BITS = min(runtime.vector_bits() or 512, host_vector_bits())
-REGISTERS = 32 if VECTOR_BITS == 512 or "aarch64" in binding.get_process_triple() else 16
+ON_ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
+REGISTERS = 32 if VECTOR_BITS == 512 or ON_ARM else 16
 
 
 def lanes_of(scalar: ir.Type) -> int:

@@ -132,7 +132,7 @@ class Cell:
         for name, value in new.items():
             if not isinstance(value, Expression):
                 raise self.error(f"expected an expression for state {name}, got {value!r}")
-        return new
+        return State({name: new[name] for name in self.states})
 
 
 class _Names:

@@ -78,7 +78,8 @@ def output_square(cell: Cell) -> float:
             place = y.arguments[0]
             return gates[y] if y in gates else states.get(place.array, 0.0)
 
-        state = evaluate(step.new.values(), known, NUMPY_OPERATORS)
+        with np.errstate(all="ignore"):
+            state = evaluate(step.new.values(), known, NUMPY_OPERATORS)
         squares.append(np.square(state[0]).mean())
     square = float(f"{np.mean(squares[SIMULATED_STEPS // 2 :]):.2g}")
     return square if 0.0 < square < math.inf else UNKNOWN_SQUARE

@@ -30,10 +30,9 @@ def flat_symbols(given: Array, batch: int, most: int, symbols: int) -> Array:
     """
     if given.ndim != 2 or given.shape[1] != batch or not 1 <= given.shape[0] <= most:
         raise ValueError(f"expected symbols of 1 to {most} time steps of {batch} streams, got shape {given.shape}")
-    flat = np.ascontiguousarray(given, np.int32).reshape(-1)
-    if flat.view(np.uint32).max() >= symbols:  # a negative number is a large uint32
-        raise ValueError(f"expected symbols from 0 to {symbols - 1}, got {flat.min()} to {flat.max()}")
-    return flat
+    if given.min() < 0 or given.max() >= symbols:
+        raise ValueError(f"expected symbols from 0 to {symbols - 1}, got {given.min()} to {given.max()}")
+    return np.ascontiguousarray(given, np.int32).reshape(-1)
 
 
 class Input(Protocol):

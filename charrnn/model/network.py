@@ -51,7 +51,7 @@ def symbol_axes(config: ModelConfig) -> dict[str, int]:
     """The parameters that have a row or a column for each symbol, and along which axis."""
     names = parameter_shapes(config)
     by_row = ["embed"] if config.embed else readers_of_input(config)
-    by_column = [name for name in names if name.endswith("W_y")]
+    by_column = [name for name in names if name.split(".")[-1] == "W_y"]
     return dict.fromkeys((*by_row, "b_y"), 0) | dict.fromkeys(by_column, 1)
 
 

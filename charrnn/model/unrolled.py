@@ -88,7 +88,9 @@ class Unrolled:
         self.make_room()
         for name, plain in state.items():
             for layer, values in zip(self.layers, plain, strict=True):
-                set_rows(layer.states[name][:, stream : stream + 1], values)
+                buffer = layer.states[name][:, stream : stream + 1]
+                buffer[:] = 0  # as in `set_state`
+                set_rows(buffer, values)
 
     def state_after(self, steps: int, stream: int) -> State:
         """The state of one stream after this many steps of the last forward pass: arrays (L, 1, H)."""

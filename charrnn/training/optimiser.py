@@ -90,7 +90,8 @@ class Optimiser:
         if config.optimiser in ("adam", "adamw", "muon"):
             rate = lr / (1.0 - config.beta1**self.updates)
             correction = 1.0 / math.sqrt(1.0 - config.beta2**self.updates)
-            scalars = (*sweep, rate, config.beta1, config.beta2, config.epsilon, correction)
+            means = (config.beta1, 1.0 - config.beta1, config.beta2, 1.0 - config.beta2)
+            scalars = (*sweep, rate, *means, config.epsilon, correction)
             m, v = moments["m"], moments["v"]
             adam((p, g, m, v), (p, m, v), scalars)
         elif config.optimiser == "sgd":
