@@ -210,12 +210,12 @@ class GradientCheck:
             exact *= self.training.clip_norm / norm
         if self.training.clip_value:
             exact = np.clip(exact, -self.training.clip_value, self.training.clip_value)
-        errors = np.abs(-applied.flat - exact) / np.abs(exact).max()
+        errors = np.abs(-applied.flat - exact) / (np.abs(exact).max() or 1.0)
         worst = int(errors.argmax())
         return BlockResult(
             "clipped gradient",
             exact.shape,
-            exact.size,
+            gradients.count,
             float(errors[worst]),
             (worst,),
             -float(applied.flat[worst]),

@@ -16,18 +16,30 @@ from charrnn.errors import InterruptError
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    raise InterruptError(number)
+
+
+def _heard() -> list[int]:
+    """The signals that the process was not started to ignore, as SIGHUP is ignored under nohup."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def end_on_signals() -> None:
-    """From now on, a signal ends the command with InterruptError, after incomplete files are removed.
+    """From now on, a signal ends the command with InterruptError, after incomplete files are removed."""
+    for number in _heard():
+        signal.signal(number, _end)
 
-    If the process was started with a signal ignored, such as SIGHUP under nohup, this signal stays ignored.
-    """
 
-    def end(number: int, frame: FrameType | None) -> None:
-        raise InterruptError(number)
-
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, end)
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """A signal that comes inside the block ends the command, also where it would only be a request: for long waits."""
+    before = {number: signal.signal(number, _end) for number in _heard()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Interrupt:
@@ -50,9 +62,8 @@ class Interrupt:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def __enter__(self) -> Interrupt:
-        for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._request)
+        for number in _heard():
+            self._before[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -71,8 +82,7 @@ def deferred(note: Callable[[], None] = lambda: None) -> Iterator[None]:
         came.append(number)
         note()
 
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, keep) for number in heard}
+    before = {number: signal.signal(number, keep) for number in _heard()}
     try:
         yield
     finally:

@@ -24,6 +24,8 @@ from helpers_cli import (
 from shop import BYTES, TEXT, rewrite
 
 from charrnn.cli.prompts import unescaped
+from charrnn.cli.sample import USUAL_LINE, _usual_length
+from charrnn.sampling.texts import Ending
 
 
 def sample_json(folder, *args, run="data-run"):
@@ -121,6 +123,27 @@ def test_texts_end_at_stops_and_lines(shop):
     assert sampled(shop, "-n", "2000", "--stop", "at", "--keep-stop").endswith("at\n")
     assert sampled(shop, "--lines", "3").count("\n") == 3
     assert sampled(shop, "--stop", r"\n", "--escapes", "--keep-stop").count("\n") == 1
+
+
+def test_words_that_the_model_cannot_write_are_left_out_if_asked(shop, tmp_path):
+    (tmp_path / "words").write_text("cat\nжук\nthe\n")
+    args = ("sample", "data-run", "-n", "60", "--words", str(tmp_path / "words"))
+    check_failure(charrnn(*args, cwd=shop.folder), "'ж' (U+0436)", "line 2")
+    done = charrnn(*args, "--unknown", "skip", cwd=shop.folder)
+    assert "left out 1 words" in done.stderr
+    words = re.split("[^cathe]+", done.stdout)[:-1]
+    assert set(words) <= {"cat", "the", ""}, done.stdout
+
+
+def test_empty_texts_have_their_lines_too(shop):
+    assert sampled(shop, "--count", "3", "--pattern", "", "--escapes", "--separator", r"\n") == "\n\n\n"
+
+
+def test_lines_of_the_usual_length_are_expected():
+    """A text that may be longer is refused for lack of memory only if this length is too much."""
+    ending = Ending(5_000_000, lines=5000)
+    assert _usual_length(None, 5000, ending) == 5000 * USUAL_LINE
+    assert _usual_length(5_000_000, 5000, ending) == _usual_length(5_000_000, None, ending) == 5_000_000
 
 
 def test_words_come_from_a_pipe_too(shop):

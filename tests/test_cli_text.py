@@ -1,15 +1,18 @@
 """Text on the command line: reports, unknown characters, forms of text, fine-tuning, and very many symbols."""
 
+import fcntl
 import json
 import math
+import os
 import random
 import re
 import signal
 import subprocess
+import termios
 import time
 
 import pytest
-from helpers_cli import SIZES, TIMEOUT, begin, charrnn, command, environment
+from helpers_cli import SIZES, TIMEOUT, begin, charrnn, command, environment, start
 
 TEXT = "the cat sat on a mat and saw that rat where a fine cafe was\n" * 12
 
@@ -128,6 +131,30 @@ def test_a_signal_ends_prepare_without_a_trace(tmp_path, number):
     assert [path.name for path in tmp_path.iterdir()] == ["big.txt"]
 
 
+@pytest.mark.parametrize(
+    "command_line", [("eval", "plain-run", "-"), ("score", "plain-run"), ("novelty", "plain-run", "-")]
+)
+def test_a_signal_ends_a_command_that_waits_for_its_text(shop, command_line):
+    process = begin(*command_line, cwd=shop, preexec_fn=heed_signals, stdin=subprocess.PIPE)
+    process.stdin.write(b"the cat")
+    process.stdin.flush()
+    unread = bytearray(4)
+    while fcntl.ioctl(process.stdin, termios.FIONREAD, unread) or any(unread):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(TIMEOUT) == 128 + signal.SIGTERM
+    process.stdin.close()
+
+
+@pytest.mark.parametrize("command_line", [("log", "plain-run"), ("gradcheck", "--layers", "1", "--hidden", "2")])
+def test_a_table_for_nobody_is_a_closed_pipe(shop, command_line):
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert start(*command_line, cwd=shop, stdout=writer).returncode == 141
+    os.close(writer)
+
+
 def test_a_terminal_without_unicode_gets_escapes(tmp_path):
     (tmp_path / "t.txt").write_text("жук и лук\n" * 9, encoding="utf-8")
     assert charrnn("prepare", "t.txt", "--out", "data", cwd=tmp_path, PYTHONIOENCODING="ascii").returncode == 0
@@ -162,6 +189,13 @@ def test_bits_per_byte_count_the_bytes_of_utf8(tmp_path):
     (tmp_path / "e.txt").write_text("жук жук", encoding="utf-8")
     figures = json.loads(charrnn("eval", "run", "e.txt", "--json", cwd=tmp_path).stdout)
     assert figures["bits_per_byte"] == pytest.approx(figures["bpc"] * 6 / 11)  # "ук жук": 6 characters, 11 bytes
+
+
+def test_characters_that_are_replaced_count_with_their_own_bytes(shop):
+    (shop / "other.txt").write_text("the жcat\n", encoding="utf-8")
+    read = charrnn("eval", "rare-run", "other.txt", "--unknown", "replace", "--json", cwd=shop)
+    figures = json.loads(read.stdout)
+    assert figures["bits_per_byte"] == pytest.approx(figures["bpc"] * 8 / 9)  # "he жcat" and its end: 8, 9 bytes
 
 
 def test_what_skipping_left_out_is_said(shop):

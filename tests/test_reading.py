@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from texts import TRICKY, check_message
 
-from charrnn.errors import DataError
+from charrnn.errors import DataError, UndecodableError
 from charrnn.text.reading import Reading, Repairs, TextForm, read_blocks
 from charrnn.text.vocabulary import code_points
 
@@ -163,3 +163,12 @@ def test_a_very_long_run_of_marks_is_cut_in_the_end():
 )
 def test_a_form_says_whether_more_than_line_ends_may_change(form, folds):
     assert form.folds is folds
+
+
+PACKED = [(b"BZh91AY&SY\xff", ".bz2"), (b"\xfd7zXZ\0", ".xz"), (b"PK\x03\x04\x14\0\xff", "zip"), (b"\x1f\x8b", ".gz")]
+
+
+@pytest.mark.parametrize(("begin", "hint"), PACKED)
+def test_what_is_compressed_is_recognised_by_its_first_bytes(begin, hint):
+    with pytest.raises(UndecodableError, match=hint):
+        read(begin, [], Reading())

@@ -155,7 +155,17 @@ def test_a_rare_script_is_shown_by_the_number_of_its_letters(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "character, want", [("字", "Han"), ("ß", "Latin"), ("ﬁ", "Latin"), ("अ", "Devanagari"), ("7", None)]
+    "character, want",
+    [
+        ("字", "Han"),
+        ("ß", "Latin"),
+        ("ﬁ", "Latin"),
+        ("ー", "Katakana"),
+        ("ｱ", "Katakana"),
+        ("µ", "Greek"),
+        ("अ", "Devanagari"),
+        ("7", None),
+    ],
 )
 def test_scripts_are_those_of_letters(character, want):
     assert script(ord(character)) == want

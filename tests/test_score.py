@@ -52,6 +52,13 @@ def test_texts_read_together_are_read_as_if_alone(streams):
         assert np.array_equal(read.nats, alone(network, text))
 
 
+def test_the_reading_of_a_long_text_can_be_ended_within_it():
+    looks = iter([None, None])
+    reader = Reader(make("gru", np.float32, hidden=8, symbols=9).network, 1, look=lambda: next(looks))
+    with pytest.raises(StopIteration):
+        reader._read([(0, np.zeros(1000, np.int32))])
+
+
 @pytest.mark.parametrize("line_break", [-1, 0, 3])
 def test_states_after_texts_are_those_of_each_alone(line_break):
     """Also those of a stateless model, whose state a line break clears."""

@@ -94,13 +94,20 @@ PATHS = (
 )
 
 
+TEXTS = (  # options whose value may be empty
+    *("--prompt", "-p", "--stop", "--separator", "--ban", "--allow", "--pattern", "--context", "--glob", "--exclude"),
+    *("--name", "--note"),
+)
+
+
 def _refuse_empty_paths(words: list[str]) -> None:
     """Raise ConfigError for an empty path, as an unset variable of a shell makes it: it would mean this folder."""
     for before, word in pairwise(words):
         of_option = word.endswith("=") and word[:-1] in PATHS
-        if of_option or (not word and (before in PATHS or not before.startswith("-"))):
+        if of_option or (not word and before not in TEXTS):
             place = word[:-1] if of_option else before
-            raise ConfigError(f"expected a path after {place}, got an empty text; try one, such as . for this folder")
+            what = "a path" if place in PATHS or not place.startswith("-") else "a path or a value"
+            raise ConfigError(f"expected {what} after {place}, got an empty text; try one, such as . for this folder")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +19,7 @@ from charrnn.cli.options import (
     start_engine,
 )
 from charrnn.cli.setting_options import setting_options
+from charrnn.cli.terminal import print_table
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig
@@ -65,11 +65,9 @@ def bench(
 
 def _show(model: ModelConfig, sizes: dict[str, Any], result: dict[str, Any]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-    console.print(
+    print(
         f"{name_of(model)} {model.layers} x {model.hidden}, {model.symbols} symbols, batch {sizes['batch']}, "
         f"{sizes['seq_len']} time steps; {result['threads']} threads, {result['rounds']} rounds"
     )
@@ -82,9 +80,9 @@ def _show(model: ModelConfig, sizes: dict[str, Any], result: dict[str, Any]) -> 
         table.add_row(
             name, f"{part['chars_per_second']:,.0f}", f"{part['gflops']:.1f}", f"{100 * part['share_of_peak']:.1f} %"
         )
-    console.print(table)
+    print_table(table)
     phases = Table("phase of a training step", "ms", box=box.SIMPLE)
     for name, milliseconds in train["phases_ms"].items():
         phases.add_row(name, f"{milliseconds:.2f}")
     phases.add_row("whole step", f"{train['ms_per_chunk']:.2f}")
-    console.print(phases)
+    print_table(phases)

@@ -110,7 +110,8 @@ def evaluate(
             count = len(symbols)
             _refuse_too_short(count, what)
             loss = Evaluator(network, symbols, rate).loss(lambda _: not interrupt.asked)
-            read_bytes = sum(map(vocabulary.bytes_of, blocks(symbols))) - vocabulary.bytes_of(symbols[:1])
+            first = vocabulary.bytes_of(vocabulary.codes[symbols[:1]])
+            read_bytes = sum(vocabulary.bytes_of(vocabulary.codes[block]) for block in blocks(symbols)) - first
     if interrupt.asked:
         raise InterruptError(interrupt.asked)
     _refuse_too_short(count, what)
@@ -176,7 +177,8 @@ class KnownSymbols:
 
     Attributes:
         skipped: characters left out so far.
-        bytes: how many bytes the symbols read so far take, without the first symbol.
+        bytes: how many bytes the characters read so far take, without the first one and those that were left out. Those
+            that were replaced count with their own bytes.
     """
 
     def __init__(self, path: Path, reading: Reading, vocabulary: Vocabulary, unknown: str, most: int | None) -> None:
@@ -193,7 +195,8 @@ class KnownSymbols:
             codes = block if self.most is None else block[: self._enough(block, self.most - kept)]
             symbols = self.vocabulary.encode(codes, str(self.path), self.unknown, read)
             read, self.skipped = read + len(codes), self.skipped + len(codes) - len(symbols)
-            self.bytes += self.vocabulary.bytes_of(symbols if kept else symbols[1:])
+            known = codes if self.unknown != "skip" else codes[self.vocabulary.numbers[codes] >= 0]
+            self.bytes += self.vocabulary.bytes_of(known if kept else known[1:])
             kept += len(symbols)
             yield symbols
             if kept == self.most:

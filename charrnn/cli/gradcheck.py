@@ -22,6 +22,7 @@ from charrnn.cli.options import (
     trained_model,
 )
 from charrnn.cli.setting_options import MODEL, setting_options
+from charrnn.cli.terminal import print_table
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig
@@ -106,7 +107,6 @@ def _trained(checkpoint: Checkpoint, data: Path, sizes: TrainConfig) -> Gradient
 
 def _show(results: list[BlockResult], as_json: bool) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from charrnn.gradcheck import BOUND
@@ -122,7 +122,7 @@ def _show(results: list[BlockResult], as_json: bool) -> None:
         shape, where = " x ".join(map(str, r.shape)), ", ".join(map(str, r.where))
         numbers = (f"{r.error:.1e}", where, f"{r.analytic:+.6e}", f"{r.numeric:+.6e}")
         table.add_row(r.name, shape, str(r.checked), *numbers, "ok" if r.passed else "WRONG")
-    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
+    print_table(table)
     wrong = sum(not r.passed for r in results)
     say(
         f"all {len(results)} blocks within {BOUND:g}"

@@ -28,6 +28,7 @@ from charrnn.cli.report import LINE, describe
 from charrnn.cli.setting_options import setting_options
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.config import MOST_SYMBOLS, ModelConfig
+from charrnn.settings import flag
 from charrnn.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ def info(
     """
     asked = [name for name in explicit(context, list(context.params)) if name not in ("source", "as_json", "cell")]
     if source is not None and asked:
-        flag = asked[0].replace("_", "-")
-        raise ConfigError(f"expected DATA, CKPT or RUN or a planned model, got {source} and --{flag}; try one of them")
+        raise ConfigError(
+            f"expected DATA, CKPT or RUN or a planned model, got {source} and {flag(asked[0])}; try one of them"
+        )
     if source is not None and is_data_folder(source):
         from charrnn.text.data import read_meta
 
@@ -175,6 +177,9 @@ def describe_model(path: Path, checkpoint: Checkpoint, values: dict[str, Any]) -
 
 def _flags(settings: dict[str, Any]) -> str:
     """Settings, written as options of the command line."""
+    if "bptt" in settings:  # --bptt holds --seq-len
+        settings = {name: value for name, value in settings.items() if name != "seq_len"}
     return " ".join(
-        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in settings.items()
+        flag(name if value else f"no_{name}") if isinstance(value, bool) else f"{flag(name)} {value}"
+        for name, value in settings.items()
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from charrnn.cli.options import Json, print_json, show
+from charrnn.cli.terminal import print_table
 
 MOST_ROWS = 20
 CHART_ROWS, CHART_COLUMNS = 12, 64
@@ -61,7 +61,6 @@ def _rows(lines: list[Line]) -> list[tuple[Line, Line | None]]:
 
 def _print_table(rows: list[tuple[Line, Line | None]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE)
@@ -78,7 +77,7 @@ def _print_table(rows: list[tuple[Line, Line | None]]) -> None:
             *validation,
             f"{train['lr']:.2g}",
         )
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    print_table(table)
 
 
 def _figure(number: float | None) -> str:

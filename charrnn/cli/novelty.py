@@ -77,7 +77,7 @@ def novelty(
     if text is not None and (given := explicit(context, ["length", "temperature", "seed"])):
         raise ConfigError(f"expected --{next(iter(given))} without a FILE, got {text} too; try it without")
     check_seed(seed)
-    _refuse_too_long(length)
+    _refuse_too_long(length, f"--length {length:,}", "--length 20000")
     unknown_policy(unknown)
     start_engine(threads)
     cell_of_model(cell)
@@ -97,6 +97,7 @@ def novelty(
             sampled = _drawn(checkpoint, length, temperature, seed)
         else:
             sampled = _read(text, checkpoint, encoding, errors, unknown)
+            _refuse_too_long(len(sampled), f"{text} of {len(sampled):,} characters", "a part of it")
         train, held_out = data.split("train"), data.splits.get("val")
         found = Overlap(sampled, parts(train))
         yardstick = None
@@ -109,13 +110,13 @@ def novelty(
         _show(values, "drawn" if text is None else str(text))
 
 
-def _refuse_too_long(length: int) -> None:
-    """Raise ConfigError if a text of this length does not fit into the free memory."""
+def _refuse_too_long(length: int, what: str, good: str) -> None:
+    """Raise ConfigError if a text of this length does not fit into the free memory; `what` it is, `good` is to try."""
     needed, there = 100 * length, runtime.available_memory()  # bytes: what is kept for each character
     if there is not None and needed > there:
         raise ConfigError(
-            f"expected a text that fits into {there / 2**30:.1f} GB of free memory, got --length {length:,}, "
-            f"about {needed / 2**30:,.1f} GB; try --length 20000"
+            f"expected a text that fits into {there / 2**30:.1f} GB of free memory, got {what}, "
+            f"about {needed / 2**30:,.1f} GB; try {good}"
         )
 
 

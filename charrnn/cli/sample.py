@@ -21,6 +21,7 @@ from charrnn.cli.options import (
     explicit,
     precision_here,
     refuse_alone,
+    say,
     start_engine,
     trained_model,
     unknown_policy,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 USUAL_LENGTH, USUAL_LINES, USUAL_BATCH = 1000, 20, 64
 LONGEST_WINDOW = 1_000_000
-LONGEST_LINE = 1000  # with --lines alone, a text has at most this many characters for each line
+USUAL_LINE, LONGEST_LINE = 100, 1000  # with --lines alone, a text has at most this many characters for each line
 
 
 def sample(
@@ -88,10 +89,12 @@ def sample(
     ] = 1.0,
     repetition_penalty: Annotated[float, typer.Option(help="Above 1, recent characters become less likely.")] = 1.0,
     repetition_window: Annotated[int, typer.Option(help="How many characters are recent.")] = 64,
-    ban: Annotated[str, typer.Option(metavar="CHARS", help="Characters that never come.", show_default=False)] = "",
+    ban: Annotated[
+        str | None, typer.Option(metavar="CHARS", help="Characters that never come.", show_default=False)
+    ] = None,
     allow: Annotated[
-        str, typer.Option(metavar="CHARS", help="The only characters that may come.", show_default=False)
-    ] = "",
+        str | None, typer.Option(metavar="CHARS", help="The only characters that may come.", show_default=False)
+    ] = None,
     words: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Only words of this list, one to a line.", show_default=False)
     ] = None,
@@ -159,7 +162,7 @@ def sample(
     ending = _ending(checkpoint, length, lines, [unescape(text) for text in stop], keep_stop)
     if interactive:
         network = checkpoint.network(precision=precision_here(precision, "int8"))
-        follows = _constraint(checkpoint, ban, allow, words, pattern)
+        follows = _constraint(checkpoint, ban, allow, words, pattern, unknown)
         sampler = Sampler(network, 1, rule, seed, repetition_window, follows)
         conversation = Conversation(network, sampler, checkpoint.vocabulary.beginning)
         if not Session(checkpoint, conversation, ending, unknown, raw).run():
@@ -169,10 +172,11 @@ def sample(
     texts = len(given) * count
     streams = beam or min(batch, texts * best_of)
     precision = precision_here(precision, "int8")
-    _refuse_too_large(checkpoint.model, streams, ending.length, precision)
+    kept = as_json or streams > 1
+    _refuse_too_large(checkpoint.model, streams, _usual_length(length, lines, ending) if kept else 0, precision)
     network = checkpoint.network(precision=precision)
     wants_chances = as_json or best_of > 1
-    follows = _constraint(checkpoint, ban, allow, words, pattern)
+    follows = _constraint(checkpoint, ban, allow, words, pattern, unknown)
     wanted = wanted_texts(network, given, count * best_of, streams)
     shown = Shown(checkpoint, texts, None if separator is None else unescape(separator), raw, as_json, seed)
     live = texts == 1 and best_of == 1 and not beam and not as_json
@@ -278,7 +282,9 @@ def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops
     return Ending(length, tuple(encoded), keep_stop, lines or 0, vocabulary.line_break)
 
 
-def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None, pattern: str | None) -> Table:
+def _constraint(
+    checkpoint: Checkpoint, ban: str | None, allow: str | None, words: Path | None, pattern: str | None, unknown: str
+) -> Table:
     """The automaton of --ban, --allow, --words and --pattern.
 
     Raises:
@@ -293,24 +299,19 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
 
     vocabulary, tables = checkpoint.vocabulary, []
     banned = np.zeros(len(vocabulary), np.bool_)
-    if ban or allow:
-        text, name = (ban, "--ban") if ban else (allow, "--allow")
+    for name, text in (("--ban", ban), ("--allow", allow)):
+        if text is None:
+            continue
         chosen = np.zeros(len(vocabulary), np.bool_)
         codes = vocabulary.codes_of(formed(checkpoint, text, name))
         chosen[vocabulary.encode(codes, name, "skip")] = True  # others never come anyway
-        banned = chosen if ban else ~chosen
+        banned = chosen if name == "--ban" else ~chosen
         if banned.all():
-            what = "all" if ban else "none"
+            what = "all" if name == "--ban" else "none"
             raise ConfigError(f"expected {name} to leave some character, got {what} that the model knows; try others")
         tables.append(forbidding(banned))
     if words is not None:
-        found = [
-            vocabulary.encode(vocabulary.codes_of(formed(checkpoint, word, place)), place).tolist()
-            for number, line in enumerate(read_bytes(words, vocabulary.level).splitlines(), start=1)
-            if (word := line.strip()) and (place := f"line {number} of {words}")
-        ]
-        if not found:
-            raise DataError(f"expected words in {words}, one to a line, got none; try another file")
+        found = _words_in(words, checkpoint, unknown)
         try:
             tables.append(only_words(found, len(vocabulary)))
         except ValueError as error:
@@ -320,12 +321,36 @@ def _constraint(checkpoint: Checkpoint, ban: str, allow: str, words: Path | None
     return together(tables, len(vocabulary)) if tables else FREE
 
 
+def _words_in(path: Path, checkpoint: Checkpoint, unknown: str) -> list[list[int]]:
+    """The words of a file, one to a line, as symbols. With `unknown` "skip", words that the model cannot write are left
+    out.
+    """
+    vocabulary, found, left_out = checkpoint.vocabulary, [], 0
+    for number, line in enumerate(read_bytes(path, vocabulary.level).splitlines(), start=1):
+        if word := line.strip():
+            place = f"line {number} of {path}"
+            codes = vocabulary.codes_of(formed(checkpoint, word, place))
+            symbols = vocabulary.encode(codes, place, "skip" if unknown == "skip" else "error")
+            left_out += len(symbols) < len(codes)
+            found += [symbols.tolist()] if len(symbols) == len(codes) else []
+    if left_out:
+        say(f"left out {left_out:,} words with characters that the model does not know")
+    if not found:
+        raise DataError(f"expected words in {path}, one to a line, that the model knows, got none; try another file")
+    return found
+
+
+def _usual_length(length: int | None, lines: int | None, ending: Ending) -> int:
+    """How long a text will be if its lines are of the usual length."""
+    return ending.length if length is not None or not lines else lines * USUAL_LINE
+
+
 def _refuse_too_large(model: ModelConfig, streams: int, length: int, precision: str) -> None:
-    """Raise ConfigError when the texts need more memory than is free."""
+    """Raise ConfigError when the texts, of which `length` characters are kept, need more memory than is free."""
     from charrnn.model.size import memory_needed
     from charrnn.sampling.sampler import PIECE
 
-    kept = 100 * streams * length if streams > 1 else 0  # bytes: a list of integers, and its array
+    kept = 100 * streams * length  # bytes: a list of integers, and its array
     rounded = precision == "bfloat16"
     needed, there = kept + memory_needed(model, streams, PIECE, 2, rounded=rounded), runtime.available_memory()
     if there is not None and needed > there:

@@ -88,9 +88,10 @@ def score(
     reading = Reading(checkpoint.vocabulary.level, encoding, errors, form=checkpoint.form)
     say_if_waiting(inputs)
     units = _units(inputs, reading, whole)
-    scorer = Scorer(checkpoint, context, unknown)
-    rival = None if compare is None else Scorer(_rival(compare, checkpoint), context, unknown, f" for {compare}")
     with interruptible() as look:
+        scorer, rival = Scorer(checkpoint, context, unknown, look), None
+        if compare is not None:
+            rival = Scorer(_rival(compare, checkpoint), context, unknown, look, f" for {compare}")
         scores = _watched(_scores(scorer, rival, units), look)
         if sort:
             scores = iter(sorted(scores, key=lambda s: -math.inf if s.bpc is None else s.bpc, reverse=True))
@@ -184,15 +185,19 @@ class Scorer:
         checkpoint: the checkpoint of the model.
         context: the text before each unit.
         unknown: what is done with characters that the model does not know.
+        look: called often; may raise an error to end the reading.
         whose: for messages, whose model it is.
 
     Attributes:
         left_out: how many characters `known` has left out so far.
     """
 
-    def __init__(self, checkpoint: Checkpoint, context: str, unknown: str, whose: str = "") -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, context: str, unknown: str, look: Callable[[], None], whose: str = ""
+    ) -> None:
         from charrnn.model.reader import Reader
 
+        self._look = look
         self.vocabulary, self.unknown, self.whose, self.left_out = checkpoint.vocabulary, unknown, whose, 0
         codes = self.vocabulary.codes_of(checkpoint.form.apply(context))
         before: NDArray[np.integer] = self.vocabulary.encode(codes, f"--context{whose}", unknown)
@@ -230,7 +235,7 @@ class Scorer:
 
         streams = min(STREAMS, max(1, texts))
         if streams not in self._readers:
-            self._readers[streams] = Reader(self.network, streams)
+            self._readers[streams] = Reader(self.network, streams, look=self._look)
         return self._readers[streams]
 
 

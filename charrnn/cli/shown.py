@@ -68,7 +68,7 @@ class Shown:
             if self.count > 1:
                 self.writer.write(f"--- {text.index + 1} of {self.count} ---\n".encode())
         elif text.index:
-            self.writer.write(self.separator)
+            self.writer.separate(self.separator)
         self.writer.write(self.vocabulary.decode(text.prompt))
         self.writer.write(self.vocabulary.decode(text.drawn))
         self.writer.finish(line_break=self.separator is None or text.index + 1 == self.count)

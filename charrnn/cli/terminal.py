@@ -96,6 +96,16 @@ def interruptible() -> Iterator[Callable[[], None]]:
         yield look
 
 
+def print_table(table: Any, columns: int = 120) -> None:
+    """Print a table or a line of `rich`, in a pipe with this width; a closed pipe is a BrokenPipeError."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    there = sys.stdout.isatty()
+    Console(file=text, force_terminal=there, width=Console().width if there else columns, highlight=False).print(table)
+    print(text.getvalue(), end="")
+
+
 class Writer:
     """Writes texts to standard output in whole characters; for a terminal, control characters are escaped.
 
@@ -118,6 +128,11 @@ class Writer:
         whole = len(piece) - unfinished(piece)
         piece, self._begun = piece[:whole], piece[whole:]
         self._show(piece)
+
+    def separate(self, piece: bytes) -> None:
+        """Show what stands between two texts."""
+        self._show(piece)
+        self._ended = False
 
     def _show(self, piece: bytes) -> None:
         sys.stdout.buffer.write(readable_bytes(piece) if self._readable else piece)

@@ -5,7 +5,7 @@ The results are how well each character was predicted, and the state at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -42,10 +42,13 @@ class Reader:
         network: packed.
         streams: B, texts side by side.
         steps: characters of each in one pass; 0 for the usual number.
+        look: called before each pass of `read`; may raise an error to end it.
     """
 
-    def __init__(self, network: Network, streams: int = STREAMS, steps: int = 0) -> None:
-        self.network = network
+    def __init__(
+        self, network: Network, streams: int = STREAMS, steps: int = 0, look: Callable[[], None] = lambda: None
+    ) -> None:
+        self.network, self.look = network, look
         self.unrolled = Unrolled(network, streams, steps or (STEPS if streams > 1 else SINGLE_STEPS))
 
     def foretell(self, symbols: NDArray[np.int32]) -> NDArray[np.floating]:
@@ -76,6 +79,7 @@ class Reader:
         parts: list[list[NDArray[np.floating]]] = [[] for _ in texts]
         alone = [text for _, text in texts]
         for at in range(0, max(map(len, alone)) - 1, unrolled.most_steps):
+            self.look()
             losses = self.foretell(self._piece(alone, at, unrolled.most_steps + 1))
             for stream, (_, text) in enumerate(texts):
                 if (left := len(text) - 1 - at) > 0:

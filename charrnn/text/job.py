@@ -120,8 +120,9 @@ class Job:
         Raises:
             DataError: all texts of a split would be left out.
         """
+        advance = self._advance("checking")
         for split, sources in self.sources.items():
-            gone = self.skipped[split] = [s for s in sources if s.in_folder and not self._decodes(s)]
+            gone = self.skipped[split] = [s for s in sources if s.in_folder and not self._decodes(s, advance)]
             left_out = set(gone)  # each source is itself only
             self.sources[split] = [s for s in sources if s not in left_out]
             if gone and not self.sources[split]:
@@ -130,8 +131,7 @@ class Job:
                     f"such as {gone[0].name}; try another --encoding"
                 )
 
-    def _decodes(self, source: Source) -> bool:
-        advance = self._advance("checking")
+    def _decodes(self, source: Source, advance: Callable[[int], None]) -> bool:
         try:
             for _ in read_blocks(source.blocks(advance), source.name, self.options.reading, Repairs()):
                 pass
@@ -142,9 +142,10 @@ class Job:
 
     def hash(self) -> None:
         """Read all sources, only to compute their hashes."""
+        advance = self._advance("comparing")
         for split in SPLITS:
             for source in self.sources[split]:
-                source.hash(self._advance("comparing"))
+                source.hash(advance)
 
     def _advance(self, what: str) -> Callable[[int], None]:
         total = sum(source.size for sources in self.sources.values() for source in sources)

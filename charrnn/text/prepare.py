@@ -91,8 +91,9 @@ def _same_as_before(meta: dict[str, Any], job: Job, skips: bool, out: Path) -> d
     """The older meta if the texts and options are the same; else raise an OutputError that names the changes."""
     before, now = meta["options"], job.options.as_dict()
     changes = [f"--{name.replace('_', '-')}" for name in before | now if before.get(name) != now.get(name)]
-    skipped = meta.get("skipped", []) if skips else []
-    changes += _changed_inputs(meta["inputs"], [source for source in listed(job.sources) if source not in skipped])
+    skipped = {tuple(source.items()) for source in meta.get("skipped", []) if skips}
+    now_read = [source for source in listed(job.sources) if tuple(source.items()) not in skipped]
+    changes += _changed_inputs(meta["inputs"], now_read)
     if changes:
         shown = ", ".join(sorted(changes)[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
         raise OutputError(
@@ -157,12 +158,20 @@ def _build(folder: Path, job: Job) -> dict[str, Any]:
 
 
 def _own_vocabulary(census: Census, options: PrepareOptions) -> Vocabulary:
-    """The characters of the text, without those that are too rare."""
+    """The characters of the text, without those that are too rare.
+
+    Raises:
+        DataError: all are too rare.
+    """
     codes = np.flatnonzero(census.counts >= max(1, options.min_count))
     there = int(np.count_nonzero(census.counts))
     if len(codes) == there and there <= (options.max_vocab or there):
         return Vocabulary(options.reading.level, codes.tolist())
     codes = codes[codes != UNKNOWN]
+    if not len(codes):
+        raise DataError(
+            f"expected characters that come at least {options.min_count:,} times, got none; try a smaller --min-count"
+        )
     if options.max_vocab:
         commonest = np.lexsort((codes, -census.counts[codes]))[: options.max_vocab - 1]
         codes = codes[commonest]

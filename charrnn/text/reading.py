@@ -23,6 +23,10 @@ BEGINNINGS = {  # the first bytes of files that are not UTF-8, and what to try
     b"\xff": "--encoding utf-16, which its first bytes speak for",
     b"\xfe": "--encoding utf-16, which its first bytes speak for",
     b"\x1f\x8b": "to give it a name that ends in .gz, for it is compressed",
+    b"BZh": "to give it a name that ends in .bz2, for it is compressed",
+    b"\xfd7zXZ": "to give it a name that ends in .xz, for it is compressed",
+    b"PK\x03\x04": "to unpack it first, for it is a zip archive",
+    b"\x28\xb5\x2f\xfd": "to unpack it first with zstd, for it is compressed",
 }
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -134,10 +138,10 @@ class Reading:
             raise DataError(
                 f"expected an encoding of text that Python knows, got {self.encoding!r}; try utf-8"
             ) from None
-        if self.level == "byte" and (self.errors, self.form) != ("error", TextForm()):
+        if self.level == "byte" and (self.encoding, self.errors, self.form) != ("utf-8", "error", TextForm()):
             raise DataError(
-                "expected --errors, --normalize, --newlines and --lowercase with --level char only, got them with "
-                "--level byte; try --level char"
+                "expected --encoding, --errors, --normalize, --newlines and --lowercase with --level char only, got "
+                "one of them with --level byte; try --level char"
             )
 
 
@@ -215,7 +219,7 @@ def _undecodable(error: UnicodeDecodeError, fed: int, where: str, reading: Readi
     found = error.object[error.start : error.end][:8].hex(" ")
     offset = fed - len(error.object) + error.start  # the codec's buffer ends with the newest byte read
     hint = "--encoding latin-1, --errors replace, or charrnn prepare --level byte"
-    if offset <= 1:
+    if fed == len(error.object):  # which is the beginning of the file
         hint = next((advice for begin, advice in BEGINNINGS.items() if error.object.startswith(begin)), hint)
     return UndecodableError(
         f"expected {reading.encoding} text, got bytes {found} at offset {offset} of {where} ({error.reason}); "

@@ -20,6 +20,7 @@ SAMPLE = 2_000_000  # characters at the beginning of a text on which simple mode
 XZ_SAMPLE = 2_000_000  # bytes that xz, by far the slowest of them, reads at most
 HELD_OUT = 0.1  # of the training text, if there is no validation text
 SHOWN = 10
+WIDTHS = ("FULLWIDTH", "HALFWIDTH")  # words before the script in the names of characters
 
 
 class Census:
@@ -74,11 +75,11 @@ def _scripts(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> dict[str, i
 
 
 def script(code: int) -> str | None:
-    """The script that a letter belongs to, from the first word of its Unicode name; None if it is not a letter."""
+    """The script that a letter belongs to, from its Unicode name, which begins with it; None if it is not a letter."""
     if not unicodedata.category(chr(code)).startswith("L"):
         return None
-    name = unicodedata.name(chr(code), "OTHER").split()[0]
-    return {"CJK": "Han"}.get(name, name.capitalize())
+    words = [word for word in unicodedata.name(chr(code), "OTHER").split() if word not in WIDTHS]
+    return {"CJK": "Han", "KATAKANA-HIRAGANA": "Katakana", "MICRO": "Greek"}.get(words[0], words[0].capitalize())
 
 
 def simple_models(splits: Mapping[str, Symbols], vocabulary: Vocabulary) -> dict[str, Any]:

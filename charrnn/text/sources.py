@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from charrnn.errors import DataError, OutputError
 from charrnn.files import reason
+from charrnn.interrupt import ending_at_once
 from charrnn.text.patterns import Patterns
 from charrnn.text.reading import Reading, Repairs, read_blocks
 from charrnn.text.vocabulary import Codes
@@ -191,12 +192,14 @@ def _spooled(path: Path, name: str, pipe: Any, stack: ExitStack, spool_in: Path)
     """The content of a pipe, which may be compressed, in a temporary file, because it is read twice."""
     try:
         spool = stack.enter_context(tempfile.TemporaryFile(dir=spool_in))  # noqa: SIM115  (the stack closes it)
-        while block := pipe.read1(BLOCK):  # read1, so that the first Ctrl-D at a terminal ends the text
-            spool.write(block)
+        with ending_at_once():
+            while block := pipe.read1(BLOCK):  # read1, so that the first Ctrl-D at a terminal ends the text
+                spool.write(block)
         spool.flush()
     except OSError as error:
+        place = "TMPDIR" if spool_in == Path(tempfile.gettempdir()) else "--out"
         raise OutputError(
-            f"expected room in {spool_in} for what comes from {name}, got: {reason(error)}; try another --out"
+            f"expected room in {spool_in} for what comes from {name}, got: {reason(error)}; try another {place}"
         ) from None
     return Source(path, name, spool)
 

@@ -13,7 +13,6 @@ from charrnn.errors import DataError
 
 LEVELS = ("char", "byte")
 CODE_POINTS = 0x110000
-COUNTED = 1 << 20  # symbols that are processed at a time
 UNKNOWN = 0xFFFD  # the replacement character of Unicode stands for all characters left out of a vocabulary
 
 Codes = NDArray[np.unsignedinteger]
@@ -145,17 +144,13 @@ class Vocabulary:
             f"try --unknown skip{' or --unknown replace' if self.has_unknown else ''}, or a text without it"
         )
 
-    def bytes_of(self, symbols: NDArray[np.integer]) -> int:
-        """How many bytes a text of these symbols takes; at level char, in UTF-8."""
-        total = 0
-        for start in range(0, len(symbols), COUNTED):
-            total += int(self._lengths[symbols[start : start + COUNTED]].sum())
-        return total
-
-    @cached_property
-    def _lengths(self) -> NDArray[np.int64]:
-        """(V,) How many bytes each symbol takes."""
-        return np.array([len(self.decode(np.array([k]))) for k in range(len(self))])
+    def bytes_of(self, codes: Codes) -> int:
+        """How many bytes a text of these codes takes; at level char, in UTF-8."""
+        if self.level == "byte":
+            return len(codes)
+        further = sum(int(np.count_nonzero(codes >= first)) for first in (0x80, 0x800, 0x10000))
+        bytes_themselves = (codes >= 0xDC80) & (codes <= 0xDCFF)  # see `decode`
+        return len(codes) + further - 2 * int(np.count_nonzero(bytes_themselves))
 
     def decode(self, symbols: NDArray[np.integer]) -> bytes:
         """The text of symbol numbers: in UTF-8 at level char, the bytes themselves at level byte.
