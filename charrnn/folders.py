@@ -99,6 +99,7 @@ class NewFolder:
             sync_folder(self.place.parent)
         except OSError as error:
             raise not_written(self.place, error) from error
+        shutil.rmtree(self._site / "older", ignore_errors=True)
         return self.place
 
     def _move(self) -> None:
@@ -126,7 +127,7 @@ class NewFolder:
             os.rename(item, self.place / item.name)
 
     def _swap(self) -> None:
-        """Replace an older folder. It is removed together with the site, or moved back if the replacement fails."""
+        """Replace an older folder. It is moved aside, or back if the replacement fails."""
         with locked(self.place):
             _refuse(self.place, self.marker, force=True)
             aside = self._site / "older"

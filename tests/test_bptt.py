@@ -125,5 +125,5 @@ def test_bptt_sets_the_length_of_a_chunk():
 def test_a_text_too_short_for_bptt_is_one_clear_error():
     config, text = TrainConfig(bptt="8:20", batch=4), np.zeros(33, np.uint8)
     assert streams_of(text, config).batch == 4
-    with pytest.raises(DataError, match="more than batch x K1 of --bptt = 32 characters, got 32; try "):
+    with pytest.raises(DataError, match="more than batch x accumulate x K1 of --bptt = 32 characters, got 32; try "):
         streams_of(text[:32], config)

@@ -212,6 +212,16 @@ def test_minutes_are_turned_into_characters_by_the_speed():
     )  # the nearer limit counts
 
 
+def test_steps_that_are_computed_again_count_for_the_minutes():
+    """With --bptt K1:K2, a chunk moves on K1 time steps, and K2 are computed."""
+    read = {}
+    for bptt, seq_len in (("", 4), ("4:64", 4)):
+        given = {"minutes": 2.0, "hidden": 256, "bptt": bptt, "seq_len": seq_len}
+        chooser = Chooser(Text(MEGA, 65, 50), given, lambda rounded: 1e11)
+        read[bptt] = chooser.characters_read(ModelConfig(65, "lstm", 2, 256))
+    assert read[""] == pytest.approx(16 * read["4:64"])
+
+
 def test_a_model_of_half_as_many_parameters_as_characters_gets_half_the_dropout():
     parameters = parameter_count(ModelConfig(50, hidden=128))
     halved, whole = (choose(characters=n * parameters, common=50, hidden=128, epochs=8.0)["dropout"] for n in (2, 1))

@@ -207,6 +207,23 @@ def test_a_resumed_run_without_its_data_asks_for_it(shop, tmp_path):
     check_failure(result, "expected the data of data-run", "try charrnn train DATA --resume --out data-run")
 
 
+@pytest.mark.parametrize(
+    "options, parts",
+    [
+        (("--bptt", "16:16", "--seq-len", "99"), ["--bptt or --seq-len, got both"]),
+        (("--bptt", "8:16"), ["expected no --bptt, as run has it, got 8:16", "or without --resume"]),
+        (("--patience", "2"), ["a validation part for --patience"]),
+    ],
+)
+def test_what_has_no_effect_is_refused_on_a_resume_too(shop, tmp_path, options, parts):
+    assert (
+        charrnn("prepare", str(shop.folder / "data.txt"), "--out", "data", "--val", "0", cwd=tmp_path).returncode == 0
+    )
+    assert charrnn("train", "data", "--out", "run", *SIZES, "--steps", "1", cwd=tmp_path).returncode == 0
+    check_failure(charrnn("train", "--resume", "--out", "run", *options, "--steps", "3", cwd=tmp_path), *parts)
+    check_failure(charrnn("train", "--resume", "--out", "run/last.npz", cwd=tmp_path), "try --out run")
+
+
 def test_a_resumed_run_finds_its_data(shop, tmp_path):
     data = str(shop.folder / "data")
     assert charrnn("train", data, "-o", "run", *SIZES, "--cell", "LSTM", "--steps", "2", cwd=tmp_path).returncode == 0

@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 
 from charrnn.cli.app import app
 from charrnn.errors import TrainingError
+from charrnn.training import loop
 from charrnn.training.checkpoint import Progress, load_checkpoint
 from charrnn.training.guard import Verdict, diverged, judge, suspicion
+from charrnn.training.learner import Learner
 from charrnn.training.loop import Trainer
 from charrnn.training.recovery import MOST_ROLLBACKS
 
@@ -73,6 +75,20 @@ def test_a_text_that_becomes_harder_is_accepted():
     progress = settled()
     assert verdicts(progress, [5.0] * 5) == [SKIP, SKIP, APPLY, APPLY, APPLY]
     assert progress.loss_mean == pytest.approx(5.0)
+
+
+def test_a_chunk_after_a_skipped_one_has_other_random_numbers(tmp_path, monkeypatch):
+    """Otherwise one unlucky mask, or reset of a stream, would spoil three chunks in a row. A resume keeps the count."""
+    data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:2000])
+    checkpoint = start(tmp_path, data, {"hidden": 8, "layers": 1}, {"batch": 2, "seq_len": 8, "steps": 4})
+    draws, learn, verdicts = [], Learner.learn, iter([APPLY, SKIP, SKIP, APPLY, APPLY, APPLY])
+    monkeypatch.setattr(
+        Learner, "learn", lambda self, at, draw, *more: draws.append(draw) or learn(self, at, draw, *more)
+    )
+    monkeypatch.setattr(loop, "judge", lambda *_: next(verdicts))
+    train(tmp_path / "run", data, checkpoint)
+    assert draws == [0, 1, 2, 3, 4, 5]
+    assert load_checkpoint(tmp_path / "run" / "last.npz").progress.draw == 6
 
 
 @pytest.mark.parametrize("times", [1, 4])

@@ -46,7 +46,7 @@ def refuse_too_large(model: ModelConfig, config: TrainConfig, resumed: bool = Fa
     if there is not None and needed > there:
         smaller = f"--hidden {max(1, model.hidden // 2)}"
         if config.batch > 1:
-            smaller += f", or --batch {max(1, config.batch // 2)} --accumulate 2"
+            smaller += f", or --batch {max(1, config.batch // 2)} --accumulate {2 * config.accumulate}"
         raise ConfigError(
             f"expected a run that fits into {there / 2**30:.1f} GB of free memory, got one of about "
             f"{needed / 2**30:.1f} GB; try {'to end other programs, or a larger machine' if resumed else smaller}"

@@ -107,8 +107,8 @@ def train(
 
     data = _data_folder(context, data, out, resume)
     text = open_data(data)
-    if not resume:
-        _refuse_without_validation(context, text)
+    refuse_both_lengths(context)
+    _refuse_without_validation(context, text)
     with ExitStack() as stack:
         helper = stack.enter_context(Helper())
         if resume:
@@ -132,7 +132,7 @@ def train(
             if source is not None and preset is not None:
                 lines.append(f"--preset {preset} does not change the model: it is that of {init_from}")
             folder = stack.enter_context(new_run(out, state, force, origin(name, note)))
-            run, settle = folder.path, folder.settle
+            run, settle = folder.path, folder.settle if force else None
             for line in lines:
                 say(line)
         display = stack.enter_context(Display(state.model, state.config, text))
@@ -224,7 +224,6 @@ def _settings(context: typer.Context, preset: str | None, source: Checkpoint | N
     What the command line does not give comes from the preset, and what the preset does not give from the defaults, if
     there are any.
     """
-    refuse_both_lengths(context)
     for name in explicit(context, ["init", "forget_bias"]) if source is not None else {}:
         raise ConfigError(f"expected {flag(name)} or --init-from, got both; try it without {flag(name)}")
     if preset is not None and preset not in PRESETS:
@@ -260,7 +259,7 @@ def _begin(
 
     if source is not None:
         rates = {name: value for name, value in asked.items() if name in ("zoneout", "zoneout_cell")}
-        refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it")
+        refuse_changes(source.model.as_dict() | rates, asked, f"{init_from} has it", "--init-from")
         settings = settings | replace(model_for(source, text.vocabulary), **rates).as_dict()
     read = Text(len(text.split("train")), len(text.vocabulary), text.common)
     chooser = Chooser(read, settings, product_speed, source is not None)

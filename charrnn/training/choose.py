@@ -40,7 +40,7 @@ from charrnn.errors import ConfigError
 from charrnn.model.cells import cell_of
 from charrnn.model.config import ModelConfig
 from charrnn.model.size import parameter_count
-from charrnn.training.config import USUAL_EPOCHS, TrainConfig
+from charrnn.training.config import USUAL_EPOCHS, TrainConfig, parse_bptt
 from charrnn.training.speed import seconds_per_char
 
 SIZES = (64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -158,7 +158,8 @@ class Chooser:
         if s.get("steps"):
             limits.append(s["steps"] * s["batch"] * s.get("accumulate", 1) * s["seq_len"])
         if s.get("minutes"):
-            limits.append(60 * s["minutes"] * TRAINING / seconds_per_char(model, self.speed))
+            moved, back = parse_bptt(s["bptt"]) if s.get("bptt") else (1, 1)  # each chunk computes `back` time steps
+            limits.append(60 * s["minutes"] * TRAINING / (seconds_per_char(model, self.speed) * back / moved))
         if s.get("epochs") or not limits:
             limits.append((s.get("epochs") or USUAL_EPOCHS) * self.text.characters)
         return float(min(limits))

@@ -27,6 +27,11 @@ class KeptCheckpoints:
         self.path, self.state, self._settle = path, state, settle
         self._saved = time.perf_counter()
 
+    @property
+    def stays(self) -> bool:
+        """Whether the RUN folder stays if the run ends now. One that would replace an older run does not yet."""
+        return self._settle is None
+
     def save(self, name: str = LAST) -> None:
         """Write a checkpoint of the current state."""
         self.state.snapshot().save(self.path / name)

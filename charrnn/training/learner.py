@@ -37,8 +37,8 @@ def streams_of(symbols: Sliceable, config: TrainConfig) -> Streams:
     streams = config.batch * config.accumulate
     if config.history and len(symbols) <= streams * config.seq_len:
         raise DataError(
-            f"expected a training text of more than batch x K1 of --bptt = {streams * config.seq_len} characters, "
-            f"got {len(symbols)}; try a smaller --batch or K1"
+            f"expected a training text of more than batch x accumulate x K1 of --bptt = {streams * config.seq_len} "
+            f"characters, got {len(symbols)}; try {'--accumulate 1' if config.accumulate > 1 else 'a smaller --batch'}"
         )
     if config.accumulate > 1 and len(symbols) <= streams * config.seq_len:
         raise DataError(
@@ -91,12 +91,12 @@ class Learner:
         """Continue from a state of zeros."""
         self.set_state({name: np.zeros_like(values) for name, values in self.state().items()})
 
-    def learn(self, position: int, step: int, epoch: int = 0) -> tuple[float, int, int]:
+    def learn(self, position: int, draw: int, epoch: int = 0) -> tuple[float, int, int]:
         """Compute the gradient of the objective of the next chunk; call `accept` or `reject` after it.
 
         Args:
             position: time step in the streams.
-            step: number of updates made before; it selects the random numbers of the noise.
+            draw: number of the chunk; it selects its length and the random numbers of the noise.
             epoch: number of passes made before; it selects the order of the text.
         Returns:
             Loss in nats per character; time steps read; characters read.
@@ -104,29 +104,29 @@ class Learner:
         if self._shuffled is not None:
             self._shuffled.turn_to(epoch)
         past = self._past(position)
-        inputs, targets = self.streams.chunk(position, self.length(step), past)
+        inputs, targets = self.streams.chunk(position, self.length(draw), past)
         steps, chars = len(targets) - past, targets[past:].size
         self._advance = past + steps - self._past(position + steps)
         if not self._states:
-            self._reset_some(step, slice(None))
-            loss = self._pass(inputs, targets, past, step)
+            self._reset_some(draw, slice(None))
+            loss = self._pass(inputs, targets, past, draw)
             return loss, steps, chars
         total, self._after = 0.0, []
         gradients = self.network.gradients.flat
         sums = np.zeros_like(gradients)
         for k, part in enumerate(self._parts()):
             self.unrolled.set_state(self._states[k])
-            self._reset_some(step, part)
-            total += self._pass(inputs[:, part], targets[:, part], past, step * self.config.accumulate + k)
+            self._reset_some(draw, part)
+            total += self._pass(inputs[:, part], targets[:, part], past, draw * self.config.accumulate + k)
             sums += gradients
             self._after.append(self.unrolled.state())
         np.divide(sums, self.config.accumulate, out=gradients)
         return total / self.config.accumulate, steps, chars
 
-    def length(self, step: int) -> int:
-        """How many time steps the chunk of this update moves on, if the text is long enough."""
+    def length(self, draw: int) -> int:
+        """How many time steps this chunk moves on, if the text is long enough."""
         config = self.config
-        return random_length(config.seq_len, config.seed, step) if config.random_lengths else config.seq_len
+        return random_length(config.seq_len, config.seed, draw) if config.random_lengths else config.seq_len
 
     def _past(self, position: int) -> int:
         """The number of time steps before `position` over which gradients also flow back."""

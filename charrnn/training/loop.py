@@ -171,7 +171,7 @@ class Trainer:
     def step(self, journal: Journal) -> None:
         """Make one forward and backward pass over a chunk, and one update, unless `judge` forbids the update."""
         start, state, p = time.perf_counter(), self.state, self.state.progress
-        loss, steps, chars = state.learner.learn(p.position, p.step, p.epoch)
+        loss, steps, chars = state.learner.learn(p.position, p.draw, p.epoch)
         norm = state.optimiser.norm(state.network.gradients)
         verdict = judge(p, loss, norm, state.model.symbols)
         if verdict is Verdict.ROLL_BACK:
@@ -179,6 +179,7 @@ class Trainer:
         elif verdict is Verdict.SKIP:
             state.learner.reject()
             state.move_on(steps)
+            p.left_out += 1
             journal.write("event", name="skip", step=p.step, loss=finite(loss), grad_norm=finite(norm))
             self.watcher.warned(f"step {p.step:,}: loss {loss:.4g} nats, gradient norm {norm:.4g}: update skipped")
         else:
@@ -197,7 +198,7 @@ class Trainer:
         state.learner.accept()
         state.move_on(steps)
         done = 0.5 * (before + self._done_after(p.step + 1))
-        length = state.learner.length(p.step) / self.config.seq_len  # shorter chunks make smaller updates
+        length = state.learner.length(p.draw) / self.config.seq_len  # shorter chunks make smaller updates
         self.lr, self.last_norm = learning_rate(self.config, done, p.step, p.lr_scale) * length, norm
         state.optimiser.update(state.network.parameters, state.network.gradients, norm, self.lr)
         state.network.pack()

@@ -27,6 +27,7 @@ class Progress:
         loss_mean, loss_variance: running mean and variance of the training loss; the mean is None at the beginning.
         best_loss_mean: the running mean when the validation loss was lowest.
         skipped: updates skipped in a row.
+        left_out: updates skipped in all.
         rollbacks: how often the run went back since the loss was lowest, each time soon after the time before.
         rolled_back_from: the step at which the newest rollback happened.
         evaluated_step: the step of the newest evaluation that was not interrupted.
@@ -49,9 +50,15 @@ class Progress:
     loss_variance: float = 0.0
     best_loss_mean: float | None = None
     skipped: int = 0
+    left_out: int = 0
     rollbacks: int = 0
     rolled_back_from: int = 0
     evaluated_step: int = 0
+
+    @property
+    def draw(self) -> int:
+        """The number of the next chunk, which selects its random numbers; a chunk after a skipped one has others."""
+        return self.step + self.left_out
 
     def check(self) -> None:
         """Raise ValueError unless the numbers can be those of one run."""

@@ -54,7 +54,8 @@ class Recovery:
             raise TrainingError(
                 f"expected a run that gets better, got {what}, after going back {failed.rollbacks} times to ever "
                 "lower rates; "
-                f"try a lower --lr than {self.state.config.lr}, or --clip-norm; {self.kept.path / name} is intact"
+                f"try a lower --lr than {self.state.config.lr}, or --clip-norm; "
+                + (f"{self.kept.path / name} is intact" if self.kept.stays else "the older run stays")
             )
         checkpoint = self.kept.load(name)
         p = checkpoint.progress

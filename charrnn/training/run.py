@@ -20,6 +20,7 @@ from charrnn.files import clear_half_written, replacing
 from charrnn.folders import CONFIG, LAST, NewFolder, building_folder, what_is
 from charrnn.json_files import check, read_object
 from charrnn.model.config import ModelConfig
+from charrnn.settings import flag
 from charrnn.text.data import Data
 from charrnn.training.checkpoint import Checkpoint, load_checkpoint
 from charrnn.training.config import TrainConfig
@@ -95,9 +96,9 @@ def resume_run(
         ConfigError: a setting that cannot change differs.
     """
     if not (path / CONFIG).is_file():
-        raise CheckpointError(
-            f"expected a RUN folder to resume, got {what_is(path)}; try without --resume to start one"
-        )
+        there = (path.parent / CONFIG).is_file()
+        hint = f"--out {path.parent}" if there else "without --resume to start one"
+        raise CheckpointError(f"expected a RUN folder to resume, got {what_is(path)}; try {hint}")
     checkpoint = load_checkpoint(path / LAST)
     checkpoint.refuse_other_vocabulary(data.vocabulary, data.path)
     if checkpoint.data != data.fingerprint:
@@ -110,7 +111,7 @@ def resume_run(
     if asked.get("bptt"):
         lengths = TrainConfig(bptt=asked["bptt"])
         asked = asked | {"bptt": lengths.bptt, "seq_len": lengths.seq_len}
-    refuse_changes(settings, {n: v for n, v in asked.items() if n not in RESUMABLE}, f"{path} has it")
+    refuse_changes(settings, {n: v for n, v in asked.items() if n not in RESUMABLE}, f"{path} has it", "--resume")
     changes = {name: value for name, value in asked.items() if name in RESUMABLE}
     if changes.keys() & {"epochs", "steps", "minutes"}:
         changes = {"epochs": 0.0, "steps": 0, "minutes": 0.0} | changes
@@ -155,18 +156,18 @@ def _check_progress(checkpoint: Checkpoint, data: Data, path: Path) -> None:
         ) from None
 
 
-def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str) -> None:
-    """Raise ConfigError unless the settings that the user asked for agree with the existing ones."""
+def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str, option: str) -> None:
+    """Raise ConfigError unless the settings that the user asked for agree with the existing ones, which `option` takes
+    over.
+    """
     for name, value in asked.items():
-        if settings[name] != value:
-            flag = name.replace("_", "-")
-            if name == "output_gate":  # spelled --no-output-gate, so it was given
-                raise ConfigError(f"expected no --no-output-gate, as {whose}, got it; try without, or a new --out")
-            if value is True:
-                raise ConfigError(f"expected no --{flag}, as {whose}, got it; try without --{flag}, or a new --out")
-            raise ConfigError(
-                f"expected --{flag} {settings[name]} as {whose}, got {value}; try without --{flag}, or a new --out"
-            )
+        if settings[name] == value:
+            continue
+        option_of = flag(f"no_{name}" if value is False else name)
+        alone = isinstance(value, bool) or settings[name] == ""
+        wanted = f"no {option_of}," if alone else f"{option_of} {settings[name]}"
+        got = "it" if isinstance(value, bool) else value
+        raise ConfigError(f"expected {wanted} as {whose}, got {got}; try without {option_of}, or without {option}")
 
 
 def data_of_run(path: Path) -> Path:
