@@ -139,6 +139,11 @@ WRONG = {
         CELL.replace("tanh(a.n)", "(3.0 * s.h + a.n + 1.0)"),
         "got inf after",
     ),
+    "a state that grows in padding": (
+        "mine.py:leaky",
+        CELL.replace("tanh(a.n)", "(1.54 * s.h + a.n + 0.1)"),
+        "expected states with a limit when all inputs are 0",
+    ),
     "no name": ("mine.py", None, "try mine.py: and the name"),
     "no state": ("mine.py:leaky", CELL.replace("State(h=", "(").replace("tanh(a.n)", "tanh(a.n)"), "to return State"),
 }

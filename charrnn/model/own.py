@@ -25,6 +25,7 @@ from charrnn.model.programs import Programs
 from charrnn.model.step import Step
 
 PADDED_STEPS = 1000  # for so many steps the equations are tried in padding
+GROWTH = 3.0  # by this factor, a large state may grow in the second half of these steps
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,11 @@ def _refuse_nonsense(cell: Cell) -> None:
     """Raise EquationError if the equations lack gradients, or do not stay finite in padding.
 
     There all inputs are 0, and the states begin at 0. A number that is not finite would spoil all units: their zero
-    weights for it would make NaN.
+    weights for it would make NaN. So a state may not grow exponentially there.
     """
     step = Programs(Step(cell)).step
     states: dict[str, Any] = {}
+    half = np.zeros(len(step.new))
 
     def known(y: Expression) -> Any:
         return states.get(getattr(y.arguments[0], "array", ""), 0.0) if is_leaf(y) else None
@@ -101,6 +103,16 @@ def _refuse_nonsense(cell: Cell) -> None:
                 f"after {steps} step{'s' * (steps > 1)}"
             )
         states = {f"state{k}": float(number) for k, number in enumerate(numbers[: len(step.new)])}
+        if steps == PADDED_STEPS // 2:
+            half = np.abs(numbers[: len(step.new)])
+    last = np.abs(numbers[: len(step.new)])
+    grown = last > GROWTH * np.maximum(half, 1.0)
+    if grown.any():
+        k = int(grown.argmax())
+        raise cell.error(
+            f"expected states with a limit when all inputs are 0, as in padding, got {half[k]:.3g} after "
+            f"{PADDED_STEPS // 2} steps and {last[k]:.3g} after {PADDED_STEPS}"
+        )
 
 
 def _where(error: Exception, path: Path) -> str:

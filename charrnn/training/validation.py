@@ -18,6 +18,7 @@ from charrnn.training.state import TrainingState
 from charrnn.training.watcher import Watcher
 
 TIMES_READ = 20  # by default, training reads this many times the length of the validation text between evaluations
+LEAST_STEPS = 10  # between evaluations, by default
 
 Preview = Callable[[Network, int], str]
 
@@ -33,7 +34,7 @@ class Validation:
         preview: makes a sample of text, of a given length, to show at each evaluation.
 
     Attributes:
-        estimate: seconds that the next evaluation will take; 0 without a validation split.
+        estimate: seconds that the next evaluation will take, with its checkpoints; 0 without a validation split.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Validation:
     def _usual_every(self) -> int:
         """Steps between evaluations, so that they take little time compared with training."""
         config, chars = self.state.config, TIMES_READ * len(self.state.data.splits.get("val", ()))
-        return max(1, math.ceil(chars / (config.batch * config.accumulate * config.seq_len)))
+        return max(LEAST_STEPS, math.ceil(chars / (config.batch * config.accumulate * config.seq_len)))
 
     def warm_up(self) -> None:
         """Compile or load the kernels of evaluations and previews."""
@@ -94,30 +95,27 @@ class Validation:
         Returns:
             The loss in nats per character, or None when it was interrupted.
         """
+        start = time.perf_counter()
         with self.state.averaged():
             loss = self._measured(interrupt)
             if loss is None:
                 return None
+            measured = time.perf_counter() - start
             preview = self._previewed()
         lowest = self._take_in(loss)
-        self._report(journal, loss, lowest, preview)
+        self._report(journal, loss, lowest, preview, measured)
         self.kept.keep_older()
+        self.estimate = time.perf_counter() - start
+        self.state.progress.evaluation_seconds += self.estimate
         return loss
 
     def _previewed(self) -> str:
-        """A sample of text, if one is wanted. Its time is a part of that of the evaluation."""
-        if self.preview is None:
-            return ""
-        start = time.perf_counter()
-        text = self.preview(self.state.network, self.state.config.preview)
-        seconds = time.perf_counter() - start
-        self.estimate += seconds
-        self.state.progress.evaluation_seconds += seconds
-        return text
+        """A sample of text, if one is wanted."""
+        return "" if self.preview is None else self.preview(self.state.network, self.state.config.preview)
 
     def _measured(self, interrupt: Interrupt) -> float | None:
         assert self.evaluator is not None
-        start, total = time.perf_counter(), self.evaluator.chars
+        total = self.evaluator.chars
 
         def going_on(done: int) -> bool:
             self.watcher.evaluating(done, total)
@@ -125,9 +123,7 @@ class Validation:
 
         loss = self.evaluator.loss(going_on)
         if loss is not None:
-            self.estimate = time.perf_counter() - start
             self.state.progress.evaluated_step = self.state.progress.step
-            self.state.progress.evaluation_seconds += self.estimate
         return loss
 
     def _take_in(self, loss: float) -> bool:
@@ -142,7 +138,7 @@ class Validation:
             p.lr_scale *= 1.0 if diverged(p, loss, symbols) else config.decay
         return lowest
 
-    def _report(self, journal: Journal, loss: float, lowest: bool, preview: str) -> None:
+    def _report(self, journal: Journal, loss: float, lowest: bool, preview: str, seconds: float) -> None:
         assert self.evaluator is not None
         p = self.state.progress
         extra = {"preview": preview} if preview else {}
@@ -153,7 +149,7 @@ class Validation:
             chars=self.evaluator.chars,
             loss=finite(loss),
             bpc=finite(loss / math.log(2)),
-            seconds=self.estimate,
+            seconds=seconds,
             **extra,
         )
         self.watcher.evaluated(p, loss, lowest, preview)
