@@ -10,11 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from networks import KINDS, make
+from test_int8 import packed_weights
+from test_product import packed_rows
 from thorough import first_of_all
 
 from charrnn.engine.kernel import kernel
 from charrnn.engine.optimisers import BLOCK, sums_of_squares
+from charrnn.engine.panels import activations, zeros
+from charrnn.engine.product import product
 from charrnn.engine.reduce import inner_product, row_dot, row_maximum, row_sum, sum_of_chosen, total
+from charrnn.engine.tile import load_tiles
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import Optimiser
 
@@ -58,12 +63,16 @@ def test_only_chosen_numbers_are_summed(dtype, integers, count):
 
 
 def digest():
-    """A hash of sums over many numbers."""
+    """A hash of sums over many numbers, and of a product with weights as int8."""
     a, b, found = numbers((9, 3, 32)), numbers((9, 3, 32), seed=1), np.zeros(5, np.float32)
     all_of(a, b, 1, found)
     squares = np.zeros(3)
     sums_of_squares(numbers((2 * BLOCK + 64,)), squares)
-    return hashlib.sha256(found.tobytes() + squares.tobytes()).hexdigest()
+    load_tiles("int8")
+    product_of_int8 = activations(70, 5, np.float32)
+    rows, weights = packed_rows(numbers((5, 100))), packed_weights(numbers((100, 70)))
+    product(rows, 0, 5, weights, zeros((96,), np.float32), product_of_int8, 1)
+    return hashlib.sha256(found.tobytes() + squares.tobytes() + product_of_int8.tobytes()).hexdigest()
 
 
 def trained_digest(kind):
