@@ -7,6 +7,7 @@ from variants import VARIANTS, variant
 
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
+from charrnn.model.noise import Noise
 from charrnn.model.size import memory_needed, parameter_count
 from charrnn.model.unrolled import Unrolled
 
@@ -50,6 +51,17 @@ def test_the_memory_of_variants_is_foretold_too(kind, name, symbols):
     network = Network(config)
     real = sum(array.nbytes for array in arrays_in([network, Unrolled(network, 32, 64)]))
     assert 0.95 < memory_needed(config, 32, 64, vectors=2) / real < 1.25
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_the_copies_that_dropout_needs_are_foretold_too(rounded):
+    config = ModelConfig(65, "rnn", layers=3, hidden=128)
+    network = Network(config, precision="bfloat16" if rounded else "float32")
+    sizes = []
+    for noise in (None, Noise(0.2, 0.2)):
+        sizes.append(sum(array.nbytes for array in arrays_in([network, Unrolled(network, 32, 64, noise)])))
+    foretold = [memory_needed(config, 32, 64, vectors=2, rounded=rounded, dropped=dropped) for dropped in (0, 3)]
+    assert foretold[1] - foretold[0] == pytest.approx(sizes[1] - sizes[0], rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["plain", *VARIANTS])

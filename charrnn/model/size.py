@@ -81,7 +81,13 @@ def _tables(config: ModelConfig) -> int:
 
 
 def memory_needed(
-    config: ModelConfig, batch: int, steps: int, vectors: int, itemsize: int = 4, rounded: bool = False
+    config: ModelConfig,
+    batch: int,
+    steps: int,
+    vectors: int,
+    itemsize: int = 4,
+    rounded: bool = False,
+    dropped: int = 0,
 ) -> int:
     """About how many bytes training takes.
 
@@ -91,11 +97,12 @@ def memory_needed(
         vectors: how many numbers are kept for each parameter: itself, its gradient, moments, average.
         itemsize: bytes of a number.
         rounded: whether products are computed in bfloat16.
+        dropped: how many layers have dropout above them, which keeps a copy of what they give.
     """
     wide = panels_for(config.hidden) * W
     padded = parameter_count(replace(config, hidden=wide, embed=wide if config.tied else config.embed))
     parts = part_sizes(config)
-    activations = batch * (steps + 1) * sum(part.numbers for part in parts)
+    activations = batch * (steps + 1) * (sum(part.numbers for part in parts) + dropped * wide)
     numbers = vectors * parameter_count(config) + PACKED_COPIES * padded + activations + _tables(config) * wide
     further = 0
     if rounded:
@@ -103,7 +110,7 @@ def memory_needed(
         step = programs_of(config).step
         slots, logits = len(step.slots), parts[-1].numbers
         rows = slots + step.stages + config.residual + step.beside.lines
-        copies = config.layers * rows * wide + logits
+        copies = (config.layers * rows + dropped) * wide + logits
         factors = max(slots * wide, logits) + wide
         further = (batch * (steps + 1) * (copies + factors)) // 2 - padded
     return itemsize * (numbers + further)

@@ -12,4 +12,6 @@ def memory_of_run(model: ModelConfig, config: TrainConfig) -> int:
     """About how many bytes a training run takes."""
     vectors = 2 + len(MOMENTS[config.optimiser]) + 2 * bool(config.ema) + bool(config.accumulate > 1)
     vectors += MUON_SCRATCH * (config.optimiser == "muon")
-    return memory_needed(model, config.batch, config.chunk_steps, vectors, rounded=config.precision == "bfloat16")
+    dropped = (model.layers - 1) * bool(config.dropout) + bool(config.dropout_output)
+    rounded = config.precision == "bfloat16"
+    return memory_needed(model, config.batch, config.chunk_steps, vectors, rounded=rounded, dropped=dropped)
