@@ -166,7 +166,12 @@ def test_a_terminal_without_unicode_gets_escapes(tmp_path):
 def test_eval_reads_undecodable_bytes_and_standard_input_as_asked(shop):
     (shop / "bad.txt").write_bytes(b"the cat\xff sat\n")
     args = ("eval", "plain-run", "bad.txt", "--errors", "skip", "--json")
-    assert json.loads(charrnn(*args, cwd=shop).stdout)["chars"] == len("the cat sat\n") - 1
+    read = charrnn(*args, cwd=shop)
+    assert json.loads(read.stdout)["chars"] == len("the cat sat\n") - 1
+    said = "undecodable bytes of bad.txt, treated as --errors says: 1"
+    assert said in read.stderr
+    for other in (("score", "plain-run", "bad.txt"), ("novelty", "plain-run", "bad.txt")):
+        assert said in charrnn(*other, "--errors", "skip", cwd=shop).stderr
     piped = subprocess.run(
         command("eval", "plain-run", "-", "--json"),
         cwd=shop,

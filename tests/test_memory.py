@@ -9,7 +9,7 @@ import pytest
 from networks import make
 
 from charrnn import runtime
-from charrnn.text.reading import Reading
+from charrnn.text.reading import Reading, Repairs
 from charrnn.text.sources import read_file
 from charrnn.training.evaluate import Evaluator, loss_of_blocks
 
@@ -40,7 +40,7 @@ def test_a_compressed_text_is_read_at_constant_memory(tmp_path):
     line = b"the cat sat on a mat\n"
     (tmp_path / "text.gz").write_bytes(gzip.compress(line * 1_000_000))
     tracemalloc.start()
-    assert sum(len(codes) for codes in read_file(tmp_path / "text.gz", Reading())) == 1_000_000 * len(line)
+    assert sum(len(codes) for codes in read_file(tmp_path / "text.gz", Reading(), Repairs())) == 1_000_000 * len(line)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20

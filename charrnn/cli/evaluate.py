@@ -25,6 +25,7 @@ from charrnn.cli.options import (
     print_json,
     refuse_alone,
     say_if_waiting,
+    say_repaired,
     say_skipped,
     show,
     start_engine,
@@ -102,6 +103,7 @@ def evaluate(
             loss, count = loss_of_blocks(network, known.blocks(), rate, lambda _: not interrupt.asked)
             read_bytes = known.bytes
             say_skipped(known.skipped, what)
+            say_repaired(known.repairs, what)
         else:
             _refuse_missing(text, own)
             data = open_data_of(text, checkpoint, source if own else None)
@@ -177,12 +179,15 @@ class KnownSymbols:
 
     Attributes:
         skipped: characters left out so far.
+        repairs: what was repaired so far.
         bytes: how many bytes the characters read so far take, without the first one and those that were left out. Those
             that were replaced count with their own bytes.
     """
 
     def __init__(self, path: Path, reading: Reading, vocabulary: Vocabulary, unknown: str, most: int | None) -> None:
-        self.most = most
+        from charrnn.text.reading import Repairs
+
+        self.most, self.repairs = most, Repairs()
         self.path, self.reading, self.vocabulary, self.unknown = path, reading, vocabulary, unknown
         self.skipped = self.bytes = 0
 
@@ -191,7 +196,7 @@ class KnownSymbols:
         from charrnn.text.sources import read_file
 
         read = kept = 0
-        for block in read_file(self.path, self.reading):
+        for block in read_file(self.path, self.reading, self.repairs):
             codes = block if self.most is None else block[: self._enough(block, self.most - kept)]
             symbols = self.vocabulary.encode(codes, str(self.path), self.unknown, read)
             read, self.skipped = read + len(codes), self.skipped + len(codes) - len(symbols)

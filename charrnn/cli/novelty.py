@@ -24,6 +24,7 @@ from charrnn.cli.options import (
     print_json,
     say,
     say_if_waiting,
+    say_repaired,
     say_skipped,
     show,
     start_engine,
@@ -141,6 +142,7 @@ def _read(path: Path, checkpoint: Checkpoint, encoding: str, errors: str, unknow
     known = KnownSymbols(path, reading, checkpoint.vocabulary, unknown, None)
     symbols = np.concatenate([np.zeros(0, np.int32), *known.blocks()])
     say_skipped(known.skipped, str(path))
+    say_repaired(known.repairs, str(path))
     if not len(symbols):
         raise DataError(f"expected a text with characters that the model knows, got none in {path}; try another file")
     return symbols

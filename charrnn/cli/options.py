@@ -20,6 +20,7 @@ from charrnn.settings import flag, settings_in
 from charrnn.training.config import TrainConfig
 
 if TYPE_CHECKING:
+    from charrnn.text.reading import Repairs
     from charrnn.training.checkpoint import Checkpoint
 
 
@@ -248,6 +249,12 @@ def say_skipped(count: int, where: str) -> None:
     """Say that unknown characters were left out, if any were."""
     if count:
         say(f"left out {count:,} unknown characters of {where}")
+
+
+def say_repaired(repairs: Repairs, where: str) -> None:
+    """Say that undecodable bytes were skipped or replaced, if any were."""
+    if repairs.places:
+        say(f"undecodable bytes of {where}, treated as --errors says: {repairs.bytes:,}")
 
 
 def print_json(values: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from charrnn.cli.options import (
     cell_of_model,
     say,
     say_if_waiting,
+    say_repaired,
     show,
     start_engine,
     trained_model,
@@ -143,16 +144,19 @@ def _units(inputs: list[Path], reading: Any, whole: bool) -> Iterator[Unit]:
     """The lines of the files, or each file as a whole."""
     import numpy as np
 
+    from charrnn.text.reading import Repairs
     from charrnn.text.sources import read_file
 
     for path in inputs:
         name = "standard input" if path == STANDARD_STREAM else str(path)
-        blocks = read_file(path, reading)
+        repairs = Repairs()
+        blocks = read_file(path, reading, repairs)
         if whole:
             yield Unit(name, 0, np.concatenate([np.zeros(0, np.uint8), *blocks]))
         else:
             for number, codes in enumerate(_lines(blocks, name), start=1):
                 yield Unit(name, number, codes)
+        say_repaired(repairs, name)
 
 
 def _lines(blocks: Iterable[Codes], name: str) -> Iterator[Codes]:

@@ -204,8 +204,8 @@ def _spooled(path: Path, name: str, pipe: Any, stack: ExitStack, spool_in: Path)
     return Source(path, name, spool)
 
 
-def read_file(path: Path, reading: Reading) -> Iterator[Codes]:
-    """The characters or bytes of one file, or of standard input for `-`, in pieces.
+def read_file(path: Path, reading: Reading, repairs: Repairs) -> Iterator[Codes]:
+    """The characters or bytes of one file, or of standard input for `-`, in pieces; `repairs` counts what was repaired.
 
     Raises:
         DataError: the file is missing, a folder, empty or undecodable.
@@ -213,7 +213,7 @@ def read_file(path: Path, reading: Reading) -> Iterator[Codes]:
     some = False
     with ExitStack() as stack:
         source = _one_source(path, str(path), stack, Path(tempfile.gettempdir()))
-        for codes in read_blocks(source.blocks(lambda _: None), source.name, reading, Repairs()):
+        for codes in read_blocks(source.blocks(lambda _: None), source.name, reading, repairs):
             some = True
             yield codes
     if not some:
