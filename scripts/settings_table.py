@@ -13,7 +13,7 @@ def rows(config):
     known = settings_in(config)
     for field in [field for field in fields(config) if field.name in known]:
         what = known[field.name]
-        option = (what.flags or (flag(field.name),))[0].removeprefix(" /")
+        option = (what.flags or (flag(field.name),))[0].removeprefix(" /").replace("/", "`, `")
         default = what.usual or ("" if isinstance(field.default, bool) else f"{field.default}")
         default = "chosen for the run" if field.name in CHOSEN else default
         only = f" With `{flag(what.only[0])}` {', '.join(what.only[1])}." if what.only else ""

@@ -57,6 +57,25 @@ def test_the_same_question_has_the_same_answer():
     assert choose(epochs=3.0) == choose(epochs=3.0)
 
 
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
+        ({"epochs": 1.9}, True),
+        ({"epochs": 2.0}, False),  # read often
+        ({"epochs": 1.0, "layers": 1}, False),
+        ({"epochs": 1.0, "residual": True}, False),
+        ({"epochs": 1.0, "tied": True, "embed": 128}, False),
+        ({"epochs": 1.0, "symbols": 120, "hidden": 128}, True),
+        ({"epochs": 1.0, "symbols": 400, "hidden": 128}, False),  # a second product with all symbols costs a quarter
+        ({"epochs": 1.0, "symbols": 400, "hidden": 512}, True),
+    ],
+)
+def test_a_text_that_is_read_once_gets_skips_if_they_cost_little(given, want):
+    chosen = choose(**given)
+    assert (chosen["input_skips"], chosen["output_skips"]) == (want, want)
+    assert choose(**given, output_skips=not want and chosen["layers"] > 1)["input_skips"] is want
+
+
 def test_without_a_length_it_is_ten_passes():
     assert choose() == {name: value for name, value in choose(epochs=10.0).items() if name != "epochs"}
 

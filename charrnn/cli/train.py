@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 
 # Chosen for each run, see training/choose.py.
 CHOSEN: Any = dict.fromkeys(
-    ("hidden", "batch", "shuffle", "lr", "input_rate", "projection_rate", "output_rate", "dropout", "weight_drop")
+    [
+        *("hidden", "input_skips", "output_skips", "batch", "shuffle"),
+        *("lr", "input_rate", "projection_rate", "output_rate", "dropout", "weight_drop"),
+    ]
 )
 OF_MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
 SETTINGS = [*OF_MODEL, *TRAINING]

@@ -54,10 +54,10 @@ class ModelConfig:
     )
     layer_norm: bool = setting(False, "Normalise the gates of each layer.")
     residual: bool = setting(False, "Each layer above the first adds its input to its output.")
-    input_skips: bool = setting(
-        False, "Layers above the first also read the character."
-    )  # Graves (2013); output_skips too
-    output_skips: bool = setting(False, "The softmax sees all layers.")
+    input_skips: bool = setting(  # Graves (2013); output_skips too
+        False, "Layers above the first also read the character.", flags=("--input-skips/--no-input-skips",)
+    )
+    output_skips: bool = setting(False, "The softmax sees all layers.", flags=("--output-skips/--no-output-skips",))
     tied: bool = setting(False, "The embedding, of width --hidden, is the output's weights too.")  # Press & Wolf (2017)
     zoneout: float = setting(0.0, "Share of hidden units that keep their previous value at each step.", SHARE)
     zoneout_cell: float = setting(

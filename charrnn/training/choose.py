@@ -23,7 +23,11 @@ docs/defaults.md explains the rule, docs/measurements.md gives the measurements 
    and the rows that the input looks up by INPUT_RATE, or by the number of common symbols divided by COMMON_SYMBOLS if
    this is more, but at most by MOST_INPUT_RATE. Weights that read an embedding learn more slowly by the factor
    PROJECTION_RATE, times the number of hidden units for each number of the embedding. A tied model has no factors.
-6. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
+6. If the text is read less than FEW_PASSES times, the upper layers also read the character, and the softmax sees all
+   layers (Graves 2013, "Generating Sequences with Recurrent Neural Networks"). But if there are so many symbols that
+   this makes the products dearer by more than SKIPS_COST, the model gets no skips. A residual or tied model gets none
+   either.
+7. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
    (--stateless) or if the text is read less than FEW_PASSES times, otherwise LONG_PIECE characters.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
@@ -39,7 +43,7 @@ from typing import Any
 from charrnn.errors import ConfigError
 from charrnn.model.cells import cell_of
 from charrnn.model.config import ModelConfig
-from charrnn.model.size import parameter_count
+from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.config import USUAL_EPOCHS, TrainConfig, parse_bptt
 from charrnn.training.speed import seconds_per_char
 
@@ -63,6 +67,7 @@ INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a ro
 COMMON_SYMBOLS, MOST_INPUT_RATE = 400.0, 8.0  # common symbols for which the input's factor is one larger; its limit
 PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as the layer
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
+SKIPS_COST = 0.1  # by this share of the multiply-adds, skips may make a model dearer
 PIECE, LONG_PIECE = 800, 3200  # characters of the pieces that are read in a random order
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LEAST_EPSILON = 1e-30  # a number below the normal range would be 0 in the kernels
@@ -120,10 +125,12 @@ class Chooser:
         settings = self.settings
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
+        is_read_often = self._passes(self._model(settings["hidden"])) >= FEW_PASSES
+        for name in ("input_skips", "output_skips"):
+            settings.setdefault(name, not is_read_often and self._affords_skips())
         settings.setdefault("lr", self._rate())
         for name, factor in self._rate_factors().items():
             settings.setdefault(name, factor)
-        is_read_often = self._passes(self._model(settings["hidden"])) >= FEW_PASSES
         settings.setdefault("shuffle", LONG_PIECE if is_read_often and not settings.get("stateless") else PIECE)
         between = self._share(FEW_PASSES, DROPOUT_PER_DOUBLING, MOST_DROPOUT, 1.0)
         settings.setdefault("dropout", between if settings["layers"] > 1 else 0.0)
@@ -140,13 +147,14 @@ class Chooser:
         also = [("weight_drop", ", weight drop {:g}"), ("weight_decay", ", weight decay {:g}")]
         more = "".join(line.format(rate) for name, line in also if (rate := self.settings.get(name)))
         order = f"pieces of {self.settings['shuffle']:,} in random order, " if self.settings["shuffle"] else ""
+        skips = "skips, " if self.settings["input_skips"] and self.settings["output_skips"] else ""
         names = ("input", "projection", "output") if self.settings["embed"] else ("input", "output")
         factors = ", ".join(f"{name} x {self.settings[f'{name}_rate']:g}" for name in names)
         return (
             f"chosen for {short(self.text.characters)} characters, "
             f"{self.text.symbols:,} symbols ({self.text.common:,} of them common), "
             f"each character read about {short(read / self.text.characters)} times: "
-            f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, {order}"
+            f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, {skips}{order}"
             f"dropout {self.settings['dropout']:g}{more}, batch {self.settings['batch']}, lr {self.settings['lr']:g} "
             f"({factors})"
         )
@@ -177,6 +185,15 @@ class Chooser:
     def _is_worth_while(self, model: ModelConfig) -> bool:
         weights = parameter_count(replace(model, symbols=1, embed=0, tied=False))
         return self.characters_read(model) >= CHARS_PER_WEIGHT * weights
+
+    def _affords_skips(self) -> bool:
+        """Whether skips are of use to the model, and make it dearer by little."""
+        model = self._model(self.settings["hidden"])
+        if model.layers == 1 or model.residual or model.tied:
+            return False
+        plain = replace(model, output_skips=False)
+        skipping = replace(plain, output_skips=True)
+        return multiply_adds_per_char(skipping) <= (1.0 + SKIPS_COST) * multiply_adds_per_char(plain)
 
     def _rate(self) -> float:
         rate = RATES.get(self.settings["cell"], USUAL_RATE) * RATE_HIDDEN / self.settings["hidden"]

@@ -9,7 +9,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"cell": "lstm", "hidden": 256, "precision": "auto"},
     "quality": {"cell": "lstm", "hidden": 512, "ema": 0.999, "precision": "auto"},
     "classic": {  # the settings of char-rnn (Karpathy 2015); its rate also fell a little from the tenth pass on
-        **{"cell": "lstm", "layers": 2, "hidden": 128, "embed": 0, "batch": 50, "seq_len": 50, "epochs": 50.0},
+        **{"cell": "lstm", "layers": 2, "hidden": 128, "embed": 0, "input_skips": False, "output_skips": False},
+        **{"batch": 50, "seq_len": 50, "epochs": 50.0},
         **{"optimiser": "rmsprop", "lr": 0.002, "beta2": 0.95, "schedule": "constant", "warmup": 0.0},
         **{"input_rate": 1.0, "output_rate": 1.0, "projection_rate": 1.0},
         # It clips the sum over the 50 characters of a chunk at 5. Here gradients are means over these characters.
