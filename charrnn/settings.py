@@ -91,3 +91,13 @@ def check_settings(config: Any) -> None:
 def flag(name: str) -> str:
     """How a setting is spelled on the command line."""
     return f"--{name.replace('_', '-')}"
+
+
+def as_options(settings: dict[str, Any]) -> str:
+    """Settings, written as options of the command line."""
+    if "bptt" in settings:  # --bptt holds --seq-len
+        settings = {name: value for name, value in settings.items() if name != "seq_len"}
+    return " ".join(
+        flag(name if value else f"no_{name}") if isinstance(value, bool) else f"{flag(name)} {value}"
+        for name, value in settings.items()
+    )

@@ -12,10 +12,11 @@ from helpers_cli import SIZES, charrnn, journal
 from texts import check_message
 
 from charrnn.cli.app import app
-from charrnn.cli.info import _flags, changed_settings
+from charrnn.cli.info import changed_settings
 from charrnn.errors import CheckpointError, ConfigError, DataError
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
+from charrnn.settings import as_options
 from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.memory import memory_of_run
@@ -23,7 +24,7 @@ from charrnn.training.memory import memory_of_run
 
 def test_settings_are_shown_as_options_that_there_are():
     settings = {"output_gate": False, "layer_norm": True, "seq_len": 8, "bptt": "8:16"}
-    assert _flags(settings) == "--no-output-gate --layer-norm --bptt 8:16"
+    assert as_options(settings) == "--no-output-gate --layer-norm --bptt 8:16"
 
 
 def info(source, as_json=False):

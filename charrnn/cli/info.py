@@ -28,7 +28,7 @@ from charrnn.cli.report import LINE, describe
 from charrnn.cli.setting_options import setting_options
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.config import MOST_SYMBOLS, ModelConfig
-from charrnn.settings import flag
+from charrnn.settings import as_options, flag
 from charrnn.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -166,20 +166,10 @@ def describe_model(path: Path, checkpoint: Checkpoint, values: dict[str, Any]) -
         "cell": model.cell_declaration and f"{model.cell_declaration}; SHA-256 of its file {model.cell_source[:16]}...",
         "model": f"{name_of(model)} {model.layers} x {model.hidden}{embedding}, {values['parameters']:,} parameters",
         "vocabulary": f"{model.symbols:,} symbols of level {checkpoint.vocabulary.level}",
-        "text": _flags(forms),
+        "text": as_options(forms),
         "trained": f"{progress.step:,} steps, {progress.chars:,} characters in {clock(progress.seconds)}",
         "losses": "; ".join(figures) or "none yet",
-        "settings": _flags(values["changed"]) or "the defaults",
+        "settings": as_options(values["changed"]) or "the defaults",
         "data": f"{values['data']['path'] or 'not known where'}, fingerprint {checkpoint.data[:16]}",
     }
     return [str(path), *(LINE.format(name, text) for name, text in rows.items() if text)]
-
-
-def _flags(settings: dict[str, Any]) -> str:
-    """Settings, written as options of the command line."""
-    if "bptt" in settings:  # --bptt holds --seq-len
-        settings = {name: value for name, value in settings.items() if name != "seq_len"}
-    return " ".join(
-        flag(name if value else f"no_{name}") if isinstance(value, bool) else f"{flag(name)} {value}"
-        for name, value in settings.items()
-    )

@@ -33,9 +33,9 @@ from charrnn.cli.options import (
 from charrnn.cli.setting_options import TRAINING, setting_options
 from charrnn.errors import ConfigError, DataError, InterruptError
 from charrnn.model.config import ModelConfig
-from charrnn.settings import flag
+from charrnn.settings import as_options, flag
 from charrnn.training.config import TrainConfig, parse_bptt
-from charrnn.training.presets import PRESETS, describe
+from charrnn.training.presets import PRESETS
 
 if TYPE_CHECKING:
     from charrnn.text.data import Data
@@ -71,7 +71,8 @@ def train(
         str | None,
         typer.Option(
             callback=in_lower_case,
-            help="Settings that go well together, unless given. " + "; ".join(f"{n}: {describe(n)}" for n in PRESETS),
+            help="Settings that go well together, unless given. "
+            + "; ".join(f"{n}: {as_options(PRESETS[n])}" for n in PRESETS),
             show_default=False,
         ),
     ] = None,

@@ -36,9 +36,10 @@ def streams_of(symbols: Sliceable, config: TrainConfig) -> Streams:
     """
     streams = config.batch * config.accumulate
     if config.history and len(symbols) <= streams * config.seq_len:
+        smaller = "--accumulate 1" if config.accumulate > 1 else "a smaller --batch or K1"
         raise DataError(
             f"expected a training text of more than batch x accumulate x K1 of --bptt = {streams * config.seq_len} "
-            f"characters, got {len(symbols)}; try {'--accumulate 1' if config.accumulate > 1 else 'a smaller --batch'}"
+            f"characters, got {len(symbols)}; try {smaller}"
         )
     if config.accumulate > 1 and len(symbols) <= streams * config.seq_len:
         raise DataError(

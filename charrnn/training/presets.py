@@ -19,8 +19,3 @@ PRESETS: dict[str, dict[str, Any]] = {
         **{"dropout": 0.0, "dropout_output": 0.0, "weight_drop": 0.0},
     },
 }
-
-
-def describe(name: str) -> str:
-    """A preset as options of the command line."""
-    return " ".join(f"--{option.replace('_', '-')} {value}" for option, value in PRESETS[name].items())
