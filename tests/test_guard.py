@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from test_training import CORPORA, journal_of, prepared, start, train
+from test_training import CORPORA, Silent, journal_of, prepared, start, train, trainer_of
 from typer.testing import CliRunner
 
 from charrnn.cli.app import app
@@ -157,6 +157,24 @@ def test_a_run_that_breaks_again_and_again_late_is_given_up(tmp_path, monkeypatc
     checkpoint = start(tmp_path, data, {"hidden": 16, "layers": 1}, config)
     with pytest.raises(TrainingError, match=f"after going back {MOST_ROLLBACKS} times"):
         train(tmp_path / "run", data, checkpoint, each_step=spoil)
+
+
+def test_a_run_that_breaks_before_its_folder_is_settled_names_no_file(tmp_path):
+    """As with --force, where the folder is removed at the end of the command."""
+    data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:2000])
+    checkpoint = start(tmp_path, data, {"hidden": 8, "layers": 1}, {"batch": 2, "seq_len": 8, "steps": 9})
+    watcher = Silent(None)
+    trainer = trainer_of(tmp_path / "run", data, checkpoint, watcher, settle=lambda: tmp_path / "run")
+    step = trainer.step
+
+    def spoilt(journal):
+        step(journal)
+        trainer.state.network.parameters.flat[:100] = np.nan
+        trainer.state.network.pack()
+
+    trainer.step = spoilt
+    with pytest.raises(TrainingError, match="nothing of this run is kept"):
+        trainer.run(watcher)
 
 
 def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path):

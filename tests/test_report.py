@@ -147,6 +147,11 @@ def test_the_report_counts_characters_and_scripts(tmp_path):
     assert found["scripts"] == {"Cyrillic": 42, "Hebrew": 28, "Han": 21, "Latin": 14}
 
 
+def test_a_text_of_two_bytes_a_character_gets_advice(tmp_path):
+    prepare([write(tmp_path / "t", "the cat sat\n".encode("utf-16-le") * 9)], tmp_path / "data", options(val=0))
+    assert any("try --encoding utf-16-le" in line for line in describe(read_meta(tmp_path / "data")))
+
+
 def test_a_rare_script_is_shown_by_the_number_of_its_letters(tmp_path):
     prepare([write(tmp_path / "t", "abcd efgh\n" * 3000 + "да\n")], tmp_path / "data", options(val=0))
     assert [line.split(maxsplit=1)[1] for line in describe(read_meta(tmp_path / "data")) if "letters" in line] == [

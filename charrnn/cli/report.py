@@ -56,10 +56,8 @@ def _to_beat(figures: dict[str, Any] | None) -> list[str]:
 def _advice(meta: dict[str, Any]) -> list[str]:
     """Advice that follows from the lines of the text; DATA folders of older versions hold no figures of lines."""
     found, advice = meta["report"].get("lines"), []
-    if meta["report"]["commonest"][0][0] == 0 and meta["level"] == "char":
-        advice.append(
-            LINE.format("encoding?", "U+0000 is the commonest character; if this is UTF-16, --encoding says so")
-        )
+    if any(code == 0 for code, _ in meta["report"]["commonest"][:1]) and meta["level"] == "char":
+        advice.append(LINE.format("encoding?", "U+0000 is the commonest character; try --encoding utf-16-le"))
     if found and found["list"] and found["count"]:
         share = f"{found['short'] / found['count']:.0%} of {found['count']:,} lines are short"
         advice.append(LINE.format("a list?", f"{share}; if they are independent, as names are, train with --stateless"))

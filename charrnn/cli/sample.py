@@ -322,8 +322,9 @@ def _constraint(
 
 
 def _words_in(path: Path, checkpoint: Checkpoint, unknown: str) -> list[list[int]]:
-    """The words of a file, one to a line, as symbols. With `unknown` "skip", words that the model cannot write are left
-    out.
+    """The words of a file, one to a line, as symbols.
+
+    With `unknown` "skip", words that the model cannot write are left out.
     """
     vocabulary, found, left_out = checkpoint.vocabulary, [], 0
     for number, line in enumerate(read_bytes(path, vocabulary.level).splitlines(), start=1):

@@ -55,7 +55,7 @@ class Recovery:
                 f"expected a run that gets better, got {what}, after going back {failed.rollbacks} times to ever "
                 "lower rates; "
                 f"try a lower --lr than {self.state.config.lr}, or --clip-norm; "
-                + (f"{self.kept.path / name} is intact" if self.kept.stays else "the older run stays")
+                + (f"{self.kept.path / name} is intact" if self.kept.stays else "nothing of this run is kept")
             )
         checkpoint = self.kept.load(name)
         p = checkpoint.progress

@@ -157,8 +157,13 @@ def _check_progress(checkpoint: Checkpoint, data: Data, path: Path) -> None:
 
 
 def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str, option: str) -> None:
-    """Raise ConfigError unless the settings that the user asked for agree with the existing ones, which `option` takes
-    over.
+    """Raise ConfigError unless the settings that the user asked for agree with the existing ones.
+
+    Args:
+        settings: the existing settings, all of them.
+        asked: those that the user gave.
+        whose: what has the existing settings, for the message.
+        option: what takes them over, for the message.
     """
     for name, value in asked.items():
         if settings[name] == value:
