@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from texts import ENGLISH, check_message, options, prepare, whole, write
 
@@ -16,18 +16,22 @@ ZOO = "the quick brown fox jumps over the lazy dog\n" * 9 + "ÀÁÂÂ"
 
 
 @settings(max_examples=60, deadline=None)
+@example("aaaaa\n\n\n\n\nbbbbbccccc", 6, 0)
 @given(st.text(st.sampled_from("aaaabbbcce\ufffd\n"), min_size=20, max_size=60), st.integers(0, 6), st.integers(0, 6))
 def test_rare_characters_become_the_unknown_symbol(tmp_path_factory, text, min_count, max_vocab):
     """Against a count in plain Python: at least min_count times, and the commonest, ties by code point."""
     if max_vocab == 1:
         return
     tmp_path = tmp_path_factory.mktemp("limits")
-    meta = prepare(
-        [write(tmp_path / "t", text)], tmp_path / "data", options(val=0, min_count=min_count, max_vocab=max_vocab)
-    )
+    arguments = [write(tmp_path / "t", text)], tmp_path / "data"
     counts = Counter(text)
     kept = {c for c in counts if counts[c] >= min_count}
     limited = len(kept) < len(counts) or (max_vocab and len(kept) > max_vocab)
+    if limited and not kept - {"\ufffd"}:
+        with pytest.raises(DataError, match="try a smaller --min-count"):
+            prepare(*arguments, options(val=0, min_count=min_count, max_vocab=max_vocab))
+        return
+    meta = prepare(*arguments, options(val=0, min_count=min_count, max_vocab=max_vocab))
     if limited:
         ranked = sorted(kept - {"\ufffd"}, key=lambda c: (-counts[c], c))
         kept = set(ranked[: max_vocab - 1] if max_vocab else ranked) | {"\ufffd"}
