@@ -32,14 +32,21 @@ def end_on_signals() -> None:
 
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
-    """A signal that comes inside the block ends the command, also where it would only be a request: for long waits."""
-    before = {number: signal.signal(number, _end) for number in _heard()}
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside the block, this function handles the signals."""
+    before = {number: signal.signal(number, handler) for number in _heard()}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, usual in before.items():
+            signal.signal(number, usual)
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """A signal that comes inside the block ends the command, also where it would only be a request: for long waits."""
+    with _handled_by(_end):
+        yield
 
 
 class Interrupt:
@@ -82,11 +89,9 @@ def deferred(note: Callable[[], None] = lambda: None) -> Iterator[None]:
         came.append(number)
         note()
 
-    before = {number: signal.signal(number, keep) for number in _heard()}
     try:
-        yield
+        with _handled_by(keep):
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         for number in came[:1]:
             signal.raise_signal(number)
