@@ -126,8 +126,9 @@ class Chooser:
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
         is_read_often = self._passes(self._model(settings["hidden"])) >= FEW_PASSES
-        for name in ("input_skips", "output_skips"):
-            settings.setdefault(name, not is_read_often and self._affords_skips())
+        skips = not is_read_often and self._affords_skips()
+        settings.setdefault("input_skips", skips)
+        settings.setdefault("output_skips", skips)
         settings.setdefault("lr", self._rate())
         for name, factor in self._rate_factors().items():
             settings.setdefault(name, factor)
