@@ -19,30 +19,49 @@ from charrnn.engine.kernel import kernel, subroutine
 MOST_SYMBOLS = 1 << 29  # of the text: its states and edges are counted in int32
 
 
-# The automaton of a text of n symbols. It has at most 2n states and 4n edges. All arrays are int32 but `where`:
+# The automaton of a text of n symbols. It has at most 2n states and 3n edges. All arrays are int32 but `where`:
 #
 #     length, link     (states,)
 #     first            (states,) the first edge of each state, or -1; the edges of a state form a list
-#     symbol, target   (edges,) the symbol of each edge, and the state that the edge leads to
-#     next_            (edges,) the next edge of the same state, or -1
+#     edges            (edges, 5) the columns below
+#     buckets          (a power of two,) the first edge of each bucket, or -1; the edges of a bucket form a list too
 #     prefixes         (n,) the state of each beginning of the text
 #     matched          (states,) the longest of each state's substrings that the other text holds, or 0
 #     where            (states,) int64, the place in the other text where this substring ended
+#
+# A state of a text with thousands of symbols may have as many edges. So an edge is looked up in a hash table.
+SOURCE, SYMBOL, TARGET, NEXT, NEXT_IN_BUCKET = range(5)  # columns of `edges`
 
 
 @subroutine()
-def _edge(first, symbol, next_, state, v):  # type: ignore[no-untyped-def]
+def _bucket(buckets, state, v):  # type: ignore[no-untyped-def]
+    """The bucket of a state's edge with symbol v (multiplicative hashing, Knuth, TAOCP volume 3, section 6.4)."""
+    mixed = (state * 0x9E3779B1 + v * 0x85EBCA6B) & 0xFFFFFFFF
+    return (mixed ^ (mixed >> 15)) & (buckets.size - 1)
+
+
+@subroutine()
+def _edge(edges, buckets, state, v):  # type: ignore[no-untyped-def]
     """The edge of a state with symbol v, or -1."""
-    edge = first[state]
-    while edge >= 0 and symbol[edge] != v:
-        edge = next_[edge]
+    edge = buckets[_bucket(buckets, state, v)]
+    while edge >= 0 and (edges[edge, SOURCE] != state or edges[edge, SYMBOL] != v):
+        edge = edges[edge, NEXT_IN_BUCKET]
     return edge
 
 
+@subroutine()
+def _add(edges, buckets, first, edge, state, v, target):  # type: ignore[no-untyped-def]
+    """Make this edge one from the state to the target, with symbol v."""
+    bucket = _bucket(buckets, state, v)
+    edges[edge, SOURCE], edges[edge, SYMBOL], edges[edge, TARGET] = state, v, target
+    edges[edge, NEXT], first[state] = first[state], edge
+    edges[edge, NEXT_IN_BUCKET], buckets[bucket] = buckets[bucket], edge
+
+
 @kernel()
-def _build(text, length, link, first, symbol, target, next_, prefixes):  # type: ignore[no-untyped-def]
-    """Put a text's automaton into the arrays; returns how many states and edges it has."""
-    states, edges, last = 1, 0, 0
+def _build(text, length, link, first, edges, buckets, prefixes):  # type: ignore[no-untyped-def]
+    """Put a text's automaton into the arrays; returns how many states it has."""
+    states, used, last = 1, 0, 0
     length[0], link[0], first[0] = 0, -1, -1
     for i in range(text.size):
         v = text[i]
@@ -50,13 +69,12 @@ def _build(text, length, link, first, symbol, target, next_, prefixes):  # type:
         states += 1
         length[new], first[new], link[new] = length[last] + 1, -1, 0
         p = last
-        while p >= 0 and _edge(first, symbol, next_, p, v) < 0:
-            symbol[edges], target[edges], next_[edges] = v, new, first[p]
-            first[p] = edges
-            edges += 1
+        while p >= 0 and _edge(edges, buckets, p, v) < 0:
+            _add(edges, buckets, first, used, p, v, new)
+            used += 1
             p = link[p]
         if p >= 0:
-            q = target[_edge(first, symbol, next_, p, v)]
+            q = edges[_edge(edges, buckets, p, v), TARGET]
             if length[q] == length[p] + 1:
                 link[new] = q
             else:
@@ -65,37 +83,36 @@ def _build(text, length, link, first, symbol, target, next_, prefixes):  # type:
                 length[clone], link[clone], first[clone] = length[p] + 1, link[q], -1
                 edge = first[q]
                 while edge >= 0:
-                    symbol[edges], target[edges], next_[edges] = symbol[edge], target[edge], first[clone]
-                    first[clone] = edges
-                    edges += 1
-                    edge = next_[edge]
+                    _add(edges, buckets, first, used, clone, edges[edge, SYMBOL], edges[edge, TARGET])
+                    used += 1
+                    edge = edges[edge, NEXT]
                 while p >= 0:
-                    edge = _edge(first, symbol, next_, p, v)
-                    if edge < 0 or target[edge] != q:
+                    edge = _edge(edges, buckets, p, v)
+                    if edge < 0 or edges[edge, TARGET] != q:
                         break
-                    target[edge] = clone
+                    edges[edge, TARGET] = clone
                     p = link[p]
                 link[q] = link[new] = clone
         last = new
         prefixes[i] = new
-    return states, edges
+    return states
 
 
 @kernel()
-def _run(text, start, state, found, length, link, first, symbol, target, next_, matched, where):  # type: ignore[no-untyped-def]
+def _run(text, start, state, found, length, link, edges, buckets, matched, where):  # type: ignore[no-untyped-def]
     """Run a part of the other text through the automaton, and note what is found. The part begins at place `start`.
 
     Takes and returns the state, and how many of the last symbols stand in the automaton's text.
     """
     for j in range(text.size):
         v = text[j]
-        edge = _edge(first, symbol, next_, state, v)
+        edge = _edge(edges, buckets, state, v)
         while edge < 0 and state > 0:
             state = link[state]
             found = length[state]
-            edge = _edge(first, symbol, next_, state, v)
+            edge = _edge(edges, buckets, state, v)
         if edge >= 0:
-            state = target[edge]
+            state = edges[edge, TARGET]
             found += 1
             if found > matched[state]:
                 matched[state], where[state] = found, start + j
@@ -149,17 +166,15 @@ class Overlap:
         if not 1 <= n <= MOST_SYMBOLS:
             raise ValueError(f"expected a text of 1 to {MOST_SYMBOLS:,} symbols, got {n:,}")
         length, link, first = (np.empty(2 * n + 1, np.int32) for _ in range(3))
-        symbol, target, next_ = (np.empty(4 * n + 1, np.int32) for _ in range(3))
-        prefixes = np.empty(n, np.int32)
-        states, _ = _build(text.astype(np.int32), length, link, first, symbol, target, next_, prefixes)
+        edges, prefixes = np.empty((3 * n, 5), np.int32), np.empty(n, np.int32)
+        buckets = np.full(1 << (3 * n - 1).bit_length(), -1, np.int32)
+        states = _build(text.astype(np.int32), length, link, first, edges, buckets, prefixes)
         length, link = length[:states], link[:states]
         matched, where = np.zeros(states, np.int32), np.full(states, -1, np.int64)
         state = found = start = 0
         for part in other:
             symbols = np.ascontiguousarray(part, np.int32)
-            state, found = _run(
-                symbols, start, state, found, length, link, first, symbol, target, next_, matched, where
-            )
+            state, found = _run(symbols, start, state, found, length, link, edges, buckets, matched, where)
             start += len(part)
         _spread(length, link, matched, where)
         self.found, self.ends = np.zeros(n, np.int32), np.zeros(n, np.int64)
