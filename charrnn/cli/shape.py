@@ -42,7 +42,7 @@ def shape_values(model: ModelConfig, training: TrainConfig) -> dict[str, Any]:
 def plan_values(model: ModelConfig, training: TrainConfig) -> dict[str, Any]:
     """The same for a model that does not exist yet, and its training speed on this machine in characters a second."""
     values = shape_values(model, training)
-    seconds = seconds_per_char(model, product_speed(training.precision == "bfloat16"))
+    seconds = seconds_per_char(model, product_speed(training.precision == "bfloat16"), training.batch)
     return {"model": model.as_dict()} | values | {"chars_per_second": 1 / seconds}
 
 

@@ -168,7 +168,8 @@ class Chooser:
             limits.append(s["steps"] * s["batch"] * s.get("accumulate", 1) * s["seq_len"])
         if s.get("minutes"):
             moved, back = parse_bptt(s["bptt"]) if s.get("bptt") else (1, 1)  # each chunk computes `back` time steps
-            limits.append(60 * s["minutes"] * TRAINING / (seconds_per_char(model, self.speed) * back / moved))
+            seconds = seconds_per_char(model, self.speed, s["batch"]) * back / moved
+            limits.append(60 * s["minutes"] * TRAINING / seconds)
         if s.get("epochs") or not limits:
             limits.append((s.get("epochs") or USUAL_EPOCHS) * self.text.characters)
         return float(min(limits))
