@@ -50,6 +50,12 @@ def test_the_same_prepare_again_is_up_to_date(shop):
     assert "up to date" in result.stderr
 
 
+def test_another_name_of_the_same_encoding_changes_nothing(shop):
+    result = charrnn("prepare", "plain.txt", "--out", "plain", "--encoding", "UTF8", cwd=shop)
+    assert result.returncode == 0
+    assert "up to date" in result.stderr
+
+
 def test_what_was_left_out_is_said(shop):
     assert "left out" in charrnn("info", "rare", cwd=shop).stdout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -81,8 +82,8 @@ class PrepareOptions:
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """The options as plain JSON values; a frozen vocabulary is named by its fingerprint."""
-        reading = asdict(self.reading)
+        """The options as JSON values; a frozen vocabulary is named by its fingerprint, and an encoding by its codec."""
+        reading = asdict(self.reading) | {"encoding": codecs.lookup(self.reading.encoding).name}
         form: dict[str, Any] = reading.pop("form")
         limits = {"val": self.val, "test": self.test, "min_count": self.min_count, "max_vocab": self.max_vocab}
         frozen = None if self.vocabulary is None else self.vocabulary.fingerprint
