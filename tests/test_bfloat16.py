@@ -14,7 +14,6 @@ from rounding import rounded, widened
 from test_product import SHAPES, packed_rows
 from thorough import first_of_all
 
-from charrnn.engine import bfloat16
 from charrnn.engine.panels import activations, panels_for, rows_of, zeros
 from charrnn.engine.product import add_product, product, sum_over_rows
 from charrnn.engine.rounded import (
@@ -172,8 +171,3 @@ def test_the_setting_is_obeyed():
     environment = os.environ | {"CHARRNN_BFLOAT16": "emulated"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["emulated", "True"]
-
-
-def test_the_way_is_one_that_this_cpu_has():
-    assert bfloat16.way() in ("amx", "avx512", "emulated", "amx-emulated")
-    assert bfloat16.gains() == (bfloat16.way() in ("amx", "avx512"))

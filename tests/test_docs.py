@@ -1,5 +1,6 @@
 """The commands that README and docs/ show are run, and the options that they name exist."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -87,6 +88,25 @@ def works(page, tmp_path, wanted=lambda command: True):
         line = [sys.executable, "-c", program]
         done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("skips", ["--input-skips --output-skips", "--no-input-skips --no-output-skips"])
+def test_the_program_of_the_recipes_computes_what_the_model_computes(tmp_path, skips):
+    (tmp_path / "corpora").symlink_to(ROOT / "corpora")
+    page = ROOT / "docs" / "recipes.md"
+    prepare, train = [line for line in commands(page) if re.search("charrnn (prepare|train) .*brackets", line)]
+    for command in (prepare, f"{train} --hidden 16 {skips}"):
+        done = run(command, tmp_path)
+        assert done.returncode == 0, done.stderr
+    program = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S)[-1]
+    program += "print(json.dumps(dict(zip(symbols, probabilities.tolist()))))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    probabilities = json.loads(done.stdout.splitlines()[-1])
+    likely = max(probabilities, key=probabilities.get)
+    (tmp_path / "text").write_text("([{" + likely)
+    score = charrnn("score", "brackets-run", "text", "--whole", "--chars", "--json", cwd=tmp_path)
+    assert 2 ** -json.loads(score.stdout)["surprisal"][-1] == pytest.approx(probabilities[likely], rel=1e-3)
+    assert sum(probabilities.values()) == pytest.approx(1)
 
 
 def test_the_readme_shows_commands():

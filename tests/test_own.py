@@ -117,6 +117,15 @@ def three(a, s):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_file_may_import_its_neighbour_and_declare_dataclasses(folder):
+    (folder / "shared.py").write_text("RATE = 0.5\n")
+    source = "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom shared import RATE\n" + CELL
+    source += "\n@dataclass\nclass Rates:\n    rate: float = RATE\n"
+    (folder / "mine.py").write_text(source.replace("sigmoid(p.decay)", "RATE * sigmoid(p.decay)"))
+    done = charrnn("gradcheck", *OWN, "--layers", "1", "--hidden", "3", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_checkpoint_holds_no_code(trained):
     with np.load(trained / "run" / "last.npz", allow_pickle=False) as archive:
         texts = [str(archive[name]) for name in archive.files if archive[name].dtype.kind == "U"]
@@ -144,6 +153,12 @@ WRONG = {
         CELL.replace("tanh(a.n)", "(1.54 * s.h + a.n + 0.1)"),
         "expected states with a limit when all inputs are 0",
     ),
+    "no float32 in padding": (
+        "mine.py:leaky",
+        CELL.replace("sigmoid, tanh", "exp, sigmoid, tanh").replace("tanh(a.n)", "exp(a.n + 100.0) / exp(a.n + 100.0)"),
+        "got nan",
+    ),
+    "an end": ("mine.py:leaky", "import sys\nsys.exit(0)", "SystemExit: 0 (line 2)"),
     "no name": ("mine.py", None, "try mine.py: and the name"),
     "no state": ("mine.py:leaky", CELL.replace("State(h=", "(").replace("tanh(a.n)", "tanh(a.n)"), "to return State"),
 }

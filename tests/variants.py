@@ -8,7 +8,10 @@ VARIANTS = {
     "tied": {"tied": True},
     "zoneout": {"zoneout": 0.3},
     "stateless": {"stateless": True},
-    "everything": {"layer_norm": True, "residual": True, "tied": True, "zoneout": 0.2, "stateless": True},
+    "everything": {
+        **{"layer_norm": True, "residual": True, "input_skips": True, "output_skips": True},
+        **{"tied": True, "zoneout": 0.2, "stateless": True},
+    },
 }
 
 

@@ -196,10 +196,17 @@ def evaluate(outputs: Iterable[Any], given: Callable[[Expression], Any], operato
     """
     values: dict[Expression, Any] = {}
     outputs = list(outputs)
-    for y in in_order(outputs, given=lambda y: given(y) is not None):
+
+    def is_known(y: Expression) -> bool:
         known = given(y)
-        arguments = (values[x] if isinstance(x, Expression) else x for x in y.arguments)
-        values[y] = operators[y.operation](*arguments) if known is None else known
+        if known is not None:
+            values[y] = known
+        return known is not None
+
+    for y in in_order(outputs, is_known):
+        if y not in values:
+            arguments = (values[x] if isinstance(x, Expression) else x for x in y.arguments)
+            values[y] = operators[y.operation](*arguments)
     return [values[y] if isinstance(y, Expression) else y for y in outputs]
 
 

@@ -14,6 +14,7 @@ from charrnn.model.config import ModelConfig
 from charrnn.model.own import own_cell
 
 LIMIT = 50.0  # of the cell state of an LSTM with peepholes
+LEAST = 1e-30  # keeps a sum of gates above 0; it changes no sum above 1e-22 in float32
 
 
 @cell(gates="h")
@@ -106,14 +107,17 @@ def ugrnn(a, s):  # type: ignore[no-untyped-def]
 
 @cell(gates="f i n", recurrent="", forget="f i")
 def minlstm(a, s):  # type: ignore[no-untyped-def]
-    """The minimal LSTM (Feng et al. 2024, "Were RNNs All We Needed?"): its gates see the input only."""
+    """The minimal LSTM (Feng et al. 2024, "Were RNNs All We Needed?"): its gates see the input only.
+
+    If both gates are 0 in float32, so is h.
+    """
     f, i = sigmoid(a.f), sigmoid(a.i)
-    return State(h=(f * s.h + i * a.n) / (f + i))
+    return State(h=(f * s.h + i * a.n) / (f + i + LEAST))
 
 
 @cell(gates="z n", recurrent="")
 def mingru(a, s):  # type: ignore[no-untyped-def]
-    """The minimal GRU (the same): its gate sees the input only."""
+    """The minimal GRU (the same): its gate sees the input only. Its z is the share of n, unlike that of `gru`."""
     z = sigmoid(a.z)
     return State(h=(1.0 - z) * s.h + z * a.n)
 

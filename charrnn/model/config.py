@@ -61,7 +61,7 @@ class ModelConfig:
     tied: bool = setting(False, "The embedding, of width --hidden, is the output's weights too.")  # Press & Wolf (2017)
     zoneout: float = setting(0.0, "Share of hidden units that keep their previous value at each step.", SHARE)
     zoneout_cell: float = setting(
-        0.0, "The same for the second state, such as an LSTM's c.", SHARE, only=("cell", TWO_STATES)
+        0.0, "The same for the other states, such as an LSTM's c.", SHARE, only=("cell", TWO_STATES)
     )
     stateless: bool = setting(False, "Lines are independent: the state begins anew in each.")
     cell_source: str = ""

@@ -16,7 +16,8 @@ BackProp", section 4.6, and of Glorot & Bengio 2010). The values of n q are:
 
 A rule that uses only the number of hidden units, such as the 1 / sqrt(H) of PyTorch's cells, makes the share of a
 one-hot input sqrt(H) times too small. Then the network hardly sees its input until hundreds of updates have made the
-rows larger. With --input-skips, each of the two inputs of an upper layer has half of the variance.
+rows larger. With --input-skips, each of the two inputs of an upper layer has half of the variance. With --layer-norm, a
+gate is scaled afterwards, so only the ratio of the two shares matters; it is that of the model without normalisation.
 
 **The rest.** Recurrent and output weights are uniform within 1 / sqrt(H), or W_h is orthogonal for each gate (Saxe,
 McClelland & Ganguli 2014). The output's bias is the logarithm of each symbol's relative frequency, so that training

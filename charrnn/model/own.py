@@ -6,6 +6,7 @@ code.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -61,14 +62,17 @@ def read_cell(path: Path, name: str) -> OwnCell:
         raise ConfigError(
             f"expected --cell FILE.py:NAME, got {path}, {reason(error)}; try the path of the file"
         ) from None
-    module = ModuleType(path.stem)
+    module = sys.modules[f"cell_of_{path.stem}"] = ModuleType(f"cell_of_{path.stem}")
     module.__file__ = str(path)
+    sys.path.insert(0, str(path.parent))  # as `python FILE` does
     try:
         exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"expected a file of Python, got {path}: {_where(error, path)}; try python {path}") from None
+    finally:
+        sys.path.pop(0)
     found = {key: value for key, value in vars(module).items() if isinstance(value, Cell)}
     if name not in found:
         known = ", ".join(found) or "no cell"
@@ -88,11 +92,11 @@ def _refuse_nonsense(cell: Cell) -> None:
     weights for it would make NaN. So a state may not grow exponentially there.
     """
     step = Programs(Step(cell)).step
-    states: dict[str, Any] = {}
+    states: dict[str, np.float32] = {}
     half = np.zeros(len(step.new))
 
     def known(y: Expression) -> Any:
-        return states.get(getattr(y.arguments[0], "array", ""), 0.0) if is_leaf(y) else None
+        return states.get(getattr(y.arguments[0], "array", ""), np.float32(0)) if is_leaf(y) else None
 
     for steps in range(1, PADDED_STEPS + 1):
         with np.errstate(all="ignore"):
@@ -102,7 +106,7 @@ def _refuse_nonsense(cell: Cell) -> None:
                 f"expected numbers when all inputs are 0, as in padding, got {numbers[~np.isfinite(numbers)][0]} "
                 f"after {steps} step{'s' * (steps > 1)}"
             )
-        states = {f"state{k}": float(number) for k, number in enumerate(numbers[: len(step.new)])}
+        states = {f"state{k}": number for k, number in enumerate(numbers[: len(step.new)])}
         if steps == PADDED_STEPS // 2:
             half = np.abs(numbers[: len(step.new)])
     last = np.abs(numbers[: len(step.new)])
@@ -115,7 +119,7 @@ def _refuse_nonsense(cell: Cell) -> None:
         )
 
 
-def _where(error: Exception, path: Path) -> str:
+def _where(error: BaseException, path: Path) -> str:
     """An error in one line, with the line of the file that it comes from."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None

@@ -69,15 +69,16 @@ def _buffers(config: ModelConfig) -> int:
 
 
 def _tables(config: ModelConfig) -> int:
-    """How many rows of hidden units the tables of embedded characters and their gradients have.
+    """How many numbers the tables of embedded characters, further copies of the embedding, and their gradients have.
 
     Tables of one-hot characters do not count here: they are weights.
     """
     if not config.embed:
         return 0
-    inputs = 1 + (config.layers - 1) * config.input_skips
-    gates = len(programs_of(config).step.cell.gates)
-    return 2 * config.symbols * (gates * inputs + config.tied)  # a tied embedding is packed for the input as well
+    hidden, embed = panels_for(config.hidden) * W, panels_for(config.embed) * W
+    gates, skips = len(programs_of(config).step.cell.gates), (config.layers - 1) * config.input_skips
+    copies = skips + config.tied  # a tied embedding is packed for the input as well
+    return 2 * config.symbols * (gates * hidden * (1 + skips) + embed * copies)
 
 
 def memory_needed(
@@ -103,7 +104,7 @@ def memory_needed(
     padded = parameter_count(replace(config, hidden=wide, embed=wide if config.tied else config.embed))
     parts = part_sizes(config)
     activations = batch * (steps + 1) * (sum(part.numbers for part in parts) + dropped * wide)
-    numbers = vectors * parameter_count(config) + PACKED_COPIES * padded + activations + _tables(config) * wide
+    numbers = vectors * parameter_count(config) + PACKED_COPIES * padded + activations + _tables(config)
     further = 0
     if rounded:
         # Copies, half as large as the originals: gates, operands and logits, and the two factors of a sum over rows.

@@ -92,11 +92,6 @@ class Step:
         return len(self.operands)
 
     @property
-    def has_corners(self) -> bool:
-        """Whether the equations have corners, where there is no derivative."""
-        return any(y.operation == "relu" for y in in_order([*self.new.values(), *self.operands]))
-
-    @property
     def inputs(self) -> list[Slot]:
         """The slots that the layer's input is added to."""
         return [slot for slot in self.slots if slot.has_input]
