@@ -162,7 +162,15 @@ def copy(run, tmp_path):
 
 @pytest.mark.parametrize(
     "values",
-    [{"position": 283}, {"position": 2**40}, {"position": 8}, {"chars": 10**6}, {"step": 100}, {"step": 2**62}],
+    [
+        {"position": 283},
+        {"position": 2**40},
+        {"position": 8},
+        {"chars": 10**6},
+        {"step": 100},
+        {"step": 2**62},
+        {"left_out": 2**62},
+    ],
 )
 def test_a_run_is_not_resumed_where_it_cannot_have_come(copy, values):
     checkpoint, data = load_checkpoint(copy / "run" / "last.npz"), open_data(copy / "data")

@@ -177,19 +177,28 @@ def test_a_run_that_breaks_before_its_folder_is_settled_names_no_file(tmp_path):
         trainer.run(watcher)
 
 
-def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path):
+def spoil_parameters(state):
+    state.network.parameters.flat[:100] = np.inf
+    state.network.pack()
+
+
+def spoil_carried_state(state):
+    state.learner.set_state({name: np.full_like(values, np.inf) for name, values in state.learner.state().items()})
+
+
+@pytest.mark.parametrize("spoil", [spoil_parameters, spoil_carried_state])
+def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path, spoil):
     """It breaks in the very step after which a checkpoint is due."""
     data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])
     config = {"batch": 8, "seq_len": 16, "steps": 60, "eval_every": 20}
     broken = []
 
-    def spoil(trainer):
+    def spoil_once(trainer):
         if trainer.state.progress.step == 40 and not broken:
             broken.append(True)
-            trainer.state.network.parameters.flat[:100] = np.inf
-            trainer.state.network.pack()
+            spoil(trainer.state)
 
-    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 16, "layers": 1}, config), each_step=spoil)
+    train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 16, "layers": 1}, config), each_step=spoil_once)
     last = load_checkpoint(tmp_path / "run" / "last.npz")
     assert (last.progress.step, last.progress.lr_scale) == (60, 0.5)
     events = [line for line in journal_of(tmp_path / "run") if line.get("name") == "rollback"]

@@ -128,6 +128,21 @@ def test_an_older_run_is_replaced_when_the_new_one_has_its_first_checkpoint(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.txt", "run"]
 
 
+def test_a_text_that_changes_ends_a_run_with_all_that_was_learnt(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    checkpoint = start(tmp_path, data, {"hidden": 9}, CONFIG | {"eval_every": 1000})
+
+    def change(trainer):
+        if trainer.state.progress.step == 13:
+            with (tmp_path / "data" / "train.npy").open("r+b") as file:
+                file.seek(128)
+                file.write(b"\xff" * len(data.split("train")))
+
+    with pytest.raises(DataError, match=r"train\.npy to stay as it is, got symbol 255"):
+        train(tmp_path / "run", data, checkpoint, each_step=change)
+    assert load_checkpoint(tmp_path / "run" / "last.npz").progress.step == 13
+
+
 def test_an_older_run_stays_when_the_new_one_comes_to_nothing(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT)
     train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, CONFIG))

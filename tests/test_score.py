@@ -190,7 +190,7 @@ class Seen(HTMLParser):
 
 
 def test_a_stateless_rival_is_compared_on_what_both_models_predict(tmp_path):
-    """Only the stateless one predicts the first character of a line."""
+    """Only the stateless one predicts the first character of a line; with a context, it reads a line break before."""
     done = prepare_and_train(tmp_path, "ann\nbob\n" * 60, "data")
     lines = charrnn("train", "data", "--out", "lines-run", "--stateless", *SIZES, "--steps", "3", cwd=tmp_path)
     assert [one.returncode for one in (*done, lines)] == [0, 0, 0]
@@ -200,6 +200,10 @@ def test_a_stateless_rival_is_compared_on_what_both_models_predict(tmp_path):
     one, other = (json.loads(done.stdout) for done in scored)
     assert one["chars"] == other["chars"] == 2
     assert (one["nats"], one["other_nats"]) == (other["other_nats"], other["nats"])
+    (tmp_path / "ends").write_text("ob\n")
+    asked = (("lines",), ("ends", "--context", "b"))
+    whole, end = (charrnn("score", "lines-run", *more, "--chars", "--json", cwd=tmp_path) for more in asked)
+    assert json.loads(end.stdout)["surprisal"] == json.loads(whole.stdout)["surprisal"][1:]
 
 
 def test_models_of_other_forms_are_compared_with_a_warning(tmp_path):

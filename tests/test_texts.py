@@ -13,6 +13,7 @@ from charrnn.sampling.sampler import Sampler, beginnings
 from charrnn.sampling.texts import Ending, Text, draw_texts, likeliest_of, wanted_texts
 
 LINE_BREAK = 0
+NONE_OF_NINE = np.zeros(9, np.bool_)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +128,11 @@ def test_a_ban_is_kept_and_an_automaton_too(m):
     (text,) = texts_of(m, 1, Ending(300), 1, follows=table)
     assert set(text.drawn.tolist()) == {0, 1, 3, 4, 6, 8}
     words = [(1, 2), (1, 2, 3), (4,), (3, 3, 1)]
-    texts = texts_of(m, 4, Ending(200), 3, follows=only_words(words, 9))
+    texts = texts_of(m, 4, Ending(200), 3, follows=only_words(words, NONE_OF_NINE))
     for text in texts:
         runs = re.split("[05678]", "".join(map(str, text.drawn)))[:-1]
         assert set(runs) <= {"", "12", "123", "4", "331"}
+        assert set(runs) & {"12", "123", "4", "331"}
     assert len({len(text.drawn) for text in texts}) == 1
 
 
@@ -142,14 +144,36 @@ def test_a_text_ends_where_a_constraint_leaves_nothing(m):
 
 
 def test_too_many_words_are_refused(monkeypatch):
-    monkeypatch.setattr("charrnn.sampling.constraints.MOST_ENTRIES", 30)
-    assert only_words([(1, 2), (3,)], 7).shape == (4, 7)
+    monkeypatch.setattr("charrnn.sampling.constraints.MOST_ENTRIES", 36)
+    assert only_words([(1, 2), (3,)], NONE_OF_NINE).shape == (4, 9)
     with pytest.raises(ValueError, match="more than 4 beginnings of words"):
-        only_words([(1, 2), (3, 4)], 7)
+        only_words([(1, 2), (3, 4)], NONE_OF_NINE)
+
+
+def test_words_are_the_paths_of_a_tree():
+    table = only_words([(1, 2), (1, 2, 3), (4,)], np.zeros(6, np.bool_))
+    between, one, two, three, four = 0, table[0, 1], table[table[0, 1], 2], table[table[table[0, 1], 2], 3], table[0, 4]
+    assert sorted((between, one, two, three, four)) == [0, 1, 2, 3, 4]
+    never = FORBIDDEN
+    assert table[between].tolist() == [0, one, never, never, four, 0]
+    assert table[one].tolist() == [never, never, two, never, never, never]
+    assert table[two].tolist() == [0, never, never, three, never, 0]
+    assert table[three].tolist() == table[four].tolist() == [0, never, never, never, never, 0]
+
+
+def test_words_with_a_banned_symbol_never_begin():
+    """Its other symbols are letters all the same."""
+    banned = np.arange(6) == 3
+    table = together([only_words([(1, 3), (2, 1)], banned), forbidding(banned)], 6)
+    assert table[0].tolist() == [0, FORBIDDEN, 1, FORBIDDEN, 0, 0]
+    assert (table >= 0).any(axis=1).all()
 
 
 def test_constraints_hold_together():
-    words, ban = only_words([(1, 2), (3,)], 5), forbidding(np.array([True, False, False, True, False]))
+    words, ban = (
+        only_words([(1, 2), (3,)], np.zeros(5, np.bool_)),
+        forbidding(np.array([True, False, False, True, False])),
+    )
     both = together([words, ban], 5)
     assert (both[:, [0, 3]] == FORBIDDEN).all()
     assert np.array_equal(both[:, [1, 2, 4]], words[:, [1, 2, 4]])

@@ -177,10 +177,10 @@ def sample(
     network = checkpoint.network(precision=precision)
     wants_chances = as_json or best_of > 1
     follows = _constraint(checkpoint, ban, allow, words, pattern, unknown)
-    wanted = wanted_texts(network, given, count * best_of, streams)
     shown = Shown(checkpoint, texts, None if separator is None else unescape(separator), raw, as_json, seed)
     live = texts == 1 and best_of == 1 and not beam and not as_json
     with interruptible() as look:
+        wanted = wanted_texts(network, given, count * best_of, streams, look)
 
         def going_on(text: Text) -> None:
             look()
@@ -312,8 +312,10 @@ def _constraint(
         tables.append(forbidding(banned))
     if words is not None:
         found = _words_in(words, checkpoint, unknown)
+        if all(banned[word].any() for word in found):
+            raise ConfigError(f"expected words in {words} without banned characters, got none; try another file")
         try:
-            tables.append(only_words(found, len(vocabulary)))
+            tables.append(only_words(found, banned))
         except ValueError as error:
             raise ConfigError(f"expected a shorter list of --words, got {words} with {error}; try fewer") from None
     if pattern is not None:

@@ -199,14 +199,16 @@ class Scorer:
     def __init__(
         self, checkpoint: Checkpoint, context: str, unknown: str, look: Callable[[], None], whose: str = ""
     ) -> None:
+        import numpy as np
+
         from charrnn.model.reader import Reader
 
         self._look = look
         self.vocabulary, self.unknown, self.whose, self.left_out = checkpoint.vocabulary, unknown, whose, 0
         codes = self.vocabulary.codes_of(checkpoint.form.apply(context))
         before: NDArray[np.integer] = self.vocabulary.encode(codes, f"--context{whose}", unknown)
-        lines_begin = checkpoint.model.stateless and not len(before)
-        self.context = self.vocabulary.beginning if lines_begin else before
+        beginning = self.vocabulary.beginning if checkpoint.model.stateless else before[:0]
+        self.context = np.concatenate([beginning, before])
         self.network = checkpoint.network()
         self._readers: dict[int, Reader] = {}
 

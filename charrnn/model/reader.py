@@ -42,7 +42,7 @@ class Reader:
         network: packed.
         streams: B, texts side by side.
         steps: characters of each in one pass; 0 for the usual number.
-        look: called before each pass of `read`; may raise an error to end it.
+        look: called before each pass; may raise an error to end the reading.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Reader:
         unrolled = self.unrolled
         unrolled.set_state(state)
         for at in range(0, len(text), unrolled.most_steps):
+            self.look()
             unrolled.forward(np.asarray(text[at : at + unrolled.most_steps], np.int32)[:, None])
         return unrolled.state()
 
@@ -106,6 +107,7 @@ class Reader:
         unrolled.reset_state()
         states = [unrolled.state_after(0, stream) for stream in range(len(texts))]
         for at in range(0, max(map(len, texts)), unrolled.most_steps):
+            self.look()
             chunk = self._piece(texts, at, unrolled.most_steps)
             unrolled.forward(chunk)
             for stream, text in enumerate(texts):

@@ -22,28 +22,31 @@ def forbidding(banned: NDArray[np.bool_]) -> Table:
     return np.where(banned, FORBIDDEN, 0).astype(np.int32)[None, :]
 
 
-def only_words(words: Iterable[Sequence[int]], symbols: int) -> Table:
-    """The automaton in which letters form only the given words.
+def only_words(words: Iterable[Sequence[int]], banned: NDArray[np.bool_]) -> Table:
+    """The automaton in which letters form only the given words, without those that have a banned symbol.
 
     A letter is a symbol that occurs in some word. All other symbols separate words. The states are the nodes of a tree
     of the words' beginnings. The root is the place between words.
 
     Args:
-        words: each as symbols, at least one word.
-        symbols: V.
+        words: each as symbols. At least one has no banned symbol.
+        banned: (V,) the symbols that never come.
     Raises:
         ValueError: the table would have more than MOST_ENTRIES entries.
     """
     nodes: list[dict[int, int]] = [{}]
+    symbols = len(banned)
     whole, letters = {0}, np.zeros(symbols, np.bool_)
     for word in words:
+        letters[list(word)] = True
+        if banned[list(word)].any():
+            continue
         node = 0
         for symbol in word:
             if symbol not in nodes[node]:
                 nodes[node][symbol] = len(nodes)
                 nodes.append({})
             node = nodes[node][symbol]
-            letters[symbol] = True
         whole.add(node)
         if len(nodes) * symbols > MOST_ENTRIES:
             raise ValueError(f"more than {MOST_ENTRIES // symbols:,} beginnings of words")

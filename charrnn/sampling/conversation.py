@@ -21,7 +21,7 @@ class Conversation:
     Args:
         network: packed.
         sampler: it has one stream. Its rule and its seed may change between turns.
-        beginning: the symbols before the text, at least one.
+        beginning: (1,) the symbol before the text.
     """
 
     def __init__(self, network: Network, sampler: Sampler, beginning: Symbols) -> None:

@@ -28,6 +28,7 @@ MOST_SYMBOLS = 1 << 29  # of the text: its states and edges are counted in int32
 #     prefixes         (n,) the state of each beginning of the text
 #     matched          (states,) the longest of each state's substrings that the other text holds, or 0
 #     where            (states,) int64, the place in the other text where this substring ended
+#     known            (states,) of each state and its suffixes, the longest that was found in the other text
 #
 # A state of a text with thousands of symbols may have as many edges. So an edge is looked up in a hash table.
 SOURCE, SYMBOL, TARGET, NEXT, NEXT_IN_BUCKET = range(5)  # columns of `edges`
@@ -120,21 +121,22 @@ def _run(text, start, state, found, length, link, edges, buckets, matched, where
 
 
 @kernel(allocates=True)
-def _spread(length, link, matched, where):  # type: ignore[no-untyped-def]
-    """Mark the suffixes: if a substring of a state was found, all its suffixes were found too."""
-    for state in np.argsort(-length):
+def _spread(length, link, matched, where, known):  # type: ignore[no-untyped-def]
+    """Mark the suffixes: if a substring of a state was found, all its suffixes were found too. Then fill `known`."""
+    order = np.argsort(-length)
+    for state in order:
         above = link[state]
         if above >= 0 and matched[state] > 0 and matched[above] < length[above]:
             matched[above], where[above] = length[above], where[state]
+    for state in order[::-1]:
+        known[state] = state if matched[state] > 0 or link[state] < 0 else known[link[state]]
 
 
 @kernel()
-def _longest(prefixes, link, matched, where, found, place):  # type: ignore[no-untyped-def]
+def _longest(prefixes, known, matched, where, found, place):  # type: ignore[no-untyped-def]
     """For each place of the text, the longest substring that ends there and was found in the other text."""
     for i in range(prefixes.size):
-        state = prefixes[i]
-        while state > 0 and matched[state] == 0:
-            state = link[state]
+        state = known[prefixes[i]]
         found[i], place[i] = matched[state], where[state]
 
 
@@ -176,9 +178,10 @@ class Overlap:
             symbols = np.ascontiguousarray(part, np.int32)
             state, found = _run(symbols, start, state, found, length, link, edges, buckets, matched, where)
             start += len(part)
-        _spread(length, link, matched, where)
+        known = np.empty(states, np.int32)
+        _spread(length, link, matched, where, known)
         self.found, self.ends = np.zeros(n, np.int32), np.zeros(n, np.int64)
-        _longest(prefixes, link, matched, where, self.found, self.ends)
+        _longest(prefixes, known, matched, where, self.found, self.ends)
 
     def new_share(self, length: int) -> float | None:
         """The share of the text's n-grams of this length that the other text does not hold; None if there are none."""

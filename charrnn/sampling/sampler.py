@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,14 +39,16 @@ class Beginning:
     state: State
 
 
-def beginnings(network: Network, prompts: list[NDArray[np.integer]]) -> list[Beginning]:
-    """Read prompts of one symbol or more, side by side.
+def beginnings(
+    network: Network, prompts: list[NDArray[np.integer]], look: Callable[[], None] = lambda: None
+) -> list[Beginning]:
+    """Read prompts of one symbol or more, side by side. `look` is called often, and may raise an error to end it.
 
     Raises:
         ValueError: a prompt is empty, or holds numbers that are not symbols.
     """
     checked = [flat_symbols(np.asarray(p)[:, None], 1, len(p), network.config.symbols) for p in prompts]
-    states = Reader(network, len(checked)).states_after([p[:-1] for p in checked])
+    states = Reader(network, len(checked), look=look).states_after([p[:-1] for p in checked])
     return [Beginning(symbols, state) for symbols, state in zip(checked, states, strict=True)]
 
 

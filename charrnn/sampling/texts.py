@@ -150,7 +150,11 @@ class Wanted:
 
 
 def wanted_texts(
-    network: Network, prompts: Sequence[tuple[Symbols, Symbols]], count: int, batch: int
+    network: Network,
+    prompts: Sequence[tuple[Symbols, Symbols]],
+    count: int,
+    batch: int,
+    look: Callable[[], None] = lambda: None,
 ) -> Iterator[Wanted]:
     """`count` texts after each prompt, one prompt after the other.
 
@@ -160,10 +164,11 @@ def wanted_texts(
             one symbol is read.
         count: how many texts follow each prompt.
         batch: how many prompts are read side by side.
+        look: called often while prompts are read; may raise an error to end it.
     """
     rest, index = iter(prompts), 0
     while group := list(islice(rest, batch)):
-        begun = beginnings(network, [read for _, read in group])
+        begun = beginnings(network, [read for _, read in group], look)
         for (shown, _), beginning in zip(group, begun, strict=True):
             for _ in range(count):
                 yield Wanted(index, shown, beginning)

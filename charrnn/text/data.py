@@ -192,5 +192,6 @@ def _check_split(symbols: StoredSymbols, sizes: dict[str, int], vocabulary: Voca
     if symbols.dtype != vocabulary.dtype or symbols.shape != (size,):
         raise ValueError(f"{name} does not hold {size} symbols of {vocabulary.dtype}")
     largest = max(int(block.max()) for block in blocks(symbols))
-    if largest >= len(vocabulary):  # the engine uses these numbers as row numbers of tables
+    if largest >= len(vocabulary):
         raise ValueError(f"{name} holds symbol {largest} of a vocabulary of {len(vocabulary)}")
+    symbols.bound = len(vocabulary)  # it may change while it is open

@@ -30,10 +30,12 @@ class StoredSymbols:
 
     Attributes:
         shape, dtype: as the file declares them.
+        bound: numbers from here on are refused, because the engine uses them as row numbers; None for any number.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.bound: int | None = None
         opened: Any = open_regular(path)
         self._file = opened.detach()  # without a buffer, which would hide changes
         weakref.finalize(self, self._file.close)
@@ -57,12 +59,14 @@ class StoredSymbols:
             except OSError as error:
                 raise DataError(f"expected to read {self.path}, got: {reason(error)}; try once more") from None
             if not read:
-                raise DataError(
-                    f"expected {self.path} to stay as it is, got it cut short while it was read; "
-                    "try charrnn prepare with --force"
-                )
+                raise self._changed("it cut short while it was read")
             rest = rest[read:]
+        if self.bound is not None and symbols.size and symbols.max() >= self.bound:
+            raise self._changed(f"symbol {symbols.max()} of a vocabulary of {self.bound}")
         return symbols[::step]
+
+    def _changed(self, found: str) -> DataError:
+        return DataError(f"expected {self.path} to stay as it is, got {found}; try charrnn prepare with --force")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self[:].astype(dtype or self.dtype)

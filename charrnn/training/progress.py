@@ -79,10 +79,10 @@ class Progress:
             steps: time steps in each stream of the text.
             streams: how many there are.
         """
-        if self.step * streams >= 2**63:  # the numbers of random draws must be smaller
-            raise ValueError(f"step is {self.step}")
+        if self.draw * streams >= 2**63:  # the numbers of random draws must be smaller
+            raise ValueError(f"step is {self.step}, with {self.left_out} chunks left out")
         read = self.epoch * steps + self.position
         if self.position >= steps:
             raise ValueError(f"position is {self.position}, in streams of {steps} time steps")
-        if self.step > read or self.chars > read * streams:
-            raise ValueError(f"{self.step} steps and {self.chars} characters, after {read} time steps")
+        if self.draw > read or self.chars > read * streams:
+            raise ValueError(f"{self.draw} chunks and {self.chars} characters, after {read} time steps")

@@ -30,7 +30,7 @@ class Recovery:
     def mend(self, journal: Journal) -> bool:
         """Go back if the model holds numbers that are not finite; return whether it went back."""
         if broken := not self.state.is_finite():
-            self.roll_back(journal, "parameters that are not numbers")
+            self.roll_back(journal, "parameters or states that are not finite")
         return broken
 
     def mend_divergence(self, journal: Journal, loss: float) -> bool:

@@ -120,9 +120,10 @@ class TrainingState:
             self.learner.reset_state()
 
     def is_finite(self) -> bool:
-        """Whether the model and the optimiser hold finite numbers only."""
+        """Whether the model, the optimiser and the state of the streams hold finite numbers only."""
         vectors = [self.network.parameters, *self.optimiser.moments.values()]
-        return all(np.isfinite(vector.flat).all() for vector in vectors)
+        numbers = [*(vector.flat for vector in vectors), *self.learner.state().values()]
+        return all(np.isfinite(array).all() for array in numbers)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
