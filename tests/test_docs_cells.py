@@ -54,6 +54,9 @@ def numbers(name):
 
 def test_the_worked_step_is_right():
     f, i, g, o, before = map(numbers, ("f", "i", "g", "o", "c'"))
+    for gate, value in (("i", i), ("f", f), ("o", o)):
+        np.testing.assert_allclose(1 / (1 + np.exp(-numbers(f"a_{gate}"))), value, atol=5e-4)
+    np.testing.assert_allclose(np.tanh(numbers("a_g")), g, atol=5e-4)
     c = f * before + i * g
     np.testing.assert_allclose(numbers("f * c'"), f * before, atol=5e-5)
     np.testing.assert_allclose(numbers("i * g"), i * g, atol=5e-5)

@@ -88,8 +88,8 @@ def train(
 ) -> None:
     """Train a model; Ctrl-C saves and stops, --resume goes on.
 
-    Hidden units, batch, the order of the text, learning rates, dropout, weight drop and weight decay are chosen for the
-    text and the length of the run, unless given.
+    Hidden units, batch, the order of the text, learning rates, skips, dropout, weight drop and weight decay are chosen
+    for the text and the length of the run, unless given.
     """
     start_engine(threads)
     of_own_cell = f" --cell {quote(context.params['cell'])}" if ":" in context.params["cell"] else ""

@@ -1,4 +1,4 @@
-"""Input tables: the first layer's input product, looked up instead of computed.
+"""Input tables: products of characters and weights, looked up instead of computed.
 
 A character selects one row of a table [panels, V, W]; the gradient of that row is the sum of the
 gradients of all the places where the character stood.

@@ -10,7 +10,7 @@ A cell says how one layer gets from the state before a character to the state af
 
 The names of the equations' parameters say what the equations use:
 
-    a   the pre-activation of each gate: a.i = x W_x + h W_h + b, with the columns of gate i
+    a   the pre-activation of each gate: a.i = x W_x + s.h W_h + b, with the columns of gate i
     s   the state before: s.h, s.c
     w   the recurrent weights of each gate, for a product that the equations contain themselves. The pre-activation of
         such a gate is x W_x + b only. (r * s.h) @ w.n must be added to a.n. s.h @ w.n may stand anywhere, and has its

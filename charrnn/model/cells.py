@@ -1,6 +1,6 @@
 """The cells: only the equations of their papers. cell.py explains the notation, and step.py derives the rest.
 
-a.i is x W_x + h W_h + b with the columns of gate i. The term h W_h is missing where the equations have a product
+a.i is x W_x + s.h W_h + b with the columns of gate i. The term s.h W_h is missing where the equations have a product
 `@ w.i`, or where the cell declares no recurrent weights.
 """
 

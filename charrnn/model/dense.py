@@ -33,8 +33,8 @@ class Dense:
         precision: the precision of products, see `Network`.
 
     Attributes:
-        forwards: for x @ W: [slots * P, panels_for(K) * W, W]; for int8 see engine/int8.py.
-        backwards: for d @ W^T: [panels_for(K), slots * P * W, W].
+        forwards: for x @ w: [slots * P, panels_for(K) * W, W]; for int8 see engine/int8.py.
+        backwards: for d @ w^T: [panels_for(K), slots * P * W, W].
         d: the gradient, [slots * P, panels_for(K) * W, W]. With int8, `d` and `backwards` are empty.
     """
 

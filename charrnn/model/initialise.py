@@ -9,8 +9,8 @@ BackProp", section 4.6, and of Glorot & Bengio 2010). The values of n q are:
 | input | n | q | n q |
 |---|---|---|---|
 | one-hot | V | 1 / V: one entry is 1 | 1 |
-| an embedding of width D, uniform with variance 1 | D | 1 | D |
-| a tied embedding, initialised like the output's weights | D | 1 / (3 H) | D / (3 H) |
+| an embedding of width E, uniform with variance 1 | E | 1 | E |
+| a tied embedding, initialised like the output's weights | E | 1 / (3 H) | E / (3 H) |
 | the output of the layer below | H | `output_square` of the cell | H `output_square` |
 | with --residual, the sum of the outputs of k layers | H | k `output_square` | k H `output_square` |
 

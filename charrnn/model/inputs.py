@@ -80,10 +80,10 @@ class OneHot:
 
 
 class Embedding:
-    """The table is embed (V, D) @ W_x (D, gates * H), computed once for every update. Usually V is below T * B.
+    """The table is embed (V, E) @ W_x (E, gates * H), computed once for every update. Usually V is below T * B.
 
     Args:
-        width: D. The other arguments are those of OneHot.
+        width: E. The other arguments are those of OneHot.
     """
 
     def __init__(

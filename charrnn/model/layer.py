@@ -77,6 +77,11 @@ class Layer:
         gates: how many gates there are.
         input_order: the gate of each slot that the input is added to.
         recurrent: the recurrent weights of each stage.
+        panels: P.
+        bias, gain, zero: (slots * P * W,) packed biases and gains, and zeros.
+        units: (units * P * W,) the numbers that the units learn.
+        d_vector, d_units: room for gradients of these.
+        inside: (P * W,) 1 for hidden units, 0 in the padding.
     """
 
     def __init__(self, config: ModelConfig, dtype: DTypeLike, precision: str = "float32") -> None:

@@ -138,26 +138,42 @@ class Programs:
     # Forwards.
 
     def _forward(self, stage: int) -> Assignments:
-        step, program, known = self.step, [], {}
-        for index, slot in enumerate(step.slots):
-            kept, place, written = step.kept[index], Place("gates", slot=index), step.written(index)
-            if self.normalised and slot.complete_in <= stage:
-                now = slot.complete_in == stage
-                known[slot.leaf] = self._scaled(index, self._centred(index) if now else leaf(Place("x", slot=index)))
-                if now:
-                    program.append((Place("x", slot=index), self._centred(index)))
-            if not self.normalised and (kept is slot.leaf or written >= stage):
-                known[slot.leaf] = leaf(place)
-            if kept is not slot.leaf and written < stage:
-                known[kept] = leaf(place)
-            if kept is not slot.leaf and written == stage:
-                program.append((place, kept))
+        """What a stage's slots keep, then the operand of the next stage or the new state."""
+        step, program = self.step, []
+        known: dict[Expression, Expression] = {}
+        for index in range(len(step.slots)):
+            known |= self._known_forward(index, stage)
+            program += self._slot_forward(index, stage)
         if stage + 1 < step.stages:
             name = f"operand{stage + 1}"
             program.append((Place(f"rounded_{name}" if self.rounded else name), step.operands[stage + 1]))
         else:
             program += self._end()
         return self._read(program, known)
+
+    def _known_forward(self, index: int, stage: int) -> dict[Expression, Expression]:
+        """Where a stage finds a slot's pre-activation, and what the slot keeps of it."""
+        slot, kept, written = self.step.slots[index], self.step.kept[index], self.step.written(index)
+        here = leaf(Place("gates", slot=index))
+        known: dict[Expression, Expression] = {}
+        if self.normalised and slot.complete_in <= stage:
+            now = slot.complete_in == stage
+            known[slot.leaf] = self._scaled(index, self._centred(index) if now else leaf(Place("x", slot=index)))
+        if not self.normalised and (kept is slot.leaf or written >= stage):
+            known[slot.leaf] = here
+        if kept is not slot.leaf and written < stage:
+            known[kept] = here
+        return known
+
+    def _slot_forward(self, index: int, stage: int) -> Assignments:
+        """What a stage writes for a slot."""
+        slot, kept = self.step.slots[index], self.step.kept[index]
+        program = []
+        if self.normalised and slot.complete_in == stage:
+            program.append((Place("x", slot=index), self._centred(index)))
+        if kept is not slot.leaf and self.step.written(index) == stage:
+            program.append((Place("gates", slot=index), kept))
+        return program
 
     def _end(self) -> Assignments:
         """The assignments of the new state, and of the layer's output to the layers above if it differs from h."""

@@ -32,6 +32,18 @@ class Unrolled:
         steps: T, the most time steps that one call takes.
         noise: dropout in training.
         objective: what is minimised in addition to the cross-entropy.
+
+    Attributes:
+        logits: [panels_for(V), T * B, W]; after `loss`, their gradients.
+        losses: (T * B,) nats.
+        given: for each layer [P, T * B, W], its output after dropout and residual connection; no rows if nothing
+            changes it.
+        input_weights, ones: (T * B,) factors of the input, with and without dropout.
+        symbols: (t * B,) int32, the inputs of the last forward pass.
+        steps: t, the time steps of the last forward pass.
+        advance: after this time step of it, the next chunk begins.
+        past: how many of its first time steps do not count in the loss.
+        present, draw: the noise of the last forward pass, and the number of its random masks.
     """
 
     def __init__(
@@ -150,7 +162,9 @@ class Unrolled:
         self.output_forward(inputs.size)
 
     def loss(self, targets: Array, past: int = 0) -> float:
-        """Mean cross-entropy in nats per character; the gradient of the objective replaces the logits.
+        """Mean cross-entropy in nats per character. The gradient of the smoothed one replaces the logits.
+
+        `backward` adds the gradients of the penalties.
 
         Args:
             targets: (t, B) symbols, the ones that follow the inputs.

@@ -156,16 +156,15 @@ def _keep_above(p, share):  # type: ignore[no-untyped-def]
         p[v] = p[v] if p[v] >= least else 0.0
 
 
-LARGEST = np.iinfo(
-    np.int32
-).max  # at least the bits of any float32; the difference with the bits of a float64 is negative and keeps the order
+# At least the bits of any float32. Those of a float64 are larger; then the difference is negative, and keeps the order.
+LARGEST = np.iinfo(np.int32).max
 
 
 @subroutine()
 def _order_by_typicality(p, spare, spare_bits, whole):  # type: ignore[no-untyped-def]
     """Write spare_bits: it is larger for a symbol whose surprisal is closer to the entropy.
 
-    At the call, spare holds ln p + ln whole.
+    At the call, spare holds ln p. The numbers p are not normalised; their sum is `whole`.
     """
     for v in range(p.size):
         spare[v] = spare[v] if p[v] > 0.0 else 0.0

@@ -19,7 +19,7 @@ class Sliceable(Protocol):
 
 
 class Streams:
-    """A text cut into `batch` equal pieces; a chunk takes the next few characters of each.
+    """A text cut into `batch` equal parts; a chunk takes the next few characters of each.
 
     Args:
         symbols: (n,) the text.

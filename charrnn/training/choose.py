@@ -1,6 +1,6 @@
 """The settings that a user leaves open, chosen for the text and for the length of the run.
 
-docs/defaults.md explains the rule, docs/measurements.md gives the measurements behind its figures:
+docs/defaults.md explains the rule in the same eight points, docs/measurements.md gives the measurements behind them:
 
 1. --steps or --epochs say how many characters a run reads. With --minutes, it is the number that this CPU can read in
    that time.
@@ -9,25 +9,26 @@ docs/defaults.md explains the rule, docs/measurements.md gives the measurements 
    the layers. A model with fewer parameters than the text has characters gets less dropout. After MANY_PASSES passes, a
    share of the recurrent weights is dropped too: WEIGHT_DROP_PER_DOUBLING for each doubling of the passes. A model with
    fewer than LARGE_CAPACITY parameters for each character of the text gets less of it.
-4. The weight decay is chosen so that a weight without a gradient would shrink by the factor exp(-D) over the whole run.
-   D is that of RUN_DECAYS for the cell. After FEW_PASSES passes, it grows with the square root of the passes. But
-   weights keep a memory of at least SHORTEST_MEMORY updates, or of fewer if the text is read often and the model has
-   more parameters than the text has characters. A text of many common symbols needs more decay, because each of them
-   occurs seldom: there, weights keep a memory of at most PASSES_REMEMBERED passes divided by the number of common
-   symbols, or of LEAST_MEMORY updates if that is more (Wang & Aitchison 2024 found that a good memory is a certain
-   number of passes). In the end, the decay is at most MOST_DECAY. This limit grows with the square root of the passes.
-5. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the number of hidden units,
+4. The learning rate is that of RATES for RATE_HIDDEN hidden units. It is divided by the number of hidden units,
    relative to RATE_HIDDEN. An update of Adam changes each weight by about the rate. So the more units a layer has, the
    more their weighted sum changes (Yang et al. 2021, "Tuning Large Neural Networks via Zero-Shot Hyperparameter
    Transfer"). Optimisers of TIMES_ADAM need a larger rate. The output's weights learn faster by the factor OUTPUT_RATE,
    and the rows that the input looks up by INPUT_RATE, or by the number of common symbols divided by COMMON_SYMBOLS if
    this is more, but at most by MOST_INPUT_RATE. Weights that read an embedding learn more slowly by the factor
    PROJECTION_RATE, times the number of hidden units for each number of the embedding. A tied model has no factors.
+5. The weight decay is chosen so that a weight without a gradient would shrink by the factor exp(-D) over the whole run.
+   D is that of RUN_DECAYS for the cell. After FEW_PASSES passes, it grows with the square root of the passes. But
+   weights keep a memory of at least SHORTEST_MEMORY updates, or of fewer if the text is read often and the model has
+   more parameters than the text has characters. A text of many common symbols needs more decay, because each of them
+   occurs seldom: there, weights keep a memory of at most PASSES_REMEMBERED passes divided by the number of common
+   symbols, or of LEAST_MEMORY updates if that is more (Wang & Aitchison 2024 found that a good memory is a certain
+   number of passes). In the end, the decay is at most MOST_DECAY. This limit grows with the square root of the passes.
 6. If the text is read less than FEW_PASSES times, the upper layers also read the character, and the softmax sees all
    layers (Graves 2013, "Generating Sequences with Recurrent Neural Networks"). But if there are so many symbols that
    this makes the products dearer by more than SKIPS_COST, the model gets no skips. A residual or tied model gets none
    either.
-7. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
+7. There are fewer streams if the text is too short to give each of them LEAST_CHUNKS chunks.
+8. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
    (--stateless) or if the text is read less than FEW_PASSES times, otherwise LONG_PIECE characters.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
@@ -72,7 +73,7 @@ PIECE, LONG_PIECE = 800, 3200  # characters of the pieces that are read in a ran
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LEAST_EPSILON = 1e-30  # a number below the normal range would be 0 in the kernels
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
-STEADY: dict[str, Any] = {  # defaults that the choice depends on; it changes only the batch
+STEADY: dict[str, Any] = {  # defaults that the choice depends on; of these, it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers", "embed")},
     **{name: getattr(TrainConfig, name) for name in ("batch", "seq_len", "optimiser")},
 }
@@ -185,7 +186,7 @@ class Chooser:
         return max(fitting, default=SIZES[0])
 
     def _is_worth_while(self, model: ModelConfig) -> bool:
-        weights = parameter_count(replace(model, symbols=1, embed=0, tied=False))
+        weights = parameter_count(replace(model, symbols=1, embed=0, tied=False))  # nearly all are between hidden units
         return self.characters_read(model) >= CHARS_PER_WEIGHT * weights
 
     def _affords_skips(self) -> bool:

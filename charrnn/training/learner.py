@@ -100,7 +100,7 @@ class Learner:
             draw: number of the chunk; it selects its length and the random numbers of the noise.
             epoch: number of passes made before; it selects the order of the text.
         Returns:
-            Loss in nats per character; time steps read; characters read.
+            Loss in nats per character; time steps that the chunk moves on; characters that count in the loss.
         """
         if self._shuffled is not None:
             self._shuffled.turn_to(epoch)
@@ -108,10 +108,13 @@ class Learner:
         inputs, targets = self.streams.chunk(position, self.length(draw), past)
         steps, chars = len(targets) - past, targets[past:].size
         self._advance = past + steps - self._past(position + steps)
-        if not self._states:
-            self._reset_some(draw, slice(None))
-            loss = self._pass(inputs, targets, past, draw)
-            return loss, steps, chars
+        if self._states:
+            return self._accumulate(inputs, targets, past, draw), steps, chars
+        self._reset_some(draw, slice(None))
+        return self._pass(inputs, targets, past, draw), steps, chars
+
+    def _accumulate(self, inputs: np.ndarray, targets: np.ndarray, past: int, draw: int) -> float:
+        """The mean loss of several batches. Their mean gradient is then in `network.gradients`."""
         total, self._after = 0.0, []
         gradients = self.network.gradients.flat
         sums = np.zeros_like(gradients)
@@ -122,7 +125,7 @@ class Learner:
             sums += gradients
             self._after.append(self.unrolled.state())
         np.divide(sums, self.config.accumulate, out=gradients)
-        return total / self.config.accumulate, steps, chars
+        return total / self.config.accumulate
 
     def length(self, draw: int) -> int:
         """How many time steps this chunk moves on, if the text is long enough."""
@@ -138,7 +141,7 @@ class Learner:
         batch = self.config.batch
         return [slice(k * batch, (k + 1) * batch) for k in range(self.config.accumulate)]
 
-    def _reset_some(self, step: int, part: slice) -> None:
+    def _reset_some(self, draw: int, part: slice) -> None:
         """Set the states of randomly chosen streams back to zeros.
 
         Evaluation and sampling begin from a state of zeros. Without this method, a stream begins from zeros only once
@@ -148,7 +151,7 @@ class Learner:
         if not self.config.reset_every or self.network.config.stateless:
             return
         uniform = np.empty(self.streams.batch)
-        fill_uniform(uniform, 0.0, 1.0, np.uint64(self.config.seed), PURPOSES["reset"], np.uint64(step))
+        fill_uniform(uniform, 0.0, 1.0, np.uint64(self.config.seed), PURPOSES["reset"], np.uint64(draw))
         which = uniform[part] < 1.0 / self.config.reset_every
         if which.any():
             self.unrolled.reset_streams(which)
