@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from charrnn.model.config import ModelConfig
+    from charrnn.model.network import Network
     from charrnn.sampling.constraints import Table
     from charrnn.sampling.rule import Rule
+    from charrnn.sampling.sampler import Sampler
     from charrnn.sampling.texts import Ending, Text
     from charrnn.training.checkpoint import Checkpoint
 
@@ -136,42 +138,28 @@ def sample(
     _at_least_one(count=count, best_of=best_of, batch=batch, repetition_window=repetition_window)
     _at_least_one(beam=beam or 1)
     check_seed(seed)
-    _refuse_together(context, "prompt", "prompt_file", "prompts")
-    _refuse_together(context, "ban", "allow")
-    _refuse_together(context, "words", "pattern")
-    for name in ("prompt", "prompt_file", "prompts", "count", "best_of", "beam", "batch", "separator", "as_json"):
-        _refuse_together(context, "interactive", name)
-    for name in ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty"):
-        _refuse_together(context, "beam", name)
-    for name in ("count", "best_of", "batch", "seed"):
-        _refuse_together(context, "beam", name)
-    refuse_alone(context, "keep_stop", "stop")
-    refuse_alone(context, "repetition_window", "repetition_penalty")
+    _refuse_combinations(context)
     unknown_policy(unknown)
     start_engine(threads)
     rule = _rule(temperature, top_k, top_p, min_p, typical, repetition_penalty)
     cell_of_model(cell)
-    from charrnn.cli.interactive import Session
     from charrnn.sampling.beam import Beam
-    from charrnn.sampling.conversation import Conversation
     from charrnn.sampling.sampler import Sampler
     from charrnn.sampling.texts import draw_texts, likeliest_of, wanted_texts
 
     unescape = unescaped if escapes else str
     checkpoint = trained_model(source)
     ending = _ending(checkpoint, length, lines, [unescape(text) for text in stop], keep_stop)
+    precision = precision_here(precision, "int8")
     if interactive:
-        network = checkpoint.network(precision=precision_here(precision, "int8"))
+        network = checkpoint.network(precision=precision)
         follows = _constraint(checkpoint, ban, allow, words, pattern, unknown)
         sampler = Sampler(network, 1, rule, seed, repetition_window, follows)
-        conversation = Conversation(network, sampler, checkpoint.vocabulary.beginning)
-        if not Session(checkpoint, conversation, ending, unknown, raw).run():
-            raise typer.Exit(1)
+        _converse(checkpoint, network, sampler, ending, unknown, raw)
         return
     given = prompts_of(checkpoint, unescape(prompt), prompt_file, prompts, unknown)
     texts = len(given) * count
     streams = beam or min(batch, texts * best_of)
-    precision = precision_here(precision, "int8")
     kept = as_json or streams > 1
     _refuse_too_large(checkpoint.model, streams, _usual_length(length, lines, ending) if kept else 0, precision)
     network = checkpoint.network(precision=precision)
@@ -196,6 +184,33 @@ def sample(
         for text in likeliest_of(found, best_of) if best_of > 1 else found:
             shown.text(text)
     shown.finish()
+
+
+def _refuse_combinations(context: typer.Context) -> None:
+    """Raise ConfigError for options that cannot be given together, and for some that have no effect alone."""
+    _refuse_together(context, "prompt", "prompt_file", "prompts")
+    _refuse_together(context, "ban", "allow")
+    _refuse_together(context, "words", "pattern")
+    for name in ("prompt", "prompt_file", "prompts", "count", "best_of", "beam", "batch", "separator", "as_json"):
+        _refuse_together(context, "interactive", name)
+    for name in ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty"):
+        _refuse_together(context, "beam", name)
+    for name in ("count", "best_of", "batch", "seed"):
+        _refuse_together(context, "beam", name)
+    refuse_alone(context, "keep_stop", "stop")
+    refuse_alone(context, "repetition_window", "repetition_penalty")
+
+
+def _converse(
+    checkpoint: Checkpoint, network: Network, sampler: Sampler, ending: Ending, unknown: str, raw: bool
+) -> None:
+    """Read prompts and continue each of them; exit status 1 if one in a pipe was refused."""
+    from charrnn.cli.interactive import Session
+    from charrnn.sampling.conversation import Conversation
+
+    conversation = Conversation(network, sampler, checkpoint.vocabulary.beginning)
+    if not Session(checkpoint, conversation, ending, unknown, raw).run():
+        raise typer.Exit(1)
 
 
 def draw_one(checkpoint: Checkpoint, rule: Rule, length: int, seed: int) -> NDArray[np.integer]:

@@ -38,6 +38,7 @@ from charrnn.training.config import TrainConfig, parse_bptt
 from charrnn.training.presets import PRESETS
 
 if TYPE_CHECKING:
+    from charrnn.folders import NewFolder
     from charrnn.text.data import Data
     from charrnn.training.ahead import Helper
     from charrnn.training.checkpoint import Checkpoint
@@ -94,20 +95,14 @@ def train(
     start_engine(threads)
     of_own_cell = f" --cell {quote(context.params['cell'])}" if ":" in context.params["cell"] else ""
     context.params |= own_cell(context.params["cell"])
-    if resume and force:
-        raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
-    if resume and preset is not None:
-        raise ConfigError("expected --resume or --preset, got both; try --resume alone: the run keeps its settings")
-    if resume and init_from is not None:
-        raise ConfigError("expected --resume or --init-from, got both; try --resume alone to go on with the run")
-    from charrnn.cli.progress import Display, Previewer, refuse_too_large, summary
-    from charrnn.folders import CONFIG, locked, refuse_existing
+    if resume:
+        _refuse_beside_resume(force, preset, init_from)
+    from charrnn.cli.progress import Display, Previewer, summary
     from charrnn.interrupt import Interrupt
     from charrnn.text.data import open_data
     from charrnn.training.ahead import Helper
     from charrnn.training.loop import Trainer
-    from charrnn.training.run import new_run, origin, resume_run
-    from charrnn.training.state import TrainingState
+    from charrnn.training.run import origin
 
     data = _data_folder(context, data, out, resume)
     text = open_data(data)
@@ -116,29 +111,10 @@ def train(
     with ExitStack() as stack:
         helper = stack.enter_context(Helper())
         if resume:
-            if out.is_dir():
-                stack.enter_context(locked(out))
-            asked, remarks = explicit(context, SETTINGS), explicit(context, ["name", "note"])
-            if asked.get("precision") == "auto":
-                del asked["precision"]
-                say("--precision auto: that of the run, which it keeps")
-            checkpoint = resume_run(out, text, asked, remarks, partial(refuse_too_large, resumed=True))
-            say_other_source(checkpoint.model)
-            say(f"resuming {out} at step {checkpoint.progress.step:,}")
-            helper.offer(checkpoint.model, checkpoint.training)
-            state, run, settle = TrainingState.of(checkpoint, text), out, None
-            del checkpoint
+            state, run, settle = _resumed(context, out, text, stack, helper), out, None
         else:
-            refuse_existing(out, CONFIG, force, otherwise="--resume to go on, ")
-            source = None if init_from is None else trained_model(init_from)
-            given = _settings(context, preset, source)
-            state, lines = _begin(given, explicit(context, OF_MODEL), text, source, f"{init_from}", helper)
-            if source is not None and preset is not None:
-                lines.append(f"--preset {preset} does not change the model: it is that of {init_from}")
-            folder = stack.enter_context(new_run(out, state, force, origin(name, note)))
+            state, folder = _started(context, out, text, stack, helper, preset, init_from, force, origin(name, note))
             run, settle = folder.path, folder.settle if force else None
-            for line in lines:
-                say(line)
         display = stack.enter_context(Display(state.model, state.config, text))
         previewer = Previewer(text.vocabulary, state.config.seed) if state.config.preview else None
         again = f"charrnn train --out {quote(str(out))} --resume{of_own_cell}"
@@ -165,6 +141,62 @@ def train(
     if stopped_by:
         say(f"interrupted and saved; go on with: {again}")
         raise typer.Exit(128 + stopped_by)
+
+
+def _refuse_beside_resume(force: bool, preset: str | None, init_from: Path | None) -> None:
+    if force:
+        raise ConfigError("expected --resume or --force, got both; try --resume to go on, --force to start anew")
+    if preset is not None:
+        raise ConfigError("expected --resume or --preset, got both; try --resume alone: the run keeps its settings")
+    if init_from is not None:
+        raise ConfigError("expected --resume or --init-from, got both; try --resume alone to go on with the run")
+
+
+def _resumed(context: typer.Context, out: Path, text: Data, stack: ExitStack, helper: Helper) -> TrainingState:
+    """The state of a run that goes on. Its folder is locked until the stack closes."""
+    from charrnn.cli.progress import refuse_too_large
+    from charrnn.folders import locked
+    from charrnn.training.run import resume_run
+    from charrnn.training.state import TrainingState
+
+    if out.is_dir():
+        stack.enter_context(locked(out))
+    asked, remarks = explicit(context, SETTINGS), explicit(context, ["name", "note"])
+    if asked.get("precision") == "auto":
+        del asked["precision"]
+        say("--precision auto: that of the run, which it keeps")
+    checkpoint = resume_run(out, text, asked, remarks, partial(refuse_too_large, resumed=True))
+    say_other_source(checkpoint.model)
+    say(f"resuming {out} at step {checkpoint.progress.step:,}")
+    helper.offer(checkpoint.model, checkpoint.training)
+    return TrainingState.of(checkpoint, text)
+
+
+def _started(
+    context: typer.Context,
+    out: Path,
+    text: Data,
+    stack: ExitStack,
+    helper: Helper,
+    preset: str | None,
+    init_from: Path | None,
+    force: bool,
+    began: dict[str, str],
+) -> tuple[TrainingState, NewFolder]:
+    """The state of a new run, and its folder, which is locked until the stack closes."""
+    from charrnn.folders import CONFIG, refuse_existing
+    from charrnn.training.run import new_run
+
+    refuse_existing(out, CONFIG, force, otherwise="--resume to go on, ")
+    source = None if init_from is None else trained_model(init_from)
+    given = _settings(context, preset, source)
+    state, lines = _initial_state(given, explicit(context, OF_MODEL), text, source, f"{init_from}", helper)
+    if source is not None and preset is not None:
+        lines.append(f"--preset {preset} does not change the model: it is that of {init_from}")
+    folder = stack.enter_context(new_run(out, state, force, began))
+    for line in lines:
+        say(line)
+    return state, folder
 
 
 def _refuse_without_validation(context: typer.Context, text: Data) -> None:
@@ -242,7 +274,7 @@ def _settings(context: typer.Context, preset: str | None, source: Checkpoint | N
     return settings
 
 
-def _begin(
+def _initial_state(
     settings: dict[str, Any],
     asked: dict[str, Any],
     text: Data,
