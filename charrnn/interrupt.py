@@ -31,6 +31,12 @@ def end_on_signals() -> None:
         signal.signal(number, _end)
 
 
+def end_at_once_on_signals() -> None:
+    """From now on, a signal ends the process without a word: the command was interrupted already."""
+    for number in _heard():
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Inside the block, this function handles the signals."""

@@ -31,6 +31,7 @@ def prepare(threads: int | None = None) -> None:
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     os.environ["NUMBA_OPT"] = LLVM_LEVEL
+    os.environ.pop("NUMBA_DISABLE_JIT", None)  # kernels are made of vector instructions, which Python does not have
     os.environ.setdefault("NUMBA_THREADING_LAYER_PRIORITY", "omp tbb workqueue")
     for library in ("OPENBLAS", "MKL", "BLIS"):
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # the engine's threads are the only ones

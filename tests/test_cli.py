@@ -47,6 +47,27 @@ start.main()
 """
 
 
+LATER = """
+import signal, sys
+from charrnn.cli import app as start
+from charrnn.errors import InterruptError
+def interrupted(**_):
+    raise InterruptError(signal.SIGINT)
+start.app = interrupted
+try:
+    start.main()
+finally:
+    signal.raise_signal(signal.SIGINT)  # while the interpreter ends, and waits for threads
+"""
+
+
+def test_ctrl_c_again_while_the_command_ends_shows_no_traceback():
+    line = [sys.executable, "-c", LATER]
+    result = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert result.stderr == "charrnn: interrupted\n"
+    assert result.returncode == -signal.SIGINT
+
+
 @pytest.mark.parametrize("ignored", [False, True])
 def test_ctrl_c_during_the_imports_ends_the_command_without_a_traceback(ignored):
     """Unless the command was started with this signal ignored, as a shell does in the background of a script."""

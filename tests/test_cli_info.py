@@ -51,7 +51,10 @@ def test_info_of_a_run_says_in_json_what_its_checkpoint_is(shop, capsys):
     assert found["vocabulary"] == {"level": "char", "symbols": len(arrays["vocabulary"])}
     assert found["progress"] == json.loads(str(arrays["progress"]))
     assert found["progress"]["best_loss"] == pytest.approx(best, rel=1e-5)
-    assert found["best_val_bpc"] == found["progress"]["best_loss"] / math.log(2)
+    assert found["best_val_loss"] == found["progress"]["best_loss"]
+    assert found["best_step"] == found["progress"]["best_step"]
+    assert found["best_val_bpc"] == found["best_val_loss"] / math.log(2)
+    assert found["origin"] == config["origin"]
     assert (found["changed"]["batch"], found["changed"]["steps"]) == (2, 5)
 
 

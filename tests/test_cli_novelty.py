@@ -56,6 +56,8 @@ def test_a_text_is_drawn_when_none_is_given(shop):
         (["--seed", "-1"], ["--seed from 0 to 2^63 - 1, got -1"]),
         (["files"], ["got files, which is a folder"]),
         (["data.txt", "--length", "9"], ["--length without a FILE, got data.txt too"]),
+        (["--unknown", "skip"], ["--unknown with a FILE, got it without"]),
+        (["--passages", "-1"], ["--passages of 0 or more, got -1; try --passages 5"]),
         (["--temperature", "-1"], ["--temperature from 0 to 100, got -1"]),
     ],
 )
@@ -67,6 +69,11 @@ def test_a_checkpoint_without_its_run_or_with_other_data_is_refused(shop, tmp_pa
     shutil.copy(shop.run / "last.npz", tmp_path / "last.npz")
     check_failure(charrnn("novelty", "last.npz", cwd=tmp_path), "a RUN folder, or a checkpoint in it")
     prepare_and_train(tmp_path, TEXT, "data")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    check_failure(charrnn("novelty", "data-run", cwd=tmp_path), "does not exist; try naming them: --data DATA")
+    named = charrnn("novelty", "data-run", "--data", "moved", "--length", "50", cwd=tmp_path)
+    assert named.returncode == 0, named.stderr
+    (tmp_path / "moved").rename(tmp_path / "data")
     assert charrnn("prepare", "data.txt", "--out", "data", "--val", "0.3", "--force", cwd=tmp_path).returncode == 0
     check_failure(charrnn("novelty", "data-run", cwd=tmp_path), "prepared anew from another text or split")
 

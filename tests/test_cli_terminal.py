@@ -136,6 +136,23 @@ def test_a_sample_on_a_terminal_has_no_escape_sequences_and_in_a_pipe_has_them(b
     assert shown.startswith(readable_bytes(plain)[:40])
 
 
+def test_json_keeps_bytes_that_are_no_utf_8(bytes_shop, tmp_path):
+    (tmp_path / "prompt").write_bytes(b"\x93abc\xff")
+    sampled = charrnn(
+        "sample", "data-run", "--prompt-file", str(tmp_path / "prompt"), "-n", "9", "--json", cwd=bytes_shop.folder
+    )
+    plain = charrnn(
+        "sample", "data-run", "--prompt-file", str(tmp_path / "prompt"), "-n", "9", cwd=bytes_shop.folder, text=False
+    )
+    whole = json.loads(sampled.stdout)["text"].encode("utf-8", "surrogateescape")
+    assert plain.stdout.startswith(whole)
+    assert whole.startswith(b"\x93abc\xff")
+    scored = charrnn("score", "data-run", str(tmp_path / "prompt"), "--json", "--chars", cwd=bytes_shop.folder)
+    line = json.loads(scored.stdout)
+    assert line["text"].encode("utf-8", "surrogateescape") == b"\x93abc\xff"
+    assert len(line["surprisal"]) == 4
+
+
 @pytest.mark.parametrize("args", [("prepare", "a.txt", "--out", "new"), ("train", "data", "--out", "new"),
                                   ("eval", "data-run"), ("sample", "data-run")])  # fmt: skip
 def test_json_is_json_in_any_encoding(bytes_shop, tmp_path, args):

@@ -50,6 +50,17 @@ def test_the_same_prepare_again_is_up_to_date(shop):
     assert "up to date" in result.stderr
 
 
+def test_a_stranger_in_the_folder_does_not_make_it_another(shop):
+    (shop / "plain" / "notes").touch()
+    assert "up to date" in charrnn("prepare", "plain.txt", "--out", "plain", cwd=shop).stderr
+    (shop / "plain" / "notes").unlink()
+
+
+def test_a_path_that_begins_with_a_dash_is_a_path_in_what_is_to_try_next(shop):
+    done = charrnn("prepare", "plain.txt", "--out", "-d", cwd=shop)
+    assert "charrnn train ./-d --out RUN" in done.stderr
+
+
 def test_another_name_of_the_same_encoding_changes_nothing(shop):
     result = charrnn("prepare", "plain.txt", "--out", "plain", "--encoding", "UTF8", cwd=shop)
     assert result.returncode == 0

@@ -72,6 +72,8 @@ def test_a_folder_without_a_journal_is_named(tmp_path):
     check_failure(charrnn("log", "empty", cwd=tmp_path), "empty", "log.jsonl")
     (tmp_path / "empty" / "log.jsonl").touch()
     check_failure(charrnn("log", "empty", cwd=tmp_path), "got none")
+    (tmp_path / "empty" / "log.jsonl").write_text("x{}\n")
+    check_failure(charrnn("log", "empty", cwd=tmp_path), "got damaged ones only")
 
 
 def test_a_validation_loss_that_was_no_number_is_shown_as_none(tmp_path):

@@ -104,11 +104,11 @@ def test_level_byte_ignores_the_encoding(tmp_path):
 @pytest.mark.parametrize(
     "content, encoding, found",
     [
-        (b"abc\xff\xfedef", "utf-8", "bytes ff at offset 3"),
-        (b"abcdefgh\xe2\x82", "utf-8", "bytes e2 82 at offset 8"),
-        (b"\xef\xbb\xbfab\xff" + b"c" * 20, "utf-8-sig", "bytes ff at offset 5"),
-        (b"abc\x80", "ascii", "bytes 80 at offset 3"),
-        (b"a\0b\0c", "utf-16-le", "bytes 63 at offset 4"),
+        (b"abc\xff\xfedef", "utf-8", "byte 0xFF at offset 3"),
+        (b"abcdefgh\xe2\x82", "utf-8", "bytes 0xE2 0x82 at offset 8"),
+        (b"\xef\xbb\xbfab\xff" + b"c" * 20, "utf-8-sig", "byte 0xFF at offset 5"),
+        (b"abc\x80", "ascii", "byte 0x80 at offset 3"),
+        (b"a\0b\0c", "utf-16-le", "byte 0x63 at offset 4"),
     ],
 )
 def test_bytes_that_are_no_text_are_named_with_their_offset(tmp_path, content, encoding, found):

@@ -26,7 +26,7 @@ from charrnn.cli.terminal import readable, unbreakable, wrapped
 from charrnn.cli.train import train
 from charrnn.errors import CharRNNError, ConfigError, InterruptError
 from charrnn.files import reason
-from charrnn.interrupt import end_on_signals
+from charrnn.interrupt import end_at_once_on_signals, end_on_signals
 
 CLOSED_PIPE = 128 + 13  # the exit status that a shell shows when SIGPIPE ends a command
 EPILOG = "Start with: charrnn prepare TEXT --out DATA, charrnn train DATA --out RUN, charrnn sample RUN"
@@ -100,10 +100,15 @@ TEXTS = (  # options whose value may be empty
 )
 
 
-def _refuse_empty_paths(words: list[str]) -> None:
-    """Raise ConfigError for an empty path, as an unset variable of a shell makes it: it would mean this folder."""
+def _refuse_missing_paths(words: list[str]) -> None:
+    """Raise ConfigError for an empty path, or another option in its place, as an unset variable of a shell makes it.
+
+    An empty path would mean this folder.
+    """
     for before, word in pairwise(words):
         of_option = word.endswith("=") and word[:-1] in PATHS
+        if before in PATHS and word.startswith("--"):
+            raise ConfigError(f"expected a path after {before}, got {word}; try ./{word} if it is the name of a file")
         if of_option or (not word and before not in TEXTS):
             place = word[:-1] if of_option else before
             what = "a path" if place in PATHS or not place.startswith("-") else "a path or a value"
@@ -123,13 +128,14 @@ def main() -> None:
     end_on_signals()
     try:
         try:
-            _refuse_empty_paths(sys.argv[1:])
+            _refuse_missing_paths(sys.argv[1:])
             app(prog_name="charrnn")
         finally:
             sys.stdout.flush()
     except CharRNNError as error:
         _fail(str(error), 1)
     except InterruptError as error:
+        end_at_once_on_signals()
         _fail("interrupted", 128 + error.signal)
     except BrokenPipeError:
         _discard_output()

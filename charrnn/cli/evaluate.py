@@ -105,6 +105,8 @@ def evaluate(
             say_skipped(known.skipped, what)
             say_repaired(known.repairs, what)
         else:
+            if given := explicit(context, ["encoding", "errors", "unknown"]):
+                raise ConfigError(f"expected --{next(iter(given))} with a text file, got {text}; try it without")
             _refuse_missing(text, own)
             data = open_data_of(text, checkpoint, source if own else None)
             whole, what = data.split(split), f"{split} of {text}"

@@ -113,7 +113,7 @@ def _trained(source: Path) -> tuple[dict[str, Any], list[str]]:
 def model_values(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     """What `info --json` says about a checkpoint."""
     from charrnn.model.size import parameter_count
-    from charrnn.training.run import data_of_run
+    from charrnn.training.run import data_of_run, origin_of
 
     try:
         data = str(data_of_run(path))
@@ -127,10 +127,13 @@ def model_values(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
         "vocabulary": {"level": checkpoint.vocabulary.level, "symbols": len(checkpoint.vocabulary)},
         "form": asdict(checkpoint.form),
         "progress": asdict(checkpoint.progress),
+        "best_val_loss": best,
         "best_val_bpc": None if best is None else best / math.log(2),
+        "best_step": checkpoint.progress.best_step,
         "training": checkpoint.training.as_dict(),
         "changed": changed_settings(checkpoint.model, checkpoint.training),
         "data": {"path": data, "fingerprint": checkpoint.data},
+        "origin": origin_of(path.parent),
     }
 
 
@@ -162,7 +165,10 @@ def describe_model(path: Path, checkpoint: Checkpoint, values: dict[str, Any]) -
     if progress.loss_mean is not None:
         figures.append(f"training {losses(progress.loss_mean)}, a running mean")
     forms = {name: value for name, value in asdict(form).items() if value != getattr(type(form)(), name)}
+    origin = values["origin"]
     rows = {
+        "name": origin.get("name", ""),
+        "note": origin.get("note", ""),
         "cell": model.cell_declaration and f"{model.cell_declaration}; SHA-256 of its file {model.cell_source[:16]}...",
         "model": f"{name_of(model)} {model.layers} x {model.hidden}{embedding}, {values['parameters']:,} parameters",
         "vocabulary": f"{model.symbols:,} symbols of level {checkpoint.vocabulary.level}",

@@ -106,7 +106,7 @@ class Session:
 
     def _change(self, name: str, value: str) -> None:
         sampler = self.conversation.sampler
-        kind, most = (float, 100) if name == "/temperature" else (int, 2**40 if name == "/length" else 2**63 - 1)
+        kind, most = (float, 100) if name == "/temperature" else (int, 2**40 - 1 if name == "/length" else 2**63 - 1)
         least = 1 if name == "/length" else 0
         try:
             number = kind(value)

@@ -33,6 +33,7 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.terminal import interruptible
 from charrnn.errors import ConfigError, DataError
+from charrnn.folders import what_is
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +56,9 @@ def novelty(
             metavar="FILE", help="A sampled text; - for standard input.", show_default="drawn from the model"
         ),
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DATA", help="The training data, if they were moved.", show_default=False)
+    ] = None,
     length: Annotated[int, typer.Option("--length", "-n", help="Characters to draw, without FILE.")] = 20_000,
     temperature: Annotated[float, typer.Option("--temperature", "-t", help="Of what is drawn.")] = 1.0,
     seed: Seed = 0,
@@ -70,11 +74,12 @@ def novelty(
 
     The same figures for as much held-out text tell what to expect of a text by the same author.
     """
-    if length < 1 or passages < 0:
-        raise ConfigError(
-            f"expected --length of at least 1 and --passages of 0 or more, got {length} and {passages}; "
-            "try --length 20000"
-        )
+    if length < 1:
+        raise ConfigError(f"expected --length of at least 1, got {length}; try --length 20000")
+    if passages < 0:
+        raise ConfigError(f"expected --passages of 0 or more, got {passages}; try --passages 5")
+    if text is None and (given := explicit(context, ["encoding", "errors", "unknown"])):
+        raise ConfigError(f"expected --{next(iter(given))} with a FILE, got it without; try naming a FILE")
     if text is not None and (given := explicit(context, ["length", "temperature", "seed"])):
         raise ConfigError(f"expected --{next(iter(given))} without a FILE, got {text} too; try it without")
     check_seed(seed)
@@ -86,7 +91,10 @@ def novelty(
     from charrnn.training.run import data_of_run
 
     checkpoint = trained_model(source)
-    data = open_data_of(data_of_run(source), checkpoint, source)
+    folder = data_of_run(source) if data is None else data
+    if not folder.exists():
+        raise DataError(f"expected the data of {source}, got {what_is(folder)}; try naming them: --data DATA")
+    text_of_run = open_data_of(folder, checkpoint, source)
     with interruptible() as look:
 
         def parts(symbols: Symbols) -> Iterator[NDArray[Any]]:
@@ -99,7 +107,7 @@ def novelty(
         else:
             sampled = _read(text, checkpoint, encoding, errors, unknown)
             _refuse_too_long(len(sampled), f"{text} of {len(sampled):,} characters", "a part of it")
-        train, held_out = data.split("train"), data.splits.get("val")
+        train, held_out = text_of_run.split("train"), text_of_run.splits.get("val")
         found = Overlap(sampled, parts(train))
         yardstick = None
         if held_out is not None and len(held_out):
@@ -113,7 +121,7 @@ def novelty(
 
 def _refuse_too_long(length: int, what: str, good: str) -> None:
     """Raise ConfigError if a text of this length does not fit into the free memory; `what` it is, `good` is to try."""
-    needed, there = 100 * length, runtime.available_memory()  # bytes: what is kept for each character
+    needed, there = 150 * length, runtime.available_memory()  # bytes: what is kept for each character
     if there is not None and needed > there:
         raise ConfigError(
             f"expected a text that fits into {there / 2**30:.1f} GB of free memory, got {what}, "
@@ -166,7 +174,7 @@ def _values(
             "start": passage.start,
             "train_start": passage.there,
             "text": checkpoint.vocabulary.decode(sampled[passage.start : passage.start + passage.length]).decode(
-                "utf-8", "replace"
+                "utf-8", "surrogateescape"
             ),
         }
         for passage in found.passages(most)

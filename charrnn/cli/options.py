@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import fields
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,6 +64,12 @@ Errors = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an older folder of the same kind.")]
+
+
+def word(path: Path) -> str:
+    """A path as a word of a shell's command, which is not taken for an option."""
+    text = str(path)
+    return quote(f"./{text}" if text.startswith("-") else text)
 
 
 def start_engine(threads: int | None) -> None:
@@ -236,13 +243,15 @@ def is_data_folder(path: Path) -> bool:
     return False
 
 
-def say_if_waiting(inputs: list[Path]) -> None:
-    """If text is read from the terminal, tell the user so, because nothing else shows it."""
+def say_if_waiting(inputs: list[Path]) -> bool:
+    """If text is read from the terminal, tell the user so, because nothing else shows it. Returns whether it is."""
     from charrnn.text.sources import STANDARD_INPUT
 
-    if STANDARD_INPUT in inputs and sys.stdin is not None and sys.stdin.isatty():
+    waiting = STANDARD_INPUT in inputs and sys.stdin is not None and sys.stdin.isatty()
+    if waiting:
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
         say(f"reading text from this terminal; end it with {end} on a new line")
+    return waiting
 
 
 def say_skipped(count: int, where: str) -> None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +22,7 @@ from charrnn.cli.options import (
     say,
     say_if_waiting,
     start_engine,
+    word,
 )
 from charrnn.cli.report import describe
 from charrnn.errors import ConfigError
@@ -113,23 +113,23 @@ def prepare(
     )
     patterns = Patterns(glob or ["*"], exclude or [])
     texts = Inputs(inputs, val_file or [], test_file or [], patterns, skip_undecodable)
-    say_if_waiting([*inputs, *texts.val, *texts.test])
-    with reading_bar() as progress:
+    typed = say_if_waiting([*inputs, *texts.val, *texts.test])
+    with reading_bar(sys.stderr.isatty() and not typed) as progress:
         meta, was_there = prepare_text(texts, out, options, force, progress)
     if as_json:
         print_json(meta | {"up_to_date": was_there})
     if was_there:
-        say(f"{out} is up to date: the same texts and options; next: charrnn train {quote(str(out))} --out RUN")
+        say(f"{out} is up to date: the same texts and options; next: charrnn train {word(out)} --out RUN")
         return
     for line in describe(meta):
         say(line)
-    say(f"wrote {out}; next: charrnn train {quote(str(out))} --out RUN")
+    say(f"wrote {out}; next: charrnn train {word(out)} --out RUN")
 
 
 @contextmanager
-def reading_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar with bytes and time left while texts are read; show nothing if there is no terminal."""
-    if not sys.stderr.isatty():
+def reading_bar(shown: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar with bytes and time left while texts are read, if it is to be shown."""
+    if not shown:
         yield lambda *_: None
         return
     from tqdm import tqdm

@@ -6,7 +6,6 @@ import math
 import sys
 import time
 from pathlib import Path
-from shlex import quote
 from types import TracebackType
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from charrnn import runtime
 from charrnn.cache import compilation
 from charrnn.cli.bar import Bar, Pace, clock
-from charrnn.cli.options import name_of, say
+from charrnn.cli.options import name_of, say, word
 from charrnn.errors import ConfigError
 from charrnn.folders import BEST, LAST
 from charrnn.model.config import ModelConfig
@@ -154,7 +153,7 @@ def summary(run: Path, p: Progress, further: str = "") -> None:
         "trained": f"{p.chars:,} characters in {clock(p.seconds)} ({rate:,.0f} a second)",
         "time in all": clock(p.elapsed),
         "checkpoints": ", ".join(names),
-        "next": f"charrnn sample {quote(str(run))}{further}",
+        "next": f"charrnn sample {word(run)}{further}",
     }
     for name, value in rows.items():
         say(f"  {name:<22}{value}")

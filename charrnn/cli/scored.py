@@ -46,11 +46,15 @@ class Score:
 
     @property
     def text(self) -> str:
-        """The text as the model read it. Bytes that are no UTF-8 become U+FFFD."""
-        return "".join(text for text, _ in self.pieces())
+        """The text as the model read it. A byte that is no UTF-8 becomes a lone surrogate, as in all JSON."""
+        codes = self.unit.codes.tolist()
+        return bytes(codes).decode("utf-8", "surrogateescape") if self.bytewise else "".join(map(chr, codes))
 
     def pieces(self) -> Iterator[tuple[str, float | None]]:
-        """Each character, and its surprisal in nats, summed over its bytes; None if it was not predicted."""
+        """Each character, and its surprisal in nats, summed over its bytes; None if it was not predicted.
+
+        Bytes that are no UTF-8 become U+FFFD.
+        """
         codes = self.unit.codes.tolist()
         unpredicted: list[float | None] = [None] * (len(codes) - len(self.nats))
         surprisals = unpredicted + self.nats.tolist()

@@ -79,7 +79,7 @@ class Shown:
         drawn = text.drawn
         whole = self.vocabulary.decode(np.concatenate([text.prompt, drawn]))
         values = {
-            "text": whole.decode("utf-8", "replace"),
+            "text": whole.decode("utf-8", "surrogateescape"),
             "log_probability": text.nats,
             "bpc": -text.nats / math.log(2) / len(drawn) if len(drawn) else None,
             "stopped": text.stopped,

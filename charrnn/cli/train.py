@@ -29,6 +29,7 @@ from charrnn.cli.options import (
     say_other_source,
     start_engine,
     trained_model,
+    word,
 )
 from charrnn.cli.setting_options import TRAINING, setting_options
 from charrnn.errors import ConfigError, DataError, InterruptError
@@ -117,7 +118,7 @@ def train(
             run, settle = folder.path, folder.settle if force else None
         display = stack.enter_context(Display(state.model, state.config, text))
         previewer = Previewer(text.vocabulary, state.config.seed) if state.config.preview else None
-        again = f"charrnn train --out {quote(str(out))} --resume{of_own_cell}"
+        again = f"charrnn train --out {word(out)} --resume{of_own_cell}"
         with _ready_to_resume(again if not force else ""):
             trainer = Trainer(run, state, display, previewer, settle, runtime.STARTED)
             if not (ended_before := trainer.ended()):
@@ -220,7 +221,7 @@ def _data_folder(context: typer.Context, data: Path | None, out: Path, resume: b
     found = data_of_run(out) if data is None else data
     if data is None and not found.exists():
         what = f"expected the data of {out}, got {found}, which does not exist"
-        raise DataError(f"{what}; try charrnn train DATA --resume --out {quote(str(out))}")
+        raise DataError(f"{what}; try charrnn train DATA --resume --out {word(out)}")
     return found
 
 

@@ -66,7 +66,6 @@ def prepare(
         sources = {name: find_sources(paths, inputs.patterns, stack, spool_in) for name, paths in parts.items()}
         job = Job(sources, options, progress)
         if is_older:
-            refuse_existing(out, MARKER, force=True)
             job.hash()
             return _same_as_before(open_data(out).meta, job, inputs.skip_undecodable, out), True
         if inputs.skip_undecodable:

@@ -216,12 +216,12 @@ def _decoded(blocks: Iterable[bytes], where: str, reading: Reading, repairs: Rep
 
 
 def _undecodable(error: UnicodeDecodeError, fed: int, where: str, reading: Reading) -> UndecodableError:
-    found = error.object[error.start : error.end][:8].hex(" ")
+    bad = error.object[error.start : error.end][:8]
+    found = f"byte{'s' * (len(bad) > 1)} {' '.join(f'0x{byte:02X}' for byte in bad)}"
     offset = fed - len(error.object) + error.start  # the codec's buffer ends with the newest byte read
     hint = "--encoding latin-1, --errors replace, or charrnn prepare --level byte"
     if fed == len(error.object):  # which is the beginning of the file
         hint = next((advice for begin, advice in BEGINNINGS.items() if error.object.startswith(begin)), hint)
     return UndecodableError(
-        f"expected {reading.encoding} text, got bytes {found} at offset {offset} of {where} ({error.reason}); "
-        f"try {hint}"
+        f"expected {reading.encoding} text, got {found} at offset {offset} of {where} ({error.reason}); try {hint}"
     )

@@ -75,7 +75,7 @@ def read_journal(run: Path) -> list[dict[str, Any]]:
     """All lines of a run's journal.
 
     Raises:
-        DataError: there is no journal, or nothing in it.
+        DataError: there is no journal, or no whole line in it.
     """
     path = run / JOURNAL
     try:
@@ -88,7 +88,8 @@ def read_journal(run: Path) -> list[dict[str, Any]]:
         )
         raise DataError(f"expected a RUN folder with {JOURNAL}, got {there}; try the --out of charrnn train") from None
     if not lines:
-        raise DataError(f"expected lines in {path}, got none; try again when the run has begun")
+        got = "damaged ones only; try another run" if path.stat().st_size else "none; try again when the run has begun"
+        raise DataError(f"expected lines in {path}, got {got}")
     return lines
 
 

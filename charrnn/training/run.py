@@ -17,7 +17,7 @@ from typing import Any
 from charrnn import __version__, runtime
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.files import clear_half_written, replacing
-from charrnn.folders import CONFIG, LAST, NewFolder, building_folder, what_is
+from charrnn.folders import BEST, CONFIG, LAST, NewFolder, building_folder, what_is
 from charrnn.json_files import check, read_object
 from charrnn.model.config import ModelConfig
 from charrnn.settings import flag
@@ -99,6 +99,8 @@ def resume_run(
         there = (path.parent / CONFIG).is_file()
         hint = f"--out {path.parent}" if there else "without --resume to start one"
         raise CheckpointError(f"expected a RUN folder to resume, got {what_is(path)}; try {hint}")
+    if not (path / LAST).exists() and (path / BEST).is_file():
+        raise CheckpointError(f"expected {path / LAST}, got none; try cp {path / BEST} {path / LAST}, and once more")
     checkpoint = load_checkpoint(path / LAST)
     checkpoint.refuse_other_vocabulary(data.vocabulary, data.path)
     if checkpoint.data != data.fingerprint:
@@ -120,7 +122,7 @@ def resume_run(
     clear_half_written(path)
     if changes:  # the next resume reads them from there
         checkpoint.save(path / LAST)
-    began = _origin_of(path) | (remarks or {})
+    began = origin_of(path) | (remarks or {})
     with replacing(path / CONFIG) as file:
         file.write(_describe(checkpoint.model, checkpoint.training, data, began))
     return checkpoint
@@ -135,7 +137,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return read_object(path / CONFIG, LARGEST_CONFIG)
 
 
-def _origin_of(path: Path) -> dict[str, Any]:
+def origin_of(path: Path) -> dict[str, Any]:
     """What config.json says about the beginning of a run; empty if it says nothing, as in runs of older versions."""
     try:
         began = read_config(path).get("origin")
