@@ -180,3 +180,14 @@ def test_bytes_have_no_script(tmp_path):
     found = prepare([write(tmp_path / "t", b"\xff\0ab" * 9)], tmp_path / "data", options(level="byte"))["report"]
     assert found["scripts"] == {}
     assert found["commonest"][0] == [0, 9]
+
+
+def test_texts_that_are_read_twice_are_named(tmp_path):
+    texts = [write(tmp_path / name, b"once upon a time " * 20) for name in ("a.txt", "b.txt")]
+    other = write(tmp_path / "c.txt", b"quite another tale " * 20)
+    prepare([*texts, other], tmp_path / "data", options(val=0.0), val=[texts[0]])
+    lines = "\n".join(describe(read_meta(tmp_path / "data")))
+    assert "2 of these files have the text of another one, as b.txt that of a.txt" in lines
+    assert "a.txt is in train and in val" in lines
+    prepare([texts[0], other], tmp_path / "apart", options(val=0.0))
+    assert "copies" not in "\n".join(describe(read_meta(tmp_path / "apart")))

@@ -13,7 +13,7 @@ def describe(meta: dict[str, Any]) -> list[str]:
     report, total = meta["report"], meta["characters"]
     unit = "characters" if meta["level"] == "char" else "bytes"
     splits = ", ".join(f"{name} {count:,}" for name, count in meta["splits"].items() if count)
-    lines = [f"{total:,} {unit}, {meta['symbols']:,} symbols: {splits}", _files(meta), *_repairs(meta)]
+    lines = [f"{total:,} {unit}, {meta['symbols']:,} symbols: {splits}", _files(meta), *_copies(meta), *_repairs(meta)]
     name = _shown if meta["level"] == "char" else "0x{:02X}".format
     lines.append(LINE.format("commonest", "  ".join(f"{name(c)} {n / total:.1%}" for c, n in report["commonest"])))
     if report["rarest"]:
@@ -29,6 +29,23 @@ def _files(meta: dict[str, Any]) -> str:
     named = ", ".join(skipped[:SHOWN]) + (f" and {len(skipped) - SHOWN:,} more" if len(skipped) > SHOWN else "")
     without = f", {len(skipped):,} that cannot be decoded skipped: {named}" if skipped else ""
     return LINE.format("files", f"{read:,} read{without}")
+
+
+def _copies(meta: dict[str, Any]) -> list[str]:
+    """What is read twice: inputs with the same content."""
+    first: dict[str, dict[str, Any]] = {}
+    pairs = [(first.setdefault(source["sha256"], source), source) for source in meta["inputs"] if source["bytes"]]
+    pairs = [(one, other) for one, other in pairs if other is not one]
+    known = [(one, other) for one, other in pairs if other["split"] != one["split"]]
+    lines = []
+    if pairs:
+        example = f"{pairs[0][1]['name']} that of {pairs[0][0]['name']}"
+        lines.append(LINE.format("copies", f"{len(pairs):,} of these files have the text of another one, as {example}"))
+    if known:
+        one, other = known[0]
+        where = f"{other['name']} is in {one['split']} and in {other['split']}"
+        lines.append(LINE.format("held out?", f"{where}; a model is tested only by what it has not read"))
+    return lines
 
 
 def _letters(scripts: dict[str, int]) -> str:
