@@ -52,6 +52,29 @@ def test_a_damaged_compressed_file_is_named(tmp_path, ending, damage):
     assert [p.name for p in tmp_path.iterdir()] == [f"t.{ending}"]
 
 
+def bit_flipped(packed, place):
+    return packed[:place] + bytes([packed[place] ^ 4]) + packed[place + 1 :]
+
+
+@pytest.mark.parametrize("ending", PACK)
+def test_damage_of_a_later_stream_is_named_too(tmp_path, ending):
+    """The standard library takes the rest of a bz2 or xz file for padding, if a stream after the first is damaged."""
+    first, second = (PACK[ending](bytes(k * k % modulus for k in range(4000))) for modulus in (251, 241))
+    for place in (0, 1, len(second) // 2):
+        path = write(tmp_path / f"t.{ending}", first + bit_flipped(second, place) + first)
+        with pytest.raises(DataError) as error:
+            prepare([path], tmp_path / "data", options(level="byte"))
+        check_message(error, f"t.{ending}", "damaged")
+
+
+@pytest.mark.parametrize("ending", PACK)
+@pytest.mark.parametrize("padding", [0, 4, 300_000])
+def test_padding_between_streams_is_skipped(tmp_path, ending, padding):
+    packed = bytes(padding).join(map(PACK[ending], (b"the first ", b"the second ", b"the third")))
+    prepare([write(tmp_path / f"t.{ending}", packed)], tmp_path / "data", options(val=0))
+    assert whole(open_data(tmp_path / "data")) == b"the first the second the third"
+
+
 def test_a_folder_is_read_in_the_order_of_paths_without_hidden_files(tmp_path):
     tree = tmp_path / "tree"
     for name in ("b/two.py", "a.py", "b/one.py", "notes.txt", ".git/three.py", "b/.four.py", "empty.py"):
@@ -256,7 +279,7 @@ def test_with_skipped_files_a_folder_is_up_to_date_until_one_changes(tree, tmp_p
         check_message(error, "tree/a.bin (new)")
 
 
-@pytest.mark.parametrize("named, found", [("a.bin", "ff at offset 0"), ("bins", "2 that cannot be decoded")])
+@pytest.mark.parametrize("named, found", [("a.bin", "FF at offset 0"), ("bins", "2 that cannot be decoded")])
 def test_what_is_named_itself_and_a_folder_without_text_are_not_skipped(tmp_path, named, found):
     (tmp_path / "bins").mkdir()
     for name in ("a.bin", "bins/b.bin", "bins/c.bin"):

@@ -70,9 +70,7 @@ class Source:
         """
         with _readable(self.path), ExitStack() as stack:
             hashed = _Hashed(self._open(stack), advance)
-            content = self._decompressed(hashed, stack)
-            while block := content.read(BLOCK):
-                yield block
+            yield from filter(None, self._decompressed(hashed))
             while hashed.read(BLOCK):
                 pass
         found = hashed.sha256.hexdigest()
@@ -80,9 +78,10 @@ class Source:
             raise DataError(f"expected {self.name} to stay as it is, got changes while it was read; try once more")
         self.sha256 = found
 
-    def _decompressed(self, stored: Any, stack: ExitStack) -> Any:
+    def _decompressed(self, stored: Any) -> Iterator[bytes]:
+        """The content of the file in pieces, some of which may be empty."""
         if self._ending not in COMPRESSED:
-            return stored
+            return iter(lambda: stored.read(BLOCK), b"")
         module = COMPRESSED[self._ending]
         try:
             decompression = import_module(module)
@@ -90,8 +89,12 @@ class Source:
             raise DataError(
                 f"expected a Python with {module} to read {self.path}, got one without; try to decompress it first"
             ) from None
-        form = {"format": decompression.FORMAT_XZ} if module == "lzma" else {}
-        return stack.enter_context(decompression.open(io.BufferedReader(stored), "rb", **form))
+        if module == "gzip":
+            content = decompression.open(io.BufferedReader(stored), "rb")
+            return iter(lambda: content.read(BLOCK), b"")
+        if module == "bz2":
+            return _of_streams(stored, decompression.BZ2Decompressor)
+        return _of_streams(stored, lambda: decompression.LZMADecompressor(format=decompression.FORMAT_XZ))
 
     def hash(self, advance: Advance) -> None:
         """Read the file, only to compute its hash."""
@@ -105,6 +108,32 @@ class Source:
 def _ending_of(beginning: bytes) -> str:
     """The ending that a file with these first bytes would have; empty if it is not compressed."""
     return next((ending for ending, pattern in PACKED.items() if pattern.match(beginning)), "")
+
+
+def _of_streams(stored: Any, begin: Callable[[], Any]) -> Iterator[bytes]:
+    """The content of one compressed stream or more, with padding of NUL bytes between and after them.
+
+    The files of bz2 and lzma would end the text without a word where a later stream is damaged.
+
+    Args:
+        stored: an open file.
+        begin: makes a decompressor.
+    """
+    decompressor, data = begin(), b""
+    while True:
+        if decompressor.eof:
+            data = decompressor.unused_data.lstrip(b"\0")
+            while not data:
+                if not (block := stored.read(BLOCK)):
+                    return
+                data = block.lstrip(b"\0")
+            decompressor = begin()
+        elif decompressor.needs_input:
+            if not (data := stored.read(BLOCK)):
+                raise EOFError("it ends too early")
+        else:
+            data = b""
+        yield decompressor.decompress(data, BLOCK)
 
 
 class _Hashed(io.RawIOBase):
@@ -160,12 +189,13 @@ def find_sources(inputs: list[Path], patterns: Patterns, stack: ExitStack, spool
     return sources
 
 
-def _one_source(path: Path, name: str, stack: ExitStack, spool_in: Path) -> Source:
+def _one_source(path: Path, name: str, stack: ExitStack, spool_in: Path | None) -> Source:
     if path == STANDARD_INPUT:
         source = _spooled(path, "-", sys.stdin.buffer if sys.stdin else io.BytesIO(), stack, spool_in)
     elif path.is_fifo():
-        with _readable(path):
-            source = _spooled(path, name, stack.enter_context(path.open("rb")), stack, spool_in)
+        with _readable(path), ending_at_once():
+            pipe = stack.enter_context(path.open("rb"))
+        source = _spooled(path, name, pipe, stack, spool_in)
     elif path.exists() and not path.is_file():
         what = "a folder" if path.is_dir() else "a device or socket"
         raise DataError(f"expected a text file, got {path}, which is {what}; try another path")
@@ -188,18 +218,23 @@ def _files_in(folder: Path, patterns: Patterns) -> list[Source]:
     return found
 
 
-def _spooled(path: Path, name: str, pipe: Any, stack: ExitStack, spool_in: Path) -> Source:
+def _spooled(path: Path, name: str, pipe: Any, stack: ExitStack, spool_in: Path | None) -> Source:
     """The content of a pipe, which may be compressed, in a temporary file, because it is read twice."""
+
+    def blocks() -> Iterator[bytes]:
+        with _readable(path), ending_at_once():
+            while block := pipe.read1(BLOCK):  # read1, so that the first Ctrl-D at a terminal ends the text
+                yield block
+
     try:
         spool = stack.enter_context(tempfile.TemporaryFile(dir=spool_in))  # noqa: SIM115  (the stack closes it)
-        with ending_at_once():
-            while block := pipe.read1(BLOCK):  # read1, so that the first Ctrl-D at a terminal ends the text
-                spool.write(block)
+        for block in blocks():
+            spool.write(block)
         spool.flush()
     except OSError as error:
-        place = "TMPDIR" if spool_in == Path(tempfile.gettempdir()) else "--out"
+        where, place = (spool_in, "--out") if spool_in else ("the folder for temporary files", "TMPDIR")
         raise OutputError(
-            f"expected room in {spool_in} for what comes from {name}, got: {reason(error)}; try another {place}"
+            f"expected room in {where} for what comes from {name}, got: {reason(error)}; try another {place}"
         ) from None
     return Source(path, name, spool)
 
@@ -212,7 +247,7 @@ def read_file(path: Path, reading: Reading, repairs: Repairs) -> Iterator[Codes]
     """
     some = False
     with ExitStack() as stack:
-        source = _one_source(path, str(path), stack, Path(tempfile.gettempdir()))
+        source = _one_source(path, str(path), stack, None)
         for codes in read_blocks(source.blocks(lambda _: None), source.name, reading, repairs):
             some = True
             yield codes
