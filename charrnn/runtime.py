@@ -37,6 +37,7 @@ def prepare(threads: int | None = None) -> None:
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # the engine's threads are the only ones
     if threads is not None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(available_cpus()))  # numba does not know a container's share
 
 
 def threads() -> int:

@@ -15,7 +15,8 @@ def check(run):
     """All checkpoints load, and every complete line of the journal is an object."""
     for path in run.glob("*.npz"):
         load_checkpoint(path)
-    *complete, _ = (run / "log.jsonl").read_bytes().split(b"\n")
+    journal = run / "log.jsonl"
+    *complete, _ = journal.read_bytes().split(b"\n") if journal.exists() else [b""]  # killed before it was begun
     for line in complete:
         assert isinstance(json.loads(line), dict), line
 

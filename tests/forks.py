@@ -6,12 +6,15 @@ It never runs a parallel kernel itself, since a process that has threads cannot 
 import io
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from importlib import import_module
 
+LONGEST = 600  # seconds, after which a command that hangs is ended
 PARTS = ("cli.app", "cli.progress", "training.loop", "training.run", "training.choose", "sampling.sampler", "folders")
 
 
@@ -39,6 +42,8 @@ def run(args, cwd, environment, stdout, stderr):
         io.TextIOWrapper(open(descriptor, mode, closefd=False), "utf-8", line_buffering=descriptor == 2)  # noqa: SIM115
         for descriptor, mode in enumerate(("rb", "wb", "wb"))
     )
+    import_module("charrnn.runtime").STARTED = time.perf_counter()
+    signal.alarm(LONGEST)
     sys.argv = ["charrnn", *(os.fsdecode(arg) for arg in args)]
     status = 0
     try:

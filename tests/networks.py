@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from charrnn.gradcheck import MOST
 from charrnn.model.config import ModelConfig
 from charrnn.model.layer import programs_of
 from charrnn.model.network import Network
@@ -74,3 +75,14 @@ def pass_through(m):
     layers = m.unrolled.state_gradient()
     d_state = {name: np.stack([d[name] for d in layers]) for name in m.state}
     return loss, gradients, d_state, m.unrolled.state()
+
+
+def failures(check):
+    """The blocks of a gradient check that did not pass, after seeing that every block was checked."""
+    results = check.run()
+    shapes = {name: view.shape for name, view in check.network.parameters.items()}
+    shapes |= {f"state {name}": values.shape for name, values in check.state.items()}
+    found = {result.name: result for result in results if result.name != "clipped gradient"}
+    assert found.keys() == shapes.keys()
+    assert all(found[name].checked == min(MOST, int(np.prod(shape))) for name, shape in shapes.items())
+    return [result for result in results if not result.passed]

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import os
 import sys
 import time
 from collections import Counter
@@ -75,6 +76,13 @@ def test_the_engine_has_as_many_threads_as_asked_or_as_there_are_cpus(monkeypatc
     monkeypatch.setenv("NUMBA_NUM_THREADS", asked)
     monkeypatch.setattr(ahead.runtime, "available_cpus", lambda: 2)
     assert ahead.runtime.threads() == threads
+
+
+def test_numba_gets_the_share_of_a_container(monkeypatch):
+    monkeypatch.delenv("NUMBA_NUM_THREADS")
+    monkeypatch.setattr(ahead.runtime, "available_cpus", lambda: 1)
+    ahead.runtime.prepare()
+    assert os.environ["NUMBA_NUM_THREADS"] == "1"
 
 
 def test_training_goes_on_without_it(told, monkeypatch):

@@ -16,6 +16,8 @@ from charrnn.engine.simd import W
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import Initialiser
 from charrnn.model.network import Network
+from charrnn.model.noise import Noise, Objective
+from charrnn.model.unrolled import Unrolled
 from charrnn.sampling.sampler import Sampler
 
 # A number that lies half-way between two of bfloat16 may become the one here and the other one in the oracle, when the
@@ -86,6 +88,23 @@ def test_gradients_lie_near_those_of_float32(kind, setting):
     for precision in ("float32", "bfloat16"):
         m = make(kind, np.float32, hidden=40, batch=5, steps=6, symbols=30, precision=precision, **chosen)
         loss, gradients, _, _ = pass_through(m)
+        answers.append(gradients | {"loss": np.array(loss)})
+    exact, got = answers
+    assert all(relative(got[name], exact[name]) < 0.06 for name in exact)
+    assert any(not np.array_equal(got[name], exact[name]) for name in exact)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_gradients_with_every_noise_and_penalty_lie_near_those_of_float32(residual):
+    answers = []
+    for precision in ("float32", "bfloat16"):
+        m = make("lstm", np.float32, hidden=40, batch=5, steps=6, precision=precision, residual=residual)
+        m.unrolled = Unrolled(m.network, 5, 6, Noise(0.3, 0.2, 0.1, 0.3, seed=3), Objective(0.1, 1.0, 1.0))
+        m.unrolled.set_state(m.state)
+        m.unrolled.forward(m.inputs, 1)
+        loss = m.unrolled.loss(m.targets)
+        m.unrolled.backward()
+        gradients = {name: view.copy() for name, view in m.network.gradients.items()}
         answers.append(gradients | {"loss": np.array(loss)})
     exact, got = answers
     assert all(relative(got[name], exact[name]) < 0.06 for name in exact)

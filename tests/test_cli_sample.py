@@ -142,8 +142,8 @@ def test_empty_texts_have_their_lines_too(shop):
 def test_lines_of_the_usual_length_are_expected():
     """A text that may be longer is refused for lack of memory only if this length is too much."""
     ending = Ending(5_000_000, lines=5000)
-    assert _usual_length(None, 5000, ending) == 5000 * USUAL_LINE
-    assert _usual_length(5_000_000, 5000, ending) == _usual_length(5_000_000, None, ending) == 5_000_000
+    assert _usual_length(None, ending) == 5000 * USUAL_LINE
+    assert _usual_length(5_000_000, ending) == _usual_length(None, Ending(5_000_000)) == 5_000_000
 
 
 def test_words_come_from_a_pipe_too(shop):

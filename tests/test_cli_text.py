@@ -204,6 +204,12 @@ def test_eval_reads_undecodable_bytes_and_standard_input_as_asked(shop):
     assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))
 
 
+def test_bits_per_byte_of_a_text_whose_rare_characters_are_gone_are_not_known(shop):
+    evaluated = charrnn("eval", "rare-run", "--json", cwd=shop)
+    assert json.loads(evaluated.stdout)["bits_per_byte"] is None
+    assert "bits per byte" not in charrnn("eval", "rare-run", cwd=shop).stdout
+
+
 def test_bits_per_byte_count_the_bytes_of_utf8(tmp_path):
     (tmp_path / "t.txt").write_text("жук жжж\n" * 40, encoding="utf-8")
     charrnn("prepare", "t.txt", "--out", "data", cwd=tmp_path)

@@ -22,10 +22,13 @@ from helpers_cli import (
     journal,
     open_terminal,
     read_to_end,
+    tree,
 )
 from shop import TEXT
 
 import charrnn as package
+from charrnn.folders import locked
+from charrnn.training.presets import PRESETS
 
 TRAIN_KEYS = ["kind", "step", "epoch", "chars", "seconds", "loss", "bpc", "lr", "grad_norm", "chars_per_second"]
 EVAL_KEYS = ["kind", "split", "step", "chars", "loss", "bpc", "seconds"]
@@ -61,10 +64,41 @@ def test_the_empty_working_folder_can_be_the_output(tmp_path):
 
 def test_an_older_run_in_the_working_folder_is_never_lost(shop, tmp_path):
     shutil.copytree(shop.run, tmp_path / "run")
-    charrnn("train", str(shop.folder / "data"), "--out", ".", *SIZES, "--steps", "2", "--force", cwd=tmp_path / "run")
-    names = [path.name for path in (tmp_path / "run").iterdir()]
-    assert "last.npz" in names
-    assert "config.json" in names
+    before = tree(tmp_path / "run")
+    force = (*SIZES, "--steps", "2", "--force")
+    done = charrnn("train", str(shop.folder / "data"), "--out", ".", *force, cwd=tmp_path / "run")
+    check_failure(done, "the working folder; try from outside it")
+    assert tree(tmp_path / "run") == before
+
+
+def test_a_run_in_use_is_not_resumed(shop, tmp_path):
+    shutil.copytree(shop.run, tmp_path / "run")
+    with locked(tmp_path / "run"):
+        resumed = ("train", str(shop.folder / "data"), "--out", "run", "--resume", "--steps", "9")
+        check_failure(charrnn(*resumed, cwd=tmp_path), "for this command alone", "in use")
+
+
+def test_previews_have_the_length_asked_for_and_are_the_same_in_a_run_that_is_repeated(shop, tmp_path):
+    previews = []
+    for run in ("one", "two"):
+        options = (*SIZES, "--steps", "4", "--eval-every", "2", "--preview", "70")
+        done = charrnn("train", str(shop.folder / "data"), "--out", run, *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        previews.append([line["preview"] for line in journal(tmp_path / run) if line["kind"] == "eval"])
+    assert previews[0] == previews[1]
+    assert [len(text) for text in previews[0]] == [70, 70]
+    assert set("".join(previews[0])) <= set(TEXT)
+
+
+def test_a_preset_gives_its_settings_unless_they_are_given(shop, tmp_path):
+    options = ("--preset", "classic", "--batch", "2", "--hidden", "8", "--steps", "1")
+    done = charrnn("train", str(shop.folder / "data"), "--out", "run", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    settings = config["model"] | config["training"]
+    wanted = PRESETS["classic"] | {"batch": 2, "hidden": 8, "steps": 1}
+    del wanted["epochs"]  # the run ends after its steps
+    assert {name: settings[name] for name in wanted} == wanted
 
 
 def test_train_prints_nothing_on_standard_output_without_json(bytes_shop):

@@ -22,7 +22,12 @@ BEGINNING = np.array([1])
 
 @pytest.fixture(scope="module")
 def m():
-    return make("lstm", np.float32, hidden=20, symbols=9)
+    """A network whose likeliest text changes with what was before."""
+    made = make("lstm", np.float32, hidden=20, symbols=9)
+    for _, values in made.network.parameters.items():
+        values[:] = values * (10 if values.ndim == 2 else 1)
+    made.network.pack()
+    return made
 
 
 @pytest.mark.parametrize("rule", [Rule(0.0), Rule(0.0, repetition_penalty=1.3)])
@@ -38,6 +43,7 @@ def test_each_turn_follows_from_the_whole_text_before_it(m, rule):
         np.testing.assert_array_equal(said, wanted.drawn)
         assert found.stopped == wanted.stopped
         text = np.concatenate([text, said])
+    assert len(set(text.tolist())) > 4
 
 
 def test_turns_draw_other_numbers_and_a_seed_and_a_reset_begin_anew(m):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from networks import KINDS, make
+from networks import KINDS, failures, make
 from thorough import first_of_all
 
 from charrnn.engine.dropout import drop_rows, drop_units, threshold_and_scale
@@ -11,6 +11,7 @@ from charrnn.model.config import ModelConfig
 from charrnn.model.noise import Noise
 from charrnn.model.unrolled import Unrolled
 from charrnn.training.config import TrainConfig
+from charrnn.training.learner import noise_of
 
 
 def mask(rate=0.25, rows=200, period=200, seed=1, step=2, site=3, panels=4):
@@ -90,8 +91,28 @@ def test_gradients_with_dropout_agree_with_finite_differences(kind, dropout_kind
     )
     symbols = np.random.default_rng(0).integers(0, 6, (6, 3))
     network = random_network(model, seed=1)
-    results = GradientCheck(network, symbols[:-1], symbols[1:], random_state(network, 3, 2), training).run()
-    assert [r for r in results if not r.passed] == []
+    check = GradientCheck(network, symbols[:-1], symbols[1:], random_state(network, 3, 2), training)
+    assert failures(check) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "changed"),
+    [
+        ("dropout", [False, True]),
+        ("dropout_output", [False, False]),
+        ("dropout_input", [True, True]),
+        ("weight_drop", [True, True]),
+    ],
+)
+def test_each_site_acts_on_the_layers_above_it(option, changed):
+    m = make("lstm", np.float64, layers=2)
+    unrolled = Unrolled(m.network, 3, 4, noise_of(TrainConfig(**{option: 0.5})))
+    outputs = []
+    for draw in (None, 1):
+        unrolled.reset_state()
+        unrolled.forward(m.inputs, draw)
+        outputs.append(unrolled.state()["h"])
+    assert [not np.array_equal(*pair) for pair in zip(*outputs, strict=True)] == changed
 
 
 def test_each_site_changes_the_loss_and_no_draw_is_none():

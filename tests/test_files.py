@@ -90,12 +90,14 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path, parent, reason):
 
 
 def test_a_file_reaches_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
-    calls = []
-    for name in ("fsync", "replace"):
-        monkeypatch.setattr(os, name, lambda *a, name=name, do=getattr(os, name): (calls.append(name), do(*a)))
+    """Its content, before it is renamed; then the name, which is in the folder."""
+    calls, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append(("fsync", os.fstat(file).st_size)), fsync(file)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (calls.append(("replace", 0)), replace(*paths)))
     with replacing(tmp_path / "file") as file:
         file.write(b"new")
-    assert calls[:2] == ["fsync", "replace"]
+    assert calls[:2] == [("fsync", 3), ("replace", 0)]
+    assert [name for name, _ in calls[2:]] == ["fsync"]
 
 
 def test_files_that_cannot_be_flushed_by_their_folder_are_written_all_the_same(tmp_path, monkeypatch):

@@ -65,6 +65,15 @@ def test_known_characters_keep_their_logits_and_new_ones_begin_afresh(tmp_path, 
         assert np.array_equal(new.parameters[name][k], fresh.parameters[name][k])
 
 
+def test_the_averaged_parameters_are_taken_over(tmp_path):
+    old, _ = begun(data_of(tmp_path / "old", OLD))
+    plain = logits_after(old, "kamaqa")["a"]
+    old.average = {name: 2 * values for name, values in old.parameters.items()}
+    new, _ = begun(data_of(tmp_path / "new", NEW), source=old)
+    assert np.array_equal(logits_after(new, "kamaqa")["a"], logits_after(old, "kamaqa")["a"])
+    assert not np.array_equal(logits_after(new, "kamaqa")["a"], plain)
+
+
 def test_a_model_of_bytes_is_not_taken_to_characters(tmp_path):
     old, _ = begun(data_of(tmp_path / "old", "abc\n", level="byte"))
     with pytest.raises(CheckpointError) as error:

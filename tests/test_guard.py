@@ -186,7 +186,11 @@ def spoil_carried_state(state):
     state.learner.set_state({name: np.full_like(values, np.inf) for name, values in state.learner.state().items()})
 
 
-@pytest.mark.parametrize("spoil", [spoil_parameters, spoil_carried_state])
+def spoil_moments(state):
+    state.optimiser.moments["v"].flat[:100] = np.inf
+
+
+@pytest.mark.parametrize("spoil", [spoil_parameters, spoil_carried_state, spoil_moments])
 def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path, spoil):
     """It breaks in the very step after which a checkpoint is due."""
     data = prepared(tmp_path, (CORPORA / "tales.txt").read_text()[:20_000])

@@ -126,6 +126,12 @@ def test_a_file_may_import_its_neighbour_and_declare_dataclasses(folder):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_vocabulary_of_such_a_model_needs_no_file(trained):
+    done = charrnn("prepare", "text.txt", "--out", "same", "--vocab-from", "run", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    assert not (trained / "executed").exists()
+
+
 def test_a_checkpoint_holds_no_code(trained):
     with np.load(trained / "run" / "last.npz", allow_pickle=False) as archive:
         texts = [str(archive[name]) for name in archive.files if archive[name].dtype.kind == "U"]

@@ -150,9 +150,20 @@ def test_a_declaration_that_makes_no_sense_is_one_clear_line(slip):
     assert "\n" not in str(caught.value)
 
 
-def test_names_that_are_not_declared_are_refused():
-    wrong = [{"recurrent": "q"}, {"forget": "q"}, {"states": "c"}, {"gates": ""}]
-    wrong += [{"gates": "x x"}, {"recurrent": "y y"}, {"states": "h h"}, {"gates": "x 2"}, {"units": "p"}]
-    for names in wrong:
-        with pytest.raises(EquationError):
-            Programs(declared(lambda a: State(h=a.x + a.y), **names))
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        *(({kind: "q"}, "expected gates among x y, got q") for kind in ("recurrent", "forget")),
+        *((names, "at least one gate, and h as the first state") for names in ({"states": "c"}, {"gates": ""})),
+        *(({kind: "x x"}, "expected names, each once, got x x") for kind in ("gates", "recurrent")),
+        *((names, "expected names, each once") for names in ({"states": "h h"}, {"gates": "x 2"})),
+    ],
+)
+def test_names_that_are_not_declared_are_refused(names, message):
+    with pytest.raises(EquationError, match=message):
+        declared(lambda a: State(h=a.x + a.y), **names)
+
+
+def test_a_number_for_each_unit_must_be_used():
+    with pytest.raises(EquationError, match="p"):
+        Programs(declared(lambda a: State(h=a.x + a.y), units="p"))

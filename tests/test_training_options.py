@@ -11,6 +11,7 @@ from charrnn.training.checkpoint import Checkpoint, find_checkpoint, load_checkp
 from charrnn.training.config import TrainConfig
 from charrnn.training.evaluate import Evaluator
 from charrnn.training.loop import Trainer
+from charrnn.training.run import resume_run
 from charrnn.training.state import TrainingState
 
 
@@ -79,14 +80,16 @@ def test_every_older_checkpoint_has_the_loss_that_was_measured(tmp_path):
         assert Evaluator(network, data.splits["val"]).loss() == pytest.approx(measured[step], rel=1e-5)
 
 
-def test_a_run_without_validation_is_not_saved_at_every_step(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("seconds", "steps"), [(3600.0, [9]), (0.0, [*range(1, 10), 9])])
+def test_a_run_without_validation_is_saved_when_it_is_time(tmp_path, monkeypatch, seconds, steps):
+    monkeypatch.setattr("charrnn.training.kept.SAVE_SECONDS", seconds)
     data = prepared(tmp_path, SHORT_TEXT, val=0.0)
     saved = []
     monkeypatch.setattr(Checkpoint, "save", lambda self, path: saved.append((self.progress.step, path.name)))
     state, _ = TrainingState.begin(ModelConfig(len(data.vocabulary), hidden=12), TrainConfig(steps=9, batch=4), data)
     (tmp_path / "run").mkdir()
     Trainer(tmp_path / "run", state, Silent()).run(Silent())
-    assert saved == [(9, "last.npz")]
+    assert saved == [(step, "last.npz") for step in steps]
 
 
 def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
@@ -140,6 +143,13 @@ def test_older_checkpoints_are_kept_as_many_as_asked(tmp_path):
     assert names == ["step-000000008.npz", "step-000000010.npz"]
     kept, last = arrays(tmp_path / "run" / names[1]), arrays(tmp_path / "run" / "last.npz")
     assert all(np.array_equal(kept[name], last[name]) for name in last if name.startswith("parameters/"))
+
+
+def test_a_new_limit_takes_the_place_of_the_older_ones(tmp_path):
+    data, run = prepared(tmp_path, SHORT_TEXT), tmp_path / "run"
+    train(run, data, start(tmp_path, data, {"hidden": 8}, {"batch": 4, "seq_len": 20, "epochs": 1.0}))
+    training = resume_run(run, data, {"steps": 100}).training
+    assert (training.steps, training.epochs, training.minutes) == (100, 0, 0)
 
 
 def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):

@@ -82,7 +82,6 @@ def evaluate(
     from charrnn.interrupt import Interrupt
     from charrnn.text.reading import Reading
     from charrnn.text.sources import STANDARD_INPUT
-    from charrnn.text.stored import blocks
     from charrnn.training.evaluate import Evaluator, PieceReader, loss_of_blocks
     from charrnn.training.run import data_of_run
 
@@ -101,7 +100,7 @@ def evaluate(
             reading, what = Reading(vocabulary.level, encoding, errors, form=checkpoint.form), str(text)
             known = KnownSymbols(text, reading, vocabulary, unknown, chars + 1 if chars else None)
             loss, count = loss_of_blocks(network, known.blocks(), rate, lambda _: not interrupt.asked)
-            read_bytes = known.bytes
+            read_bytes: int | None = known.bytes
             say_skipped(known.skipped, what)
             say_repaired(known.repairs, what)
         else:
@@ -111,11 +110,9 @@ def evaluate(
             data = open_data_of(text, checkpoint, source if own else None)
             whole, what = data.split(split), f"{split} of {text}"
             symbols: Symbols = whole[: chars + 1] if chars else whole
-            count = len(symbols)
+            count, read_bytes = len(symbols), _bytes_of(symbols, data)
             _refuse_too_short(count, what)
             loss = Evaluator(network, symbols, rate).loss(lambda _: not interrupt.asked)
-            first = vocabulary.bytes_of(vocabulary.codes[symbols[:1]])
-            read_bytes = sum(vocabulary.bytes_of(vocabulary.codes[block]) for block in blocks(symbols)) - first
     if interrupt.asked:
         raise InterruptError(interrupt.asked)
     _refuse_too_short(count, what)
@@ -124,7 +121,7 @@ def evaluate(
         raise TrainingError(f"expected a finite loss, got {loss}; try a lower --dynamic-lr than {dynamic_lr}")
     seconds = time.perf_counter() - start
     bits = loss / math.log(2)
-    per_byte = bits * (count - 1) / read_bytes
+    per_byte = None if read_bytes is None else bits * (count - 1) / read_bytes
     perplexity = math.exp(loss) if loss < LARGEST_LOGARITHM else None
     if as_json:
         figures = {
@@ -136,9 +133,20 @@ def evaluate(
         print_json({"text": what, "chars": count - 1} | figures | {"seconds": seconds})
     else:
         show(
-            f"{what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {perplexity or math.inf:.3f} per character, "
-            f"{per_byte:.4f} bits per byte; {count - 1:,} characters"
+            f"{what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {perplexity or math.inf:.3f} per character"
+            + ("" if per_byte is None else f", {per_byte:.4f} bits per byte")
+            + f"; {count - 1:,} characters"
         )
+
+
+def _bytes_of(symbols: Symbols, data: Data) -> int | None:
+    """The bytes of a split's characters but the first; None if rare characters are not known any more."""
+    from charrnn.text.stored import blocks
+
+    if data.meta["left_out"]["characters"]:
+        return None
+    codes, bytes_of = data.vocabulary.codes, data.vocabulary.bytes_of
+    return sum(bytes_of(codes[block]) for block in blocks(symbols)) - bytes_of(codes[symbols[:1]])
 
 
 def _refuse_missing(text: Path, own: bool) -> None:
@@ -148,8 +156,13 @@ def _refuse_missing(text: Path, own: bool) -> None:
         raise DataError(f"expected a text file or a DATA folder, got {what_is(text)}; {hint}")
 
 
-def open_data_of(path: Path, checkpoint: Checkpoint, run: Path | None) -> Data:
-    """Open a DATA folder with the model's vocabulary; if `run` is given, the folder must hold the data of that run."""
+def open_data_of(
+    path: Path, checkpoint: Checkpoint, run: Path | None, hint: str = "naming the DATA folder or text file to read"
+) -> Data:
+    """Open a DATA folder with the model's vocabulary; if `run` is given, the folder must hold the data of that run.
+
+    The message says what to try: `hint`.
+    """
     from charrnn.text.data import open_data
 
     data = open_data(path)
@@ -157,7 +170,7 @@ def open_data_of(path: Path, checkpoint: Checkpoint, run: Path | None) -> Data:
     if run is not None and data.fingerprint != checkpoint.data:
         raise CheckpointError(
             f"expected the data that {run} was trained on, got {path}, prepared anew from another text or split, so "
-            "that training text may be in it; try naming the DATA folder or text file to read"
+            f"that training text may be in it; try {hint}"
         )
     return data
 

@@ -69,7 +69,9 @@ def gradcheck(
     else:
         checkpoint = trained_model(source)
         refuse_inert(context, context.params | checkpoint.model.as_dict())
-        refuse_changes(checkpoint.model.as_dict(), explicit(context, list(MODEL)), f"{source} has it", f"{source}")
+        refuse_changes(
+            checkpoint.model.as_dict(), explicit(context, [*MODEL, "symbols"]), f"{source} has it", f"{source}"
+        )
         check = _trained(checkpoint, data, sizes)
     results = check.run(lambda block: say(f"checking {block} ...") if sys.stderr.isatty() else None)
     _show(results, as_json)

@@ -63,6 +63,8 @@ def info(
     if source is not None and is_data_folder(source):
         from charrnn.text.data import read_meta
 
+        if explicit(context, ["cell"]):
+            raise ConfigError(f"expected --cell with a model, got {source}, a DATA folder; try it without")
         values = read_meta(source)
         lines = describe(values)
     else:

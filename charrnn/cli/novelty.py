@@ -91,10 +91,10 @@ def novelty(
     from charrnn.training.run import data_of_run
 
     checkpoint = trained_model(source)
-    folder = data_of_run(source) if data is None else data
+    folder = data_of_run(source, "naming its data: --data DATA") if data is None else data
     if not folder.exists():
         raise DataError(f"expected the data of {source}, got {what_is(folder)}; try naming them: --data DATA")
-    text_of_run = open_data_of(folder, checkpoint, source)
+    text_of_run = open_data_of(folder, checkpoint, source, "--data with the folder that the run began with")
     with interruptible() as look:
 
         def parts(symbols: Symbols) -> Iterator[NDArray[Any]]:

@@ -33,7 +33,6 @@ def in_lower_case(name: str | None) -> str | None:
 UNKNOWN_POLICIES = ("error", "skip", "replace")
 OF_CELL = ("cell", "nonlinearity", "peepholes", "coupled", "output_gate", "reset", "cell_source", "cell_declaration")
 
-DataFolder = Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by charrnn prepare.", show_default=False)]
 CheckpointOrRun = Annotated[
     Path, typer.Argument(metavar="CKPT|RUN", help="A checkpoint, or a RUN folder (its best.npz).", show_default=False)
 ]

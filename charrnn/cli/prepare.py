@@ -21,7 +21,6 @@ from charrnn.cli.options import (
     print_json,
     say,
     say_if_waiting,
-    start_engine,
     word,
 )
 from charrnn.cli.report import describe
@@ -151,7 +150,6 @@ def _vocabulary_of(path: Path) -> Vocabulary:
         from charrnn.text.data import open_data
 
         return open_data(path).vocabulary
-    start_engine(None)
-    from charrnn.training.checkpoint import find_checkpoint, load_checkpoint
+    from charrnn.training.checkpoint import find_checkpoint, load_vocabulary
 
-    return load_checkpoint(find_checkpoint(path)).vocabulary
+    return load_vocabulary(find_checkpoint(path))

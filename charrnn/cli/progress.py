@@ -114,10 +114,10 @@ class Display:
 
     def evaluating(self, done: int, total: int) -> None:
         """Show how far the evaluation is."""
+        share = done / total
         if self.evaluation is None:
-            self.evaluation = Pace(0.0)
+            self.evaluation = Pace(share)
         if self.bar is not None:
-            share = done / total
             self.bar.show(share, {f"evaluating, {self.evaluation.left(share)}": 0} | self.figures)
 
     def shortened(self, chars: int, total: int) -> None:

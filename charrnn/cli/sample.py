@@ -161,7 +161,7 @@ def sample(
     texts = len(given) * count
     streams = beam or min(batch, texts * best_of)
     kept = as_json or streams > 1
-    _refuse_too_large(checkpoint.model, streams, _usual_length(length, lines, ending) if kept else 0, precision)
+    _refuse_too_large(checkpoint.model, streams, _usual_length(length, ending) if kept else 0, precision)
     network = checkpoint.network(precision=precision)
     wants_chances = as_json or best_of > 1
     follows = _constraint(checkpoint, ban, allow, words, pattern, unknown)
@@ -191,6 +191,7 @@ def _refuse_combinations(context: typer.Context) -> None:
     _refuse_together(context, "prompt", "prompt_file", "prompts")
     _refuse_together(context, "ban", "allow")
     _refuse_together(context, "words", "pattern")
+    _refuse_together(context, "as_json", "separator", "raw")
     for name in ("prompt", "prompt_file", "prompts", "count", "best_of", "beam", "batch", "separator", "as_json"):
         _refuse_together(context, "interactive", name)
     for name in ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty"):
@@ -358,9 +359,9 @@ def _words_in(path: Path, checkpoint: Checkpoint, unknown: str) -> list[list[int
     return found
 
 
-def _usual_length(length: int | None, lines: int | None, ending: Ending) -> int:
+def _usual_length(length: int | None, ending: Ending) -> int:
     """How long a text will be if its lines are of the usual length."""
-    return ending.length if length is not None or not lines else lines * USUAL_LINE
+    return ending.length if length is not None or not ending.lines else ending.lines * USUAL_LINE
 
 
 def _refuse_too_large(model: ModelConfig, streams: int, length: int, precision: str) -> None:

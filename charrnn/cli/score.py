@@ -75,8 +75,8 @@ def score(
 ) -> None:
     """Say how well a model predicts each line, in bits per character: few bits for what it expects."""
     unknown_policy(unknown)
-    if html is not None and (chars or as_json):
-        other = "--chars" if chars else "--json"
+    if html is not None and (chars or as_json or compare):
+        other = "--chars" if chars else "--json" if as_json else "--compare"
         raise ConfigError(f"expected --html alone, got {other} too; try two commands")
     if html is not None:
         _refuse_other_content(html)
@@ -313,10 +313,12 @@ def _file_of_page(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _refuse_other_content(path: Path) -> None:
-    """Raise ConfigError if a file stands at the place of the page that is no page, such as a text or a checkpoint."""
+    """Raise ConfigError if something stands at the place of the page that is no page, such as a text or a folder."""
     from charrnn.cli.page import HEAD
 
     beginning = HEAD[: HEAD.index("<style>")].encode()
+    if path.is_dir():
+        raise ConfigError(f"expected a file for --html, got {path}, a folder; try {path / 'page.html'}")
     if path.is_file():
         with path.open("rb") as file:
             if file.read(len(beginning)) not in (b"", beginning):

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from charrnn.errors import InterruptError
 
 USUAL_COLUMNS = 80
+PIPE_COLUMNS = 120  # of tables that no terminal shows
 # Control characters except tab, line feed and CR LF, and characters that change the direction of the text after them
 # (Unicode Annex #9).
 COMMANDS = re.compile(r"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -96,13 +97,15 @@ def interruptible() -> Iterator[Callable[[], None]]:
         yield look
 
 
-def print_table(table: Any, columns: int = 120) -> None:
-    """Print a table or a line of `rich`, in a pipe with this width; a closed pipe is a BrokenPipeError."""
+def print_table(table: Any) -> None:
+    """Print a table or a line of `rich`, in a pipe with PIPE_COLUMNS; a closed pipe is a BrokenPipeError."""
     from rich.console import Console
 
     text = io.StringIO()
     there = sys.stdout.isatty()
-    Console(file=text, force_terminal=there, width=Console().width if there else columns, highlight=False).print(table)
+    Console(file=text, force_terminal=there, width=Console().width if there else PIPE_COLUMNS, highlight=False).print(
+        table
+    )
     print(text.getvalue(), end="")
 
 

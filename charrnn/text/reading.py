@@ -140,8 +140,8 @@ class Reading:
             ) from None
         if self.level == "byte" and (self.encoding, self.errors, self.form) != ("utf-8", "error", TextForm()):
             raise DataError(
-                "expected --encoding, --errors, --normalize, --newlines and --lowercase with --level char only, got "
-                "one of them with --level byte; try --level char"
+                "expected --encoding, --errors, --normalize, --newlines and --lowercase at level char only, got "
+                "one of them at level byte; try it without them"
             )
 
 
@@ -209,7 +209,7 @@ def _decoded(blocks: Iterable[bytes], where: str, reading: Reading, repairs: Rep
     except UnicodeDecodeError as error:
         raise _undecodable(error, fed, where, reading) from None
     except UnicodeError as error:
-        hint = f"--encoding {reading.encoding}-le" if "BOM" in str(error) else "another --encoding"
+        hint = f"--encoding {codecs.lookup(reading.encoding).name}-le" if "BOM" in str(error) else "another --encoding"
         raise UndecodableError(
             f"expected {reading.encoding} text, got {where}, which is not ({error}); try {hint}"
         ) from None

@@ -20,6 +20,11 @@ SAMPLE = 2_000_000  # characters at the beginning of a text on which simple mode
 XZ_SAMPLE = 2_000_000  # bytes that xz, by far the slowest of them, reads at most
 HELD_OUT = 0.1  # of the training text, if there is no validation text
 SHOWN = 10
+SCRIPTS = {  # first words of names that are not the name of a script
+    **{"CJK": "Han", "IDEOGRAPHIC": "Han", "KATAKANA-HIRAGANA": "Katakana", "MICRO": "Greek"},
+    **dict.fromkeys(("FEMININE", "MASCULINE"), "Latin"),
+    **dict.fromkeys(("MODIFIER", "MATHEMATICAL", "SCRIPT", "DOUBLE-STRUCK", "BLACK-LETTER"), "Other"),
+}
 WIDTHS = ("FULLWIDTH", "HALFWIDTH")  # words before the script in the names of characters
 
 
@@ -79,7 +84,7 @@ def script(code: int) -> str | None:
     if not unicodedata.category(chr(code)).startswith("L"):
         return None
     words = [word for word in unicodedata.name(chr(code), "OTHER").split() if word not in WIDTHS]
-    return {"CJK": "Han", "KATAKANA-HIRAGANA": "Katakana", "MICRO": "Greek"}.get(words[0], words[0].capitalize())
+    return SCRIPTS.get(words[0], words[0].capitalize())
 
 
 def simple_models(splits: Mapping[str, Symbols], vocabulary: Vocabulary) -> dict[str, Any]:

@@ -18,9 +18,10 @@ Arrays under plain names:
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -47,6 +48,7 @@ FORMAT = "charrnn-checkpoint"
 FORMAT_VERSION = 3
 READABLE_VERSIONS = (2, 3)  # 2 knows fewer settings of a model
 OLDER_DEFAULTS = {"reset_every": 0}  # the behaviour of runs that began before these settings existed
+Part = TypeVar("Part")
 
 
 @dataclass
@@ -116,6 +118,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: the file is missing, truncated, damaged, not a checkpoint, of a format that this version cannot
             read, or larger than the free memory.
     """
+    return _opened(path, _read)
+
+
+def load_vocabulary(path: Path) -> Vocabulary:
+    """Only the vocabulary of a checkpoint. A model with a cell of the user's own needs no file for it.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+
+    def read(archive: Archive, _: Path) -> Vocabulary:
+        return _vocabulary(archive, build(ModelConfig, parse(archive.text("model"))).symbols)
+
+    return _opened(path, read)
+
+
+def _opened(path: Path, read: Callable[[Archive, Path], Part]) -> Part:
+    """What `read` finds in a checkpoint."""
     if not path.is_file():
         raise CheckpointError(
             f"expected a checkpoint or a RUN folder, got {what_is(path)}; try the --out of charrnn train"
@@ -123,7 +143,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with Archive(path) as archive:
             _check_format(archive, path)
-            return _read(archive, path)
+            return read(archive, path)
     except (CheckpointError, EquationError):
         raise
     except NotAnArchive:

@@ -177,8 +177,11 @@ def refuse_changes(settings: dict[str, Any], asked: dict[str, Any], whose: str, 
         raise ConfigError(f"expected {wanted} as {whose}, got {got}; try without {option_of}, or without {option}")
 
 
-def data_of_run(path: Path) -> Path:
-    """The DATA folder that a run, or the run of a checkpoint, was trained on, as its config.json names it."""
+def data_of_run(path: Path, hint: str = "naming DATA or a file") -> Path:
+    """The DATA folder that a run, or the run of a checkpoint, was trained on, as its config.json names it.
+
+    If it does not, a CheckpointError says what to try: `hint`.
+    """
     folder = path if path.is_dir() else path.parent
     try:
         content = read_config(folder)
@@ -190,4 +193,4 @@ def data_of_run(path: Path) -> Path:
         if not path.exists():
             raise CheckpointError(f"{expected} {what_is(path)}; try the --out of charrnn train") from None
         got = f"{what_is(path)}, with a damaged {CONFIG}" if (folder / CONFIG).exists() else what_is(path)
-        raise CheckpointError(f"{expected} {got}; try naming DATA or a file") from None
+        raise CheckpointError(f"{expected} {got}; try {hint}") from None
