@@ -1,8 +1,8 @@
 """The process that compiles ahead: it ends with its command, and what it compiles is what training needs."""
 
 import json
-import subprocess
 import os
+import subprocess
 import sys
 import time
 from collections import Counter
