@@ -10,3 +10,4 @@ def run_tests(file, **variables):
     command = [sys.executable, "-m", "pytest", "-q", "-x", str(file)]
     done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout

@@ -14,6 +14,7 @@ from rounding import rounded, widened
 from test_product import SHAPES, packed_rows
 from thorough import first_of_all
 
+from charrnn.engine import bfloat16
 from charrnn.engine.panels import activations, panels_for, rows_of, zeros
 from charrnn.engine.product import add_product, product, sum_over_rows
 from charrnn.engine.rounded import (
@@ -33,6 +34,8 @@ INSIDE = "CHARRNN_TEST_INSIDE"  # set in the processes that run one way
 @pytest.fixture(autouse=True)
 def tiles():
     load_tiles("bfloat16")
+    if INSIDE in os.environ:
+        assert bfloat16.way() == os.environ["CHARRNN_BFLOAT16"]
 
 
 def rounded_rows(a):

@@ -22,6 +22,7 @@ BAD_PREPARE = [
     (["data.txt", "--errors", "ignore"], "'ignore'"),
     (["-"], "an empty standard input"),
     ([""], "got an empty text; try one"),
+    (["data.txt", "--exclude", "*.py"], "--exclude with a folder, got files only"),
     (["--lowercase", ""], "a path or a value after --lowercase, got an empty text"),
     (["data.txt", "--min-count", "99999"], "at least 99,999 times, got none; try a smaller --min-count"),
     (["data.txt", "--level", "byte", "--encoding", "utf-16"], "got one of them at level byte"),

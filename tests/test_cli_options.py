@@ -72,6 +72,8 @@ def test_precision_from_the_command_line(names):
         assert ("--precision auto: " in sampled.stderr) == (precision == "auto")
     resumed = charrnn("train", "data", "--out", "run", "--resume", "--steps", "22", "--precision", "auto", cwd=names)
     assert resumed.returncode == 0, resumed.stderr
+    with np.load(names / "run" / "last.npz", allow_pickle=False) as file:
+        assert json.loads(str(file["training"]))["precision"] == "bfloat16"
 
 
 @pytest.mark.parametrize(

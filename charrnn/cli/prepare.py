@@ -25,6 +25,7 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.report import describe
 from charrnn.errors import ConfigError
+from charrnn.settings import flag
 
 if TYPE_CHECKING:
     from charrnn.text.vocabulary import Vocabulary
@@ -110,6 +111,10 @@ def prepare(
         None if vocab_from is None else _vocabulary_of(vocab_from),
         seed if shuffle_lines else None,
     )
+    chosen = explicit(context, ["glob", "exclude", "skip_undecodable"])
+    if chosen and not any(path.is_dir() for path in [*inputs, *(val_file or []), *(test_file or [])]):
+        option = flag(next(iter(chosen)))
+        raise ConfigError(f"expected {option} with a folder, got files only; try the folder that they are in")
     patterns = Patterns(glob or ["*"], exclude or [])
     texts = Inputs(inputs, val_file or [], test_file or [], patterns, skip_undecodable)
     typed = say_if_waiting([*inputs, *texts.val, *texts.test])

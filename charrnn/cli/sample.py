@@ -167,7 +167,7 @@ def sample(
     follows = _constraint(checkpoint, ban, allow, words, pattern, unknown)
     shown = Shown(checkpoint, texts, None if separator is None else unescape(separator), raw, as_json, seed)
     live = texts == 1 and best_of == 1 and not beam and not as_json
-    with interruptible() as look:
+    with shown, interruptible() as look:
         wanted = wanted_texts(network, given, count * best_of, streams, look)
 
         def going_on(text: Text) -> None:
@@ -183,7 +183,6 @@ def sample(
             found = draw_texts(sampler, wanted, ending, going_on)
         for text in likeliest_of(found, best_of) if best_of > 1 else found:
             shown.text(text)
-    shown.finish()
 
 
 def _refuse_combinations(context: typer.Context) -> None:

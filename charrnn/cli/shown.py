@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from charrnn.cli.options import say
@@ -88,9 +89,12 @@ class Shown:
         }
         print(json.dumps(values), flush=True)
 
-    def finish(self) -> None:
-        """Close the bar, and say what the texts do not show."""
+    def __enter__(self) -> Shown:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the bar; at the end of all texts, say what they do not show."""
         if self.bar is not None:
             self.bar.close()
-        if self.left_nothing:
+        if kind is None and self.left_nothing:
             say(f"{self.left_nothing:,} of {self.count:,} texts ended where the constraint left no character")
