@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,7 @@ from charrnn.errors import CheckpointError, ConfigError, DataError, InterruptErr
 from charrnn.folders import what_is
 
 if TYPE_CHECKING:
+    from charrnn.model.network import Network
     from charrnn.text.data import Data
     from charrnn.text.reading import Reading
     from charrnn.text.stored import Symbols
@@ -82,7 +84,7 @@ def evaluate(
     from charrnn.interrupt import Interrupt
     from charrnn.text.reading import Reading
     from charrnn.text.sources import STANDARD_INPUT
-    from charrnn.training.evaluate import Evaluator, PieceReader, loss_of_blocks
+    from charrnn.training.evaluate import PieceReader
     from charrnn.training.run import data_of_run
 
     checkpoint = trained_model(source)
@@ -97,45 +99,78 @@ def evaluate(
         if text == STANDARD_INPUT or (text.exists() and not text.is_dir()):
             if explicit(context, ["split"]):
                 raise ConfigError(f"expected --split with a DATA folder, got {text}; try it without --split")
-            reading, what = Reading(vocabulary.level, encoding, errors, form=checkpoint.form), str(text)
+            reading = Reading(vocabulary.level, encoding, errors, form=checkpoint.form)
             known = KnownSymbols(text, reading, vocabulary, unknown, chars + 1 if chars else None)
-            loss, count = loss_of_blocks(network, known.blocks(), rate, lambda _: not interrupt.asked)
-            read_bytes: int | None = known.bytes
-            say_skipped(known.skipped, what)
-            say_repaired(known.repairs, what)
+            found = _of_file(network, known, rate, lambda _: not interrupt.asked)
         else:
             if given := explicit(context, ["encoding", "errors", "unknown"]):
                 raise ConfigError(f"expected --{next(iter(given))} with a text file, got {text}; try it without")
             _refuse_missing(text, own)
             data = open_data_of(text, checkpoint, source if own else None)
-            whole, what = data.split(split), f"{split} of {text}"
-            symbols: Symbols = whole[: chars + 1] if chars else whole
-            count, read_bytes = len(symbols), _bytes_of(symbols, data)
-            _refuse_too_short(count, what)
-            loss = Evaluator(network, symbols, rate).loss(lambda _: not interrupt.asked)
+            found = _of_split(network, data, split, chars, rate, lambda _: not interrupt.asked)
     if interrupt.asked:
         raise InterruptError(interrupt.asked)
-    _refuse_too_short(count, what)
-    assert loss is not None
-    if not math.isfinite(loss):
-        raise TrainingError(f"expected a finite loss, got {loss}; try a lower --dynamic-lr than {dynamic_lr}")
-    seconds = time.perf_counter() - start
-    bits = loss / math.log(2)
-    per_byte = None if read_bytes is None else bits * (count - 1) / read_bytes
+    _refuse_too_short(found.count, found.what)
+    assert found.loss is not None
+    if not math.isfinite(found.loss):
+        raise TrainingError(f"expected a finite loss, got {found.loss}; try a lower --dynamic-lr than {dynamic_lr}")
+    _print(found, found.loss, time.perf_counter() - start, as_json)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on a text.
+
+    Args:
+        what: a name of the text.
+        loss: nats per character; None if an interrupt ended the reading, or if the text is too short.
+        count: how many characters were read. All but the first were predicted.
+        bytes: how many bytes the predicted characters have in UTF-8; None if it is not known.
+    """
+
+    what: str
+    loss: float | None
+    count: int
+    bytes: int | None
+
+
+def _of_file(network: Network, known: KnownSymbols, rate: float, going_on: Callable[[int], bool]) -> Measured:
+    """The loss on a text file. Reading ends when `going_on` returns False."""
+    from charrnn.training.evaluate import loss_of_blocks
+
+    what = str(known.path)
+    loss, count = loss_of_blocks(network, known.blocks(), rate, going_on)
+    say_skipped(known.skipped, what)
+    say_repaired(known.repairs, what)
+    return Measured(what, loss, count, known.bytes)
+
+
+def _of_split(
+    network: Network, data: Data, split: str, chars: int, rate: float, going_on: Callable[[int], bool]
+) -> Measured:
+    """The same on a split of a DATA folder, or on as many of its first characters as are asked for."""
+    from charrnn.training.evaluate import Evaluator
+
+    whole, what = data.split(split), f"{split} of {data.path}"
+    symbols: Symbols = whole[: chars + 1] if chars else whole
+    _refuse_too_short(len(symbols), what)
+    loss = Evaluator(network, symbols, rate).loss(going_on)
+    return Measured(what, loss, len(symbols), _bytes_of(symbols, data))
+
+
+def _print(found: Measured, loss: float, seconds: float, as_json: bool) -> None:
+    """Print the figures."""
+    chars, bits = found.count - 1, loss / math.log(2)
+    per_byte = None if found.bytes is None else bits * chars / found.bytes
     perplexity = math.exp(loss) if loss < LARGEST_LOGARITHM else None
     if as_json:
-        figures = {
-            "loss": loss,
-            "bpc": bits,
-            "perplexity": perplexity,
-            "bits_per_byte": per_byte,
-        }
-        print_json({"text": what, "chars": count - 1} | figures | {"seconds": seconds})
+        figures = {"loss": loss, "bpc": bits, "perplexity": perplexity, "bits_per_byte": per_byte, "seconds": seconds}
+        print_json({"text": found.what, "chars": chars} | figures)
     else:
         show(
-            f"{what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {perplexity or math.inf:.3f} per character"
+            f"{found.what}: {loss:.4f} nats, {bits:.4f} bpc, perplexity {perplexity or math.inf:.3f} per character"
             + ("" if per_byte is None else f", {per_byte:.4f} bits per byte")
-            + f"; {count - 1:,} characters"
+            + f"; {chars:,} characters"
         )
 
 
