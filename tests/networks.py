@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from charrnn.gradcheck import MOST
+from charrnn import gradcheck
 from charrnn.model.config import ModelConfig
 from charrnn.model.layer import programs_of
 from charrnn.model.network import Network
@@ -84,5 +84,5 @@ def failures(check):
     shapes |= {f"state {name}": values.shape for name, values in check.state.items()}
     found = {result.name: result for result in results if result.name != "clipped gradient"}
     assert found.keys() == shapes.keys()
-    assert all(found[name].checked == min(MOST, int(np.prod(shape))) for name, shape in shapes.items())
+    assert all(found[name].checked == min(gradcheck.MOST, int(np.prod(shape))) for name, shape in shapes.items())
     return [result for result in results if not result.passed]

@@ -189,7 +189,7 @@ def test_an_unknown_choice_is_refused_with_a_next_step(settings):
 def test_what_is_for_characters_is_refused_for_bytes(settings):
     with pytest.raises(DataError) as error:
         options(level="byte", **settings)
-    check_message(error, "--level byte")
+    check_message(error, "level byte")
 
 
 @pytest.mark.parametrize("settings", [{"min_count": -1}, {"max_vocab": -1}, {"max_vocab": 1}])

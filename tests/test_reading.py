@@ -105,8 +105,8 @@ def test_repairs_are_counted():
 @pytest.mark.parametrize(
     "content, encoding, found",
     [
-        (b"ab\xff" + b"c" * 9, "utf-8", "bytes ff at offset 2"),
-        (b"abcd\xe2\x82", "utf-8", "bytes e2 82 at offset 4"),
+        (b"ab\xff" + b"c" * 9, "utf-8", "byte 0xFF at offset 2"),
+        (b"abcd\xe2\x82", "utf-8", "bytes 0xE2 0x82 at offset 4"),
         ("aé".encode("utf-16"), "utf-8", "try --encoding utf-16"),
         (b"ab\x81\xff", "shift_jis", "at offset 2"),
     ],

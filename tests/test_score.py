@@ -123,7 +123,7 @@ def test_the_most_surprising_come_first(shop, text):
     ("args", "parts"),
     [
         (["none.txt"], ["got none.txt"]),
-        (["bad.txt"], ["bytes ff at offset 3 of bad.txt"]),
+        (["bad.txt"], ["byte 0xFF at offset 3 of bad.txt"]),
         (["empty.txt"], ["got the empty file empty.txt"]),
         (["unknown.txt"], ["'ж' (U+0436) at position 0 of line 81 of unknown.txt", "--unknown skip"]),
         (["data.txt", "--context", "ж"], ["'ж' (U+0436) at position 0 of --context"]),
