@@ -103,9 +103,8 @@ def print_table(table: Any) -> None:
 
     text = io.StringIO()
     there = sys.stdout.isatty()
-    Console(file=text, force_terminal=there, width=Console().width if there else PIPE_COLUMNS, highlight=False).print(
-        table
-    )
+    width = Console().width if there else PIPE_COLUMNS
+    Console(file=text, force_terminal=there, width=width, highlight=False).print(table)
     print(text.getvalue(), end="")
 
 
