@@ -261,6 +261,7 @@ def test_a_model_trained_on_tales_comes_within_three_percent_of_its_entropy(tmp_
     assert trainer.state.progress.best_loss > 0.97 * entropy  # less would mean that the text or its entropy is wrong
 
 
+@thorough
 def test_an_lstm_solves_recall_where_a_plain_rnn_does_not(tmp_path):
     """With some seeds, about one in six, an LSTM needs more updates."""
     data = prepared(tmp_path, (CORPORA / "recall.txt").read_text())
