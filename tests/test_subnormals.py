@@ -6,8 +6,8 @@ from numba import njit
 
 from charrnn.engine.optimisers import move_along
 from charrnn.engine.product import product
-from charrnn.engine.simd import W
-from charrnn.engine.subnormals import X86, flush_subnormals, restore_mode
+from charrnn.engine.simd import ON_ARM, ON_X86, W
+from charrnn.engine.subnormals import flush_subnormals, restore_mode
 
 
 @njit
@@ -19,7 +19,7 @@ def halved(x, flush):
         restore_mode(mode)
 
 
-@pytest.mark.skipif(not X86, reason="only x86 has this mode")
+@pytest.mark.skipif(not (ON_X86 or ON_ARM), reason="only x86 and 64-bit ARM have this mode")
 def test_flushing_begins_and_ends_with_the_kernel():
     tiny = np.finfo(np.float32).tiny
     for flush, expected in ((False, tiny / 2), (True, 0), (False, tiny / 2)):
@@ -29,7 +29,7 @@ def test_flushing_begins_and_ends_with_the_kernel():
     assert np.float32(tiny) * np.float32(0.5) > 0  # NumPy's arithmetic is as before
 
 
-@pytest.mark.skipif(not X86, reason="only x86 has this mode")
+@pytest.mark.skipif(not (ON_X86 or ON_ARM), reason="only x86 and 64-bit ARM have this mode")
 def test_optimisers_and_products_count_subnormal_numbers_as_zero():
     small = np.float32(1.5) * np.finfo(np.float32).tiny
     p, direction = np.full(64, small), np.zeros(64, np.float32)

@@ -33,7 +33,8 @@ def host_vector_bits() -> int:
 
 
 VECTOR_BITS = min(runtime.vector_bits() or 512, host_vector_bits())
-ON_ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
+TRIPLE = binding.get_process_triple()
+ON_X86, ON_ARM = TRIPLE.startswith(("x86_64", "i386", "i686")), TRIPLE.startswith(("aarch64", "arm64"))
 REGISTERS = 32 if VECTOR_BITS == 512 or ON_ARM else 16
 
 

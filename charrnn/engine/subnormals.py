@@ -2,45 +2,57 @@
 
 Numbers below the normal range occur in second moments that decay and in cells that are forgotten. Each of them costs a
 CPU a hundred cycles, and its information is not worth this time. The mode belongs to a thread. It is restored when the
-work is done, so that nothing outside the kernels is affected. On CPUs other than x86 nothing is changed.
+work is done, so that nothing outside the kernels is affected. On CPUs other than x86 and 64-bit ARM nothing is changed.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn.engine.simd import I32
+from charrnn.engine.simd import I8, I32, I64, ON_ARM, ON_X86
 
-FLUSH = 0x8040  # of MXCSR: flush results to zero, take subnormal operands as zero
-X86 = binding.get_process_triple().startswith(("x86_64", "i386", "i686"))
+FLUSH_X86 = 0x8040  # of MXCSR: flush results to zero, take subnormal operands as zero
+FLUSH_ARM = 1 << 24  # of FPCR: both, too
+POINTER = I8.as_pointer()
 
 
-def _control_register(b: ir.IRBuilder, operation: str, slot: ir.Value) -> None:
-    """Store MXCSR to a place in memory ("stmxcsr") or load it from there ("ldmxcsr")."""
-    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()])
-    function = cgutils.get_or_insert_function(b.module, kind, f"llvm.x86.sse.{operation}")
-    b.call(function, [b.bitcast(slot, ir.IntType(8).as_pointer())])
+def _call(b: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+    """Call an LLVM intrinsic."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return b.call(cgutils.get_or_insert_function(b.module, kind, name), arguments)
+
+
+def _mode(b: ir.IRBuilder) -> ir.Value:
+    """This thread's control register."""
+    if ON_ARM:
+        return b.trunc(_call(b, "llvm.aarch64.get.fpcr", I64), I32)
+    slot = cgutils.alloca_once_value(b, I32(0))
+    if ON_X86:
+        _call(b, "llvm.x86.sse.stmxcsr", ir.VoidType(), b.bitcast(slot, POINTER))
+    return b.load(slot)
+
+
+def _set_mode(b: ir.IRBuilder, mode: ir.Value) -> None:
+    if ON_ARM:
+        _call(b, "llvm.aarch64.set.fpcr", ir.VoidType(), b.zext(mode, I64))
+    elif ON_X86:
+        slot = b.bitcast(cgutils.alloca_once_value(b, mode), POINTER)
+        _call(b, "llvm.x86.sse.ldmxcsr", ir.VoidType(), slot)
 
 
 def _emit_flush(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-    slot = cgutils.alloca_once_value(b, I32(0))
-    if X86:
-        _control_register(b, "stmxcsr", slot)
-    before = b.load(slot)
-    if X86:
-        b.store(b.or_(before, I32(FLUSH)), slot)
-        _control_register(b, "ldmxcsr", slot)
+    before = _mode(b)
+    _set_mode(b, b.or_(before, I32(FLUSH_ARM if ON_ARM else FLUSH_X86)))
     return before
 
 
 def _emit_restore(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-    if X86:
-        _control_register(b, "ldmxcsr", cgutils.alloca_once_value(b, arguments[0]))
+    _set_mode(b, arguments[0])
     return context.get_dummy_value()
 
 
