@@ -82,15 +82,19 @@ def test_a_turn_that_is_interrupted_ends_with_what_was_shown(m):
 
 def test_a_session_from_a_pipe(shop):
     """Answers on standard output, all else on standard error; what is wrong is said, and the session goes on."""
-    lines = ["the cat", "/temperature 1", "/nothing", "/length many", "the \u0416", "", "/reset", "the cat", "/help"]
+    lines = ["the cat", "/temperature 0", "/nothing", "/length many", "the \u0416", "", "/reset", "the cat", "/help"]
     words = command("sample", "data-run", "--interactive", "--length", "9", "--seed", "3")
     text = "\n".join(lines) + "\n"
     whole = subprocess.run(words, cwd=shop.folder, input=text, capture_output=True, text=True, check=False)
     assert whole.returncode == 1, whole.stderr  # since some lines were refused
-    alone = charrnn("sample", "data-run", "--length", "9", "--seed", "3", "--prompt", "the cat", cwd=shop.folder)
-    assert len(set(alone.stdout.removeprefix("the cat"))) > 3
-    assert whole.stdout.startswith(alone.stdout.removeprefix("the cat"))
-    assert len(whole.stdout) == 3 * (9 + len("\n"))
+    drawn, greedy = (
+        charrnn("sample", "data-run", "--length", "9", *rule, "--prompt", "the cat", cwd=shop.folder)
+        for rule in (("--seed", "3"), ("-t", "0"))
+    )
+    assert len(set(drawn.stdout.removeprefix("the cat"))) > 3
+    assert whole.stdout.startswith(drawn.stdout.removeprefix("the cat"))
+    assert whole.stdout.endswith(greedy.stdout.removeprefix("the cat"))
+    assert len(whole.stdout) == 3 * (9 + len("\n")) and len(whole.stdout.split("\n")) >= 4
     for word in ("got /nothing", "got 'many'", "\u0416", "/quit"):
         assert word in whole.stderr
 
