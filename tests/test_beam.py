@@ -75,10 +75,10 @@ def test_an_end_competes_with_the_other_continuations(network):
     found = Beam(network, 1, Ending(40), table).search(wanted(network))
     text = []
     while len(text) < 40:
-        chances = [np.exp(nats(network, (1, 2), [*text, v]) - nats(network, (1, 2), text)) for v in range(SYMBOLS)]
-        if chances[3] > max(chances[:3]):
+        p = [np.exp(nats(network, (1, 2), [*text, v]) - nats(network, (1, 2), text)) for v in range(SYMBOLS)]
+        if p[3] > max(p[:3]):
             break
-        text.append(int(np.argmax(chances[:3])))
+        text.append(int(np.argmax(p[:3])))
     assert text
     assert found.drawn.tolist() == text
 

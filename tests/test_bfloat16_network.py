@@ -145,10 +145,10 @@ def test_a_line_break_clears_what_is_multiplied_in_every_stream_of_a_sampler():
     network = Network(config, line_break=1, precision="bfloat16")
     Initialiser(config, 0).fill(network.parameters)
     network.pack()
-    chances = []
+    log_probs = []
     for prompt in ([1], [3, 2, 4, 1]):
-        sampler = Sampler(network, 3, seed=4, wants_chances=True)
+        sampler = Sampler(network, 3, seed=4, wants_log_probs=True)
         sampler.feed(np.array(prompt))
         sampler.take(30)
-        chances.append(sampler.chances.copy())
-    np.testing.assert_array_equal(*chances)
+        log_probs.append(sampler.log_probs.copy())
+    np.testing.assert_array_equal(*log_probs)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from texts import check_message
 
 from charrnn.errors import CheckpointError
 from charrnn.model.config import ModelConfig
@@ -54,15 +55,6 @@ def make(cell="lstm", layers=1, embed=0, optimiser="adam", **progress):
         TextForm("nfc", "lf"),
         {},
     )
-
-
-def check_message(error, *parts):
-    """One line: what was expected, what came, what to try."""
-    message = str(error.value)
-    assert message.startswith("expected ")
-    assert "\n" not in message
-    for part in ("got ", "try ", *parts):
-        assert part in message
 
 
 def same_bits(one, other):

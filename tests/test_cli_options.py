@@ -6,7 +6,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import typer
-from helpers_cli import charrnn, check_failure
+from helpers_cli import charrnn, check_failure, journal
 
 from charrnn.cli.app import app
 from charrnn.cli.setting_options import MODEL as MODEL_SETTINGS
@@ -196,7 +196,7 @@ def test_a_diverging_run_is_warned_of_and_its_losses_are_shown(names):
     assert answer["loss"] > 700
     assert answer["perplexity"] is None
     assert "perplexity inf" in charrnn("eval", "run", cwd=names).stdout
-    lines = [json.loads(line) for line in (names / "run" / "log.jsonl").read_text().splitlines()]
+    lines = journal(names / "run")
     logged = {line["step"] for line in lines if line["kind"] == "train"}
     assert {line["step"] for line in lines if line["kind"] == "eval"} == {2, 4, 6} <= logged
 

@@ -10,8 +10,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_checkpoint import change, check_message, make, saved  # noqa: F401  (fixtures)
+from test_checkpoint import change, make, saved  # noqa: F401  (fixtures)
 from test_training import prepared, start, train
+from texts import check_message
 
 from charrnn.errors import CharRNNError, CheckpointError, ConfigError, DataError, OutputError
 from charrnn.folders import refuse_existing

@@ -4,21 +4,11 @@ import errno
 import os
 
 import pytest
+from helpers_cli import tree
+from texts import check_message
 
 from charrnn.errors import OutputError
 from charrnn.files import clear_half_written, replacing
-
-
-def tree(folder):
-    """Every file and folder below, with contents."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-def check_message(error, *parts):
-    message = str(error.value)
-    assert message.startswith("expected ")
-    for part in ("got", "try ", *parts):
-        assert part in message
 
 
 def failing(number):

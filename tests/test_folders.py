@@ -7,7 +7,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from test_files import check_message, failing, tree
+from helpers_cli import tree
+from test_files import failing
+from texts import check_message
 
 from charrnn import folders
 from charrnn.errors import OutputError

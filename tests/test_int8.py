@@ -128,9 +128,9 @@ def test_a_text_is_the_same_alone_and_among_others_and_follows_the_forward_pass(
     text = np.concatenate([[1, 2, 3], texts[0]]).astype(np.int32)
     m.unrolled.reset_state()
     m.unrolled.forward(text[:-1, None])
-    sampler = Sampler(m.network, 1, seed=3, wants_chances=True)
+    sampler = Sampler(m.network, 1, seed=3, wants_log_probs=True)
     sampler.feed(text[:3])
     assert (sampler.take(40)[:, 0] == texts[0]).all()
     logits = rows_of(m.unrolled.logits, 30).astype(float)[2:]
-    chances = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    np.testing.assert_allclose(sampler.chances[:, 0], chances[np.arange(40), texts[0]], atol=2e-5)
+    log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(sampler.log_probs[:, 0], log_probs[np.arange(40), texts[0]], atol=2e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from charrnn.sampling.rule import CHANCES, PARTS, Rule, draw, forbid, penalise
+from charrnn.sampling.rule import PARTS, PROBS, Rule, draw, forbid, penalise
 
 DRAWS = 1_000_000
 RECENT = np.array([0, 3, 0, 0, 2, 0, 0, 1])  # how often each of eight symbols was drawn recently
@@ -60,7 +60,7 @@ def distribution(z, rule, counts=None, forbidden=()):
 def draw_many(z, rule, counts, follows, uniforms, out):
     for k in range(uniforms.size):
         numbers = np.empty((PARTS, z.size), z.dtype)
-        p = numbers[CHANCES]
+        p = numbers[PROBS]
         p[:] = z
         penalise(p, counts, rule.repetition_penalty)
         forbid(p, follows)

@@ -24,7 +24,7 @@ def m():
 def texts_of(m, count, ending, batch, prompts=((1,),), rule=Rule(), seed=5, **more):
     given = [(np.array(prompt), np.array(prompt)) for prompt in prompts]
     streams = min(batch, count * len(given))
-    sampler = Sampler(m.network, streams, rule, seed, wants_chances=True, **more)
+    sampler = Sampler(m.network, streams, rule, seed, wants_log_probs=True, **more)
     drawn = draw_texts(sampler, wanted_texts(m.network, given, count, streams), ending)
     return sorted(drawn, key=lambda text: text.index)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers_cli import journal
 from texts import options, prepare
 from thorough import thorough
 
@@ -199,7 +200,7 @@ def test_the_journal_adds_up(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT)
     config = {"batch": 5, "seq_len": 20, "epochs": 2, "eval_every": 10}
     train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config))
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    lines = journal(tmp_path / "run")
     last = [line for line in lines if line["kind"] == "train"][-1]
     per_epoch = (len(data.splits["train"]) - 1) // 5 * 5
     assert (last["step"], last["chars"], last["epoch"]) == (54, 2 * per_epoch, 2.0)
@@ -232,10 +233,6 @@ def test_dynamic_evaluation_learns_from_what_it_has_counted(tmp_path):
     assert losses[0] == losses[1]
 
 
-def journal_of(run):
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-
-
 def test_a_diverging_run_stops_with_its_last_good_checkpoint(tmp_path):
     from charrnn.errors import TrainingError
 
@@ -247,7 +244,7 @@ def test_a_diverging_run_stops_with_its_last_good_checkpoint(tmp_path):
         train(tmp_path / "run", data, checkpoint)
     last = load_checkpoint(tmp_path / "run" / "last.npz")
     assert (last.progress.step, last.progress.rollbacks, last.progress.lr_scale) == (0, 5, 2.0**-5)
-    events = [line for line in journal_of(tmp_path / "run") if line["kind"] == "event"]
+    events = [line for line in journal(tmp_path / "run") if line["kind"] == "event"]
     assert [line["name"] for line in events if line["name"] != "skip"] == ["start", *["rollback"] * 5, "give-up"]
 
 

@@ -135,10 +135,10 @@ def test_text_is_sampled_from_the_forward_pass(name, kind):
     m = make_variant(kind, name, batch=1, steps=60)
     m.network.parameters["b_y"][LINE_BREAK] += 0.3  # so that lines end now and then
     m.network.pack()
-    sampler = Sampler(m.network, 1, seed=3, wants_chances=True)
+    sampler = Sampler(m.network, 1, seed=3, wants_log_probs=True)
     prompt = [2, LINE_BREAK, 1, LINE_BREAK, 3, 1]
     sampler.feed(np.array(prompt))
-    parts = [(sampler.take(length)[:, 0], sampler.chances[:, 0].copy()) for length in (32, 20)]
+    parts = [(sampler.take(length)[:, 0], sampler.log_probs[:, 0].copy()) for length in (32, 20)]
     drawn, log_p = (np.concatenate(part) for part in zip(*parts, strict=True))
     text = np.concatenate([prompt, drawn])
     assert LINE_BREAK in drawn

@@ -16,7 +16,7 @@ def check_message(error, *parts):
     """One line: what was expected, what came, what to try; and the parts that make it helpful."""
     message = str(error.value)
     assert "\n" not in message
-    for part in ("expected ", "got ", "try ", *parts):
+    for part in ("expected ", ", got", "try ", *parts):
         assert part in message
     assert message.index("expected ") == 0
 

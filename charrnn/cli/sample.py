@@ -163,7 +163,7 @@ def sample(
     kept = as_json or streams > 1
     _refuse_too_large(checkpoint.model, streams, _usual_length(length, ending) if kept else 0, precision)
     network = checkpoint.network(precision=precision)
-    wants_chances = as_json or best_of > 1
+    wants_log_probs = as_json or best_of > 1
     follows = _constraint(checkpoint, ban, allow, words, pattern, unknown)
     shown = Shown(checkpoint, texts, None if separator is None else unescape(separator), raw, as_json, seed)
     live = texts == 1 and best_of == 1 and not beam and not as_json
@@ -179,7 +179,7 @@ def sample(
         if beam:
             found = (Beam(network, beam, ending, follows).search(one, look) for one in wanted)
         else:
-            sampler = Sampler(network, streams, rule, seed, repetition_window, follows, wants_chances)
+            sampler = Sampler(network, streams, rule, seed, repetition_window, follows, wants_log_probs)
             found = draw_texts(sampler, wanted, ending, going_on)
         for text in likeliest_of(found, best_of) if best_of > 1 else found:
             shown.text(text)

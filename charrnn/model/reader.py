@@ -51,7 +51,7 @@ class Reader:
         self.network, self.look = network, look
         self.unrolled = Unrolled(network, streams, steps or (STEPS if streams > 1 else SINGLE_STEPS))
 
-    def foretell(self, symbols: NDArray[np.int32]) -> NDArray[np.floating]:
+    def losses(self, symbols: NDArray[np.int32]) -> NDArray[np.floating]:
         """Read the next symbols of each stream, (t + 1, B). The last ones are only predicted; the next call reads them.
 
         Returns:
@@ -80,7 +80,7 @@ class Reader:
         alone = [text for _, text in texts]
         for at in range(0, max(map(len, alone)) - 1, unrolled.most_steps):
             self.look()
-            losses = self.foretell(self._piece(alone, at, unrolled.most_steps + 1))
+            losses = self.losses(self._piece(alone, at, unrolled.most_steps + 1))
             for stream, (_, text) in enumerate(texts):
                 if (left := len(text) - 1 - at) > 0:
                     parts[stream].append(losses[:left, stream].copy())

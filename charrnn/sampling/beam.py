@@ -82,7 +82,7 @@ class Beam:
     def _step(self, live: list[Hypothesis], ended: list[Hypothesis]) -> list[Hypothesis]:
         """The likeliest continuations by one symbol. Continuations that end a text go to `ended`."""
         logs = self._log_probabilities(live)
-        ends = self._chances_of_end(live, logs)
+        ends = self._log_probs_of_end(live, logs)
         totals = np.array([[h.nats] for h in live]) + np.hstack([logs, ends])
         kept: list[Hypothesis] = []
         for place in np.argsort(-totals, axis=None, kind="stable")[: 3 * self.width + len(ended)]:
@@ -115,12 +115,12 @@ class Beam:
                 logs[row, self.follows[h.state] == FORBIDDEN] = -np.inf
         return logs
 
-    def _chances_of_end(self, live: list[Hypothesis], logs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n, 1): ln of the chance that the constraint ends the text here; symbols that end it get -inf in `logs`."""
-        chances = np.full((len(live), 1), -np.inf)
+    def _log_probs_of_end(self, live: list[Hypothesis], logs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 1): log-probability that the constraint ends the text here; symbols that end it get -inf in `logs`."""
+        log_probs = np.full((len(live), 1), -np.inf)
         for row, h in enumerate(live if len(self.follows) else []):
             ends = self.follows[h.state] == ENDS
             if ends.any():
-                chances[row] = np.logaddexp.reduce(logs[row, ends])
+                log_probs[row] = np.logaddexp.reduce(logs[row, ends])
                 logs[row, ends] = -np.inf
-        return chances
+        return log_probs

@@ -16,7 +16,7 @@ from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.simd import W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.sampling.constraints import ENDS, FORBIDDEN
-from charrnn.sampling.rule import CHANCES, PARTS, SPARE, copy, draw, forbid, log_chance, penalise
+from charrnn.sampling.rule import PARTS, PROBS, SPARE, copy, draw, forbid, log_prob, penalise
 
 SAMPLE = PURPOSES["sample"]
 NUMBER, POSITION, STATE = range(3)  # columns of `marks`
@@ -34,7 +34,7 @@ class Draws(NamedTuple):
     recent: Array  # (B, N) int32, the last N symbols, or -1; N is 0 without a repetition penalty
     counts: Array  # (B, V) int32, how often each symbol stands in `recent`; (B, 0) without
     follows: Array  # (S, V) int32, the automaton of a constraint, see constraints.py; (0, 0) without
-    log_chances: Array  # (T, B) float64, written: ln of each symbol's probability without rules; or (0, B)
+    log_probs: Array  # (T, B) float64, written: ln of each symbol's probability without rules; or (0, B)
 
 
 def draws_for(streams: int, symbols: int, dtype: DTypeLike, window: int, follows: Array, steps: int) -> Draws:
@@ -56,7 +56,7 @@ def draws_for(streams: int, symbols: int, dtype: DTypeLike, window: int, follows
         recent=np.full((streams, window), -1, np.int32),
         counts=np.zeros((streams, symbols if window else 0), np.int32),
         follows=follows,
-        log_chances=np.zeros((steps, streams)),
+        log_probs=np.zeros((steps, streams)),
     )
 
 
@@ -93,12 +93,12 @@ def _remember(b, symbol, draws):  # type: ignore[no-untyped-def]
 def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
     """The next symbol of stream b from logits[:, b]."""
     numbers = draws.scratch[b]
-    p, spare, plain = numbers[CHANCES], numbers[SPARE], numbers[PLAIN]
+    p, spare, plain = numbers[PROBS], numbers[SPARE], numbers[PLAIN]
     for panel in range(logits.shape[0]):
         for c in range(W):
             p[panel * W + c] = logits[panel, b, c]
-    wants_chance = draws.log_chances.shape[0] > 0
-    if wants_chance:
+    wants_log_probs = draws.log_probs.shape[0] > 0
+    if wants_log_probs:
         copy(p, plain)
     _prepare(p, b, rule, draws)
     u = uniform(seed, SAMPLE, np.uint64(draws.marks[b, POSITION]), np.uint64(draws.marks[b, NUMBER]))
@@ -108,8 +108,8 @@ def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
         return ENDS
     if symbol >= 0:
         _remember(b, symbol, draws)
-        if wants_chance:
-            draws.log_chances[t, b] = log_chance(plain, spare, symbol)
+        if wants_log_probs:
+            draws.log_probs[t, b] = log_prob(plain, spare, symbol)
     return symbol
 
 

@@ -18,7 +18,7 @@ from charrnn.engine.softmax import shifted_exp
 from charrnn.sampling.constraints import FORBIDDEN
 
 PARTS = 5  # how many parts the memory of a draw has
-CHANCES, SPARE, ONES, FEW, FEW_BITS = range(PARTS)
+PROBS, SPARE, ONES, FEW, FEW_BITS = range(PARTS)
 CUTS = 4  # how many rules take symbols away; the next line names them in their order
 TOP_K, TOP_P, MIN_P, TYPICAL = range(CUTS)
 BLOCK = 8 * W  # symbols that are skipped at once
@@ -65,13 +65,13 @@ def draw(numbers, bits, rule, u):  # type: ignore[no-untyped-def]
     order as the numbers.
 
     Args:
-        numbers: (PARTS, n), where n is a multiple of W. numbers[CHANCES] holds the logits; the logits beyond the
+        numbers: (PARTS, n), where n is a multiple of W. numbers[PROBS] holds the logits; the logits beyond the
             symbols are -inf. Everything is overwritten.
         bits: (PARTS, n), the same memory as integers of the same size.
         rule: with temperature 0 the likeliest symbol is taken; in a tie it is the first one.
         u: a uniform number in [0, 1); the symbol is the inverse of the cumulative distribution at u.
     """
-    p = numbers[CHANCES]
+    p = numbers[PROBS]
     peak = _maximum(p)
     if peak == -np.inf:
         return -1
@@ -96,8 +96,8 @@ def copy(numbers, to):  # type: ignore[no-untyped-def]
 
 @subroutine()
 def _cut(cut, numbers, bits, rule):  # type: ignore[no-untyped-def]
-    """Set the chances to 0 that one of the rules forbids, if this rule applies."""
-    p, weights, order, wanted = numbers[CHANCES], CHANCES, CHANCES, 0.0
+    """Set the probabilities to 0 that one of the rules forbids, if this rule applies."""
+    p, weights, order, wanted = numbers[PROBS], PROBS, PROBS, 0.0
     if cut == TOP_K and rule.top_k > 0:
         for v in range(p.size):
             numbers[ONES, v] = 1.0 if p[v] > 0.0 else 0.0
@@ -222,7 +222,7 @@ def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untype
 
 @subroutine()
 def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
-    """Keep the chances of the first symbols in descending order, and set all others to 0.
+    """Keep the probabilities of the first symbols in descending order, and set all others to 0.
 
     The smallest number of symbols that have the wanted sum is kept. If symbols are equal, those with lower numbers are
     first.
@@ -232,7 +232,7 @@ def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyp
         weights, order: which part of the numbers is summed up, and which part of the bits gives the order.
         wanted: the sum.
     """
-    p, w, places = numbers[CHANCES], numbers[weights], bits[order]
+    p, w, places = numbers[PROBS], numbers[weights], bits[order]
     if sum_of_chosen(w, places, _range(places)[0]) <= wanted:
         return
     least, beyond = _last_kept(numbers, bits, weights, order, wanted)
@@ -263,7 +263,7 @@ def forbid(z, follows):  # type: ignore[no-untyped-def]
 
 
 @subroutine()
-def log_chance(plain, spare, symbol):  # type: ignore[no-untyped-def]
+def log_prob(plain, spare, symbol):  # type: ignore[no-untyped-def]
     """ln of the softmax of the plain logits at a symbol, in nats; `spare` is scratch of the same size."""
     peak = _maximum(plain)
     shifted_exp((plain, spare), 0, (peak,), plain.size)

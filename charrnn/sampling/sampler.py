@@ -79,12 +79,12 @@ class Sampler:
         seed: of the random numbers. A text does not depend on the count, on its stream or on the number of threads.
         window: how many symbols back a repetition penalty looks.
         follows: (S, V) int32, the automaton of a constraint; its first state is 0. Empty for no constraint.
-        wants_chances: whether the log-probabilities of symbols are computed.
+        wants_log_probs: whether the log-probabilities of symbols are computed.
 
     Attributes:
         window: how many symbols back a repetition penalty looks; 0 without a penalty.
         may_end: whether the constraint may end a text.
-        chances: (length, B) after `take`, the log-probability of each symbol in nats, without the rule; or (0, B).
+        log_probs: (length, B) after `take`, the log-probability of each symbol in nats, without the rule; or (0, B).
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Sampler:
         seed: int = 0,
         window: int = 64,
         follows: NDArray[np.int32] = FREE,
-        wants_chances: bool = False,
+        wants_log_probs: bool = False,
     ) -> None:
         self.network, self.count, self.rule = network, count, rule
         self.set_seed(seed)
@@ -105,7 +105,7 @@ class Sampler:
         window = window if rule.repetition_penalty != 1.0 else 0
         self.window = window
         self.may_end = bool((follows == ENDS).any())
-        self._draws = draws_for(count, config.symbols, dtype, window, follows, PIECE if wants_chances else 0)
+        self._draws = draws_for(count, config.symbols, dtype, window, follows, PIECE if wants_log_probs else 0)
         self._logits = activations(config.symbols, count, dtype)
         self._generate = generator_for(network.layers[0].plan)
         layers = self.unrolled.layers
@@ -172,5 +172,5 @@ class Sampler:
         self._generate(*self._network, self._logits, self.last, out, draws, rule, self.seed, self._threads)
         self.unrolled.advance = length
         self.last = out[-1].copy()
-        self.chances = draws.log_chances[:length]
+        self.log_probs = draws.log_probs[:length]
         return out

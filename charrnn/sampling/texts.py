@@ -57,7 +57,7 @@ class Text:
     stopped: str = ""
     nats: float = 0.0
     _symbols: list[int] = field(default_factory=list)
-    _chances: list[float] = field(default_factory=list)
+    _log_probs: list[float] = field(default_factory=list)
     _handed_over: int = 0
     _lines: int = 0
 
@@ -89,15 +89,15 @@ class Text:
         """How many more symbols the text can have."""
         return 0 if self.stopped else self.ending.length - self._handed_over - len(self._symbols)
 
-    def add(self, symbols: Symbols, chances: NDArray[np.floating]) -> None:
+    def add(self, symbols: Symbols, log_probs: NDArray[np.floating]) -> None:
         """Add the drawn symbols, up to the end of the text. The log-probabilities may be missing.
 
         ENDS or FORBIDDEN in place of a symbol says that a constraint ended the text.
         """
         if not (self.ending.stops or self.ending.lines) and symbols.min() >= 0:
-            symbols, chances = symbols[: self.left], chances[: self.left]
+            symbols, log_probs = symbols[: self.left], log_probs[: self.left]
             self._symbols += symbols.tolist()
-            self.nats += float(chances.sum())
+            self.nats += float(log_probs.sum())
             self.stopped = "" if self.left else "length"
             return
         for k, symbol in enumerate(symbols.tolist()):
@@ -107,15 +107,15 @@ class Text:
                 self.stopped = "pattern" if symbol == ENDS else "constraint"
                 break
             self._symbols.append(symbol)
-            if len(chances):
-                self._chances.append(float(chances[k]))
+            if len(log_probs):
+                self._log_probs.append(float(log_probs[k]))
             self._look_for_the_end(symbol)
         if self.stopped:
-            self.nats += float(sum(self._chances[: len(self._symbols)]))
+            self.nats += float(sum(self._log_probs[: len(self._symbols)]))
 
     def followed_by(self, symbol: int) -> Text:
         """A copy with one more symbol, or with ENDS or FORBIDDEN; see `add`."""
-        text = replace(self, _symbols=self._symbols.copy(), _chances=self._chances.copy())
+        text = replace(self, _symbols=self._symbols.copy(), _log_probs=self._log_probs.copy())
         text.add(np.array([symbol]), np.zeros(0))
         return text
 
@@ -209,7 +209,7 @@ def draw_texts(
         for stream, text in enumerate(running):
             if text is None:
                 continue
-            text.add(piece[:, stream], sampler.chances[:, stream])
+            text.add(piece[:, stream], sampler.log_probs[:, stream])
             going_on(text)
             if text.stopped:
                 running[stream] = None

@@ -47,14 +47,14 @@ class PieceReader:
 
     def read(self, piece: Text) -> None:
         """Read and count a piece: (t + 1,) symbols; its last symbol is also the first one of the next piece."""
-        nats = self.reader.foretell(piece[:, None].astype(np.int32))
+        nats = self.reader.losses(piece[:, None].astype(np.int32))
         self.nats += float(nats.sum(dtype=float))
         self.chars += nats.size
         self._learn(self.dynamic)
 
     def warm_up(self) -> None:
         """Compile or load the kernels; no parameter changes."""
-        self.reader.foretell(np.zeros((2, 1), np.int32))
+        self.reader.losses(np.zeros((2, 1), np.int32))
         self._learn(rate=0.0)
 
     def _learn(self, rate: float) -> None:
