@@ -20,10 +20,10 @@ from charrnn.engine.panels import Array
 from charrnn.engine.peak import peak_flops
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialise import Initialiser
-from charrnn.model.layer import UnrolledLayer
 from charrnn.model.network import Network
 from charrnn.model.size import multiply_adds_per_char
 from charrnn.model.unrolled import Unrolled
+from charrnn.model.unrolled_layer import UnrolledLayer
 from charrnn.sampling.sampler import PIECE, Sampler
 from charrnn.training.config import TrainConfig
 from charrnn.training.optimiser import Optimiser

@@ -13,9 +13,9 @@ from charrnn.engine.softmax import cross_entropy
 from charrnn.engine.table import add_looked_up, lookup
 from charrnn.model.dense import BFLOAT16, RowSums
 from charrnn.model.inputs import flat_symbols
-from charrnn.model.layer import UnrolledLayer
 from charrnn.model.network import Network, State
 from charrnn.model.noise import Noise, Objective
+from charrnn.model.unrolled_layer import UnrolledLayer
 
 NO_NOISE = Noise()
 

@@ -12,17 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.engine.kernel import subroutine
-from charrnn.engine.reduce import inner_product, sum_of_chosen, total
+from charrnn.engine.reduce import inner_product, total
 from charrnn.engine.simd import W
 from charrnn.engine.softmax import shifted_exp
 from charrnn.sampling.constraints import FORBIDDEN
+from charrnn.sampling.selection import keep_first
 
 PARTS = 5  # how many parts the memory of a draw has
 PROBS, SPARE, ONES, FEW, FEW_BITS = range(PARTS)
 CUTS = 4  # how many rules take symbols away; the next line names them in their order
 TOP_K, TOP_P, MIN_P, TYPICAL = range(CUTS)
 BLOCK = 8 * W  # symbols that are skipped at once
-HALVINGS = 8  # after so many steps of a bisection, symbols that are already decided are left out
 
 
 class Rule(NamedTuple):
@@ -111,7 +111,7 @@ def _cut(cut, numbers, bits, rule):  # type: ignore[no-untyped-def]
         _order_by_typicality(p, numbers[SPARE], bits[SPARE], whole)
         order, wanted = SPARE, rule.typical * whole
     if wanted > 0.0:
-        _keep_first(numbers, bits, weights, order, wanted)
+        keep_first(p, numbers[weights], bits[order], wanted, numbers[FEW], bits[FEW_BITS])
 
 
 @subroutine()
@@ -173,77 +173,6 @@ def _order_by_typicality(p, spare, spare_bits, whole):  # type: ignore[no-untype
         spare[v] = abs(spare[v] - mean) if p[v] > 0.0 else np.inf
     for v in range(p.size):
         spare_bits[v] = LARGEST - spare_bits[v]
-
-
-@subroutine()
-def _gather(weights, order, low, high, few, few_order, count):  # type: ignore[no-untyped-def]
-    """Write to few and few_order those of the first `count` weights that have low <= order < high; returns how many."""
-    found = 0
-    for v in range(count):
-        place = order[v]
-        few[found], few_order[found] = weights[v], place
-        found += (place >= low) & (place < high)
-    return found
-
-
-@subroutine()
-def _range(places):  # type: ignore[no-untyped-def]
-    """The least number, and one more than the largest."""
-    low, high = places[0], places[0]
-    for v in range(places.size):
-        low, high = min(low, places[v]), max(high, places[v])
-    return np.int64(low), np.int64(high) + 1
-
-
-@subroutine()
-def _last_kept(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
-    """The value in the order at which the wanted sum of weights is reached, and the sum of the weights beyond it.
-
-    The value is found by bisection, so nothing is sorted. After some steps, only the symbols that are still undecided
-    are kept.
-    """
-    w, places = numbers[weights], bits[order]
-    low, high = _range(places)
-    count, beyond, above = places.size, 0.0, 0.0  # beyond: the sum from `high` on; above: that of the left-out weights
-    halvings = 0
-    while high - low > 1:
-        middle = low + (high - low) // 2
-        found = above + sum_of_chosen(w[:count], places, middle)
-        if found >= wanted:
-            low = middle
-        else:
-            high, beyond = middle, found
-        halvings += 1
-        if halvings % HALVINGS == 0:
-            count = _gather(w, places, low, high, numbers[FEW], bits[FEW_BITS], count)
-            w, places, above = numbers[FEW], bits[FEW_BITS], beyond
-    return low, beyond
-
-
-@subroutine()
-def _keep_first(numbers, bits, weights, order, wanted):  # type: ignore[no-untyped-def]
-    """Keep the probabilities of the first symbols in descending order, and set all others to 0.
-
-    The smallest number of symbols that have the wanted sum is kept. If symbols are equal, those with lower numbers are
-    first.
-
-    Args:
-        numbers, bits: as for `draw`.
-        weights, order: which part of the numbers is summed up, and which part of the bits gives the order.
-        wanted: the sum.
-    """
-    p, w, places = numbers[PROBS], numbers[weights], bits[order]
-    if sum_of_chosen(w, places, _range(places)[0]) <= wanted:
-        return
-    least, beyond = _last_kept(numbers, bits, weights, order, wanted)
-    missing = wanted - beyond
-    for v in range(p.size):
-        if places[v] == least:
-            taken = w[v] if missing > 0.0 else 0.0
-            p[v] = p[v] if missing > 0.0 else 0.0
-            missing -= taken
-    for v in range(p.size):
-        p[v] = p[v] if places[v] >= least else 0.0
 
 
 @subroutine()
