@@ -5,7 +5,8 @@ from itertools import count
 
 import numpy as np
 import pytest
-from test_training import SHORT_TEXT, Silent, journal_of, prepared, start, trainer_of
+from helpers_cli import journal
+from test_training import SHORT_TEXT, Silent, prepared, start, trainer_of
 
 from charrnn.errors import TrainingError
 from charrnn.training.checkpoint import load_checkpoint
@@ -71,7 +72,7 @@ def test_a_long_validation_text_is_read_in_part_and_the_run_goes_on_with_that_pa
     data = prepared(tmp_path, SHORT_TEXT)
     pace = 3.0 / 100  # so that 3 of 60 seconds are enough for 100 characters
     trainer = timed(tmp_path, data, monkeypatch, pace, minutes=1)
-    evaluations = [line for line in journal_of(tmp_path / "run") if line["kind"] == "eval"]
+    evaluations = [line for line in journal(tmp_path / "run") if line["kind"] == "eval"]
     assert {line["chars"] for line in evaluations} == {100}
     part = np.asarray(data.splits["val"])[:101]
     network = load_checkpoint(tmp_path / "run" / "best.npz").network()
@@ -94,7 +95,7 @@ def test_an_evaluation_that_is_too_dear_waits_for_the_last_one(tmp_path, monkeyp
     data = prepared(tmp_path, SHORT_TEXT)
     monkeypatch.setattr("charrnn.training.validation.TIMES_READ", 1)  # due every few steps
     timed(tmp_path, data, monkeypatch, 0.005, minutes=2)
-    assert [line["step"] for line in journal_of(tmp_path / "run") if line["kind"] == "eval"] == [40]
+    assert [line["step"] for line in journal(tmp_path / "run") if line["kind"] == "eval"] == [40]
 
 
 def test_the_time_before_training_is_overhead(tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from test_training import CORPORA, Silent, journal_of, prepared, start, train, trainer_of
+from helpers_cli import journal
+from test_training import CORPORA, Silent, prepared, start, train, trainer_of
 from typer.testing import CliRunner
 
 from charrnn.cli.app import app
@@ -113,7 +114,7 @@ def test_a_run_survives_spikes(tmp_path, times, further):
     assert last.progress.step == 200
     assert last.progress.lr_scale == 0.5**times
     assert trainer.lr == pytest.approx(0.003 * 0.5**times)
-    names = [line["name"] for line in journal_of(tmp_path / "run") if line["kind"] == "event"]
+    names = [line["name"] for line in journal(tmp_path / "run") if line["kind"] == "event"]
     assert names.count("rollback") == times
     assert names.count("skip") == 2 * times
     assert np.isfinite(trainer.state.network.parameters.flat).all()
@@ -205,7 +206,7 @@ def test_a_broken_model_never_takes_the_place_of_a_good_checkpoint(tmp_path, spo
     train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 16, "layers": 1}, config), each_step=spoil_once)
     last = load_checkpoint(tmp_path / "run" / "last.npz")
     assert (last.progress.step, last.progress.lr_scale) == (60, 0.5)
-    events = [line for line in journal_of(tmp_path / "run") if line.get("name") == "rollback"]
+    events = [line for line in journal(tmp_path / "run") if line.get("name") == "rollback"]
     assert [line["step"] for line in events] == [20]
 
 
@@ -255,7 +256,7 @@ def test_a_run_that_got_worse_step_by_step_goes_back_to_its_best(tmp_path):
             trainer.state.network.pack()
 
     trainer = train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 32, "layers": 1}, config), each_step=drift)
-    lines = journal_of(tmp_path / "run")
+    lines = journal(tmp_path / "run")
     (event,) = [line for line in lines if line.get("name") == "rollback"]
     best = [line for line in lines if line["kind"] == "eval" and line["step"] == event["step"]]
     assert event["step"] == 400

@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from test_training import SHORT_TEXT, Silent, arrays, assert_same_bits, journal_of, prepared, start, train, trainer_of
+from helpers_cli import journal
+from test_training import SHORT_TEXT, Silent, arrays, assert_same_bits, prepared, start, train, trainer_of
 
 from charrnn.errors import DataError, TrainingError
 from charrnn.model.config import ModelConfig
@@ -52,7 +53,7 @@ def test_an_evaluation_that_was_interrupted_is_made_up_for(tmp_path, stops, extr
         assert_same_bits(tmp_path / "whole" / file, tmp_path / "parts" / file)
     for field in FIELDS:
         assert getattr(parts.state.progress, field) == getattr(whole.state.progress, field), field
-    evaluations = [[line["step"] for line in journal_of(tmp_path / run) if line["kind"] == "eval"]
+    evaluations = [[line["step"] for line in journal(tmp_path / run) if line["kind"] == "eval"]
                    for run in ("whole", "parts")]  # fmt: skip
     assert evaluations[0] == evaluations[1]
 
@@ -124,7 +125,7 @@ def test_an_older_run_is_replaced_when_the_new_one_has_its_first_checkpoint(tmp_
     assert all(seen["at the first evaluation"][name].tobytes() == value.tobytes() for name, value in older.items())
     assert seen["later"] == 11
     assert load_checkpoint(tmp_path / "run" / "last.npz").progress.step == 60
-    assert journal_of(tmp_path / "run")[-1] == {"kind": "event", "name": "end", "step": 60}
+    assert journal(tmp_path / "run")[-1] == {"kind": "event", "name": "end", "step": 60}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data.txt", "run"]
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from test_training import SHORT_TEXT, Silent, arrays, journal_of, prepared, start, train, trainer_of
+from helpers_cli import journal
+from test_training import SHORT_TEXT, Silent, arrays, prepared, start, train, trainer_of
 
 from charrnn.errors import OutputError
 from charrnn.folders import locked
@@ -74,7 +75,7 @@ def test_every_older_checkpoint_has_the_loss_that_was_measured(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT)
     config = {"batch": 4, "seq_len": 20, "steps": 30, "eval_every": 10, "ema": 0.8, "keep": 3, "lr": 0.01}
     train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 12}, config))
-    measured = {line["step"]: line["loss"] for line in journal_of(tmp_path / "run") if line["kind"] == "eval"}
+    measured = {line["step"]: line["loss"] for line in journal(tmp_path / "run") if line["kind"] == "eval"}
     for step in (10, 20, 30):
         network = load_checkpoint(tmp_path / "run" / f"step-{step:09d}.npz").network()
         assert Evaluator(network, data.splits["val"]).loss() == pytest.approx(measured[step], rel=1e-5)
@@ -96,7 +97,7 @@ def test_patience_ends_a_run_that_no_longer_improves(tmp_path):
     data = prepared(tmp_path, SHORT_TEXT)
     config = {"batch": 4, "seq_len": 20, "steps": 500, "eval_every": 2, "patience": 3, "lr": 1e-12}
     trainer = train(tmp_path / "run", data, start(tmp_path, data, {"hidden": 8}, config))
-    evaluations = [line for line in journal_of(tmp_path / "run") if line["kind"] == "eval"]
+    evaluations = [line for line in journal(tmp_path / "run") if line["kind"] == "eval"]
     best = min(range(len(evaluations)), key=lambda k: evaluations[k]["loss"])
     assert trainer.state.progress.step < 500
     assert len(evaluations) == best + 1 + 3
