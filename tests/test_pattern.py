@@ -113,7 +113,7 @@ def test_a_beam_finds_the_likeliest_whole_match():
     (wanted,) = wanted_texts(m.network, [(np.array([2]), np.array([2]))], 1, 1)
     found = Beam(m.network, 30, Ending(9), table).search(wanted)
     best = max(
-        (mean_probability(m, [CHARACTERS.index(c) for c in letters], table), letters)
+        (mean_log_prob(m, [CHARACTERS.index(c) for c in letters], table), letters)
         for n in (1, 2, 3)
         for letters in product("ab", repeat=n)
     )
@@ -122,7 +122,7 @@ def test_a_beam_finds_the_likeliest_whole_match():
     assert found.stopped == "pattern"
 
 
-def mean_probability(m, symbols, table):
+def mean_log_prob(m, symbols, table):
     """Log-probability for each symbol of a text after the symbol 2, and of any symbol that ends it."""
     from charrnn.engine.panels import rows_of
     from charrnn.model.unrolled import Unrolled

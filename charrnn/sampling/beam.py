@@ -81,7 +81,7 @@ class Beam:
 
     def _step(self, live: list[Hypothesis], ended: list[Hypothesis]) -> list[Hypothesis]:
         """The likeliest continuations by one symbol. Continuations that end a text go to `ended`."""
-        logs = self._log_probabilities(live)
+        logs = self._log_probs(live)
         ends = self._log_probs_of_end(live, logs)
         totals = np.array([[h.nats] for h in live]) + np.hstack([logs, ends])
         kept: list[Hypothesis] = []
@@ -101,7 +101,7 @@ class Beam:
             ended += [h.ended(FORBIDDEN, h.nats) for h in live]
         return kept
 
-    def _log_probabilities(self, live: list[Hypothesis]) -> NDArray[np.float64]:
+    def _log_probs(self, live: list[Hypothesis]) -> NDArray[np.float64]:
         """(n, V): the log-probability of each next symbol; -inf where a constraint forbids it."""
         unused = [0] * (self.width - len(live))
         parents = [h.stream for h in live] + unused
