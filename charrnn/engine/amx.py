@@ -31,7 +31,7 @@ from charrnn.engine.amx_registers import (
     registers,
 )
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import I8, I64, W
+from charrnn.engine.simd import I8, I64, VOID, W
 
 PANEL_BYTES = {"bfloat16": 64, "float32": 128}  # of a row of a panel
 
@@ -147,7 +147,7 @@ PEAK_FLOPS = 4 * 2 * TILE_ROWS * 2 * TILE_ROWS * TILE_ROWS  # of one iteration o
 
 def emit_peak(module: ir.Module, symbol: str) -> None:
     """A function that multiplies tiles of zeros as many times as its argument says, without any load or store."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64]), symbol)
+    function = ir.Function(module, ir.FunctionType(VOID, [I64]), symbol)
     b = ir.IRBuilder(function.append_basic_block())
     tiles = registers(b)
     configure(b, tiles, I64(MOST_ROWS))
@@ -162,7 +162,7 @@ def emit_peak(module: ir.Module, symbol: str) -> None:
 
 def emit_release(module: ir.Module, symbol: str) -> None:
     """A function that releases the tile registers, so that the system need not save them between threads."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), symbol)
+    function = ir.Function(module, ir.FunctionType(VOID, []), symbol)
     b = ir.IRBuilder(function.append_basic_block())
     registers(b).release()
     b.ret_void()

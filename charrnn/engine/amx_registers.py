@@ -11,11 +11,10 @@ chapter 18).
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from charrnn.engine.bfloat16 import emulates_tiles
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import FLOAT, I8, I32, I64
+from charrnn.engine.simd import FLOAT, I8, I32, I64, VOID, call
 
 TILES, TILE_ROWS, ROW_BYTES = 8, 16, 64
 MOST_ROWS = 2 * TILE_ROWS  # of C in one product
@@ -29,9 +28,7 @@ class Hardware:
         self.b = b
 
     def _call(self, name: str, *arguments: ir.Value) -> None:
-        kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
-        function = self.b.module.globals.get(f"llvm.x86.{name}") or ir.Function(self.b.module, kind, f"llvm.x86.{name}")
-        self.b.call(function, arguments)
+        call(self.b, f"llvm.x86.{name}", VOID, *arguments)
 
     def release(self) -> None:
         self._call("tilerelease")
@@ -122,14 +119,13 @@ class Emulated:
 
     def multiply_add(self, c: int, a: int, w: int) -> None:
         b = self.b
-        fused = cgutils.get_or_insert_function(b.module, ir.FunctionType(FLOAT, [FLOAT] * 3), "llvm.fma.f32")
         row, _, close_rows = counted_loop(b, self._rows(c), [])
         column, _, close_columns = counted_loop(b, self._words(c), [])
         none = ir.Constant(FLOAT, 0.0)
         k, sums, close_k = counted_loop(b, self._words(a), [none, none])
         x, weight = b.load(self._element(a, row, k)), b.load(self._element(w, k, column))
         sums = [
-            b.call(fused, [self._half(x, odd), self._half(weight, odd), total])
+            call(b, "llvm.fma.f32", FLOAT, self._half(x, odd), self._half(weight, odd), total)
             for odd, total in zip((False, True), sums, strict=True)
         ]
         close_k(sums)

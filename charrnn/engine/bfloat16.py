@@ -21,7 +21,7 @@ from functools import cache
 from llvmlite import binding, ir
 
 from charrnn import runtime
-from charrnn.engine.simd import FLOAT, VECTOR_BITS, host_vector_bits, multiply_add
+from charrnn.engine.simd import FLOAT, VECTOR_BITS, call, host_vector_bits, multiply_add
 from charrnn.errors import ConfigError
 
 
@@ -102,10 +102,8 @@ def dot_pairs(b: ir.IRBuilder, a: ir.Value, w: ir.Value, sums: ir.Value) -> ir.V
         sums: vector of float32.
     """
     if way() == "avx512":
-        kind = ir.FunctionType(SUMS, [SUMS, PAIRS, PAIRS])
-        name = "llvm.x86.avx512bf16.dpbf16ps.512"
-        dot = b.module.globals.get(name) or ir.Function(b.module, kind, name)
-        return b.call(dot, [sums, b.bitcast(a, PAIRS), b.bitcast(w, PAIRS)])
+        pairs = (b.bitcast(a, PAIRS), b.bitcast(w, PAIRS))
+        return call(b, "llvm.x86.avx512bf16.dpbf16ps.512", SUMS, sums, *pairs)
     fused = multiply_add(b.module, FLOAT)
     for half in (_odd, _even):  # in the order of vdpbf16ps
         sums = b.call(fused, [half(b, a), half(b, w), sums])

@@ -9,13 +9,12 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import prange, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from charrnn.engine import amx, bfloat16
 from charrnn.engine.kernel import kernel
 from charrnn.engine.loops import counted_loop
-from charrnn.engine.simd import FLOAT, I32, I64, lanes_of, multiply_add, splat
+from charrnn.engine.simd import FLOAT, I32, I64, VOID, call, lanes_of, multiply_add, splat
 from charrnn.engine.tile import load_tiles
 from charrnn.engine.tile_code import AMX_PEAK, AMX_RELEASE, TILE_ROWS
 
@@ -54,9 +53,8 @@ def _pair_chains(typing, count, factor):  # type: ignore[no-untyped-def]
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         if not bfloat16.on_tiles():
             return _emit_chains(b, arguments, rounded=True)
-        kind = ir.FunctionType(ir.VoidType(), [I64])
-        b.call(cgutils.get_or_insert_function(b.module, kind, AMX_PEAK), arguments[:1])
-        b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(ir.VoidType(), []), AMX_RELEASE), [])
+        call(b, AMX_PEAK, VOID, arguments[0])
+        call(b, AMX_RELEASE, VOID)
         return arguments[1]
 
     return types.float32(types.intp, types.float32), codegen

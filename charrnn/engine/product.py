@@ -14,13 +14,12 @@ from typing import Any
 
 from llvmlite import ir
 from numba import prange, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from charrnn.engine import bfloat16
 from charrnn.engine.amx_registers import MOST_ROWS
 from charrnn.engine.kernel import kernel, subroutine
-from charrnn.engine.simd import I64, VECTOR_BITS, W
+from charrnn.engine.simd import I64, VECTOR_BITS, VOID, W, call
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.engine.tile import column_tile, panels_tile, row_tile, vector_tile
 from charrnn.engine.tile_code import AMX_RELEASE, BFLOAT16_TILE_ROWS, TILE_ROWS, VECTOR_PANELS
@@ -66,8 +65,7 @@ def release_tiles(typing, w):  # type: ignore[no-untyped-def]
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         if w.dtype == types.uint16 and ON_TILES:
-            kind = ir.FunctionType(ir.VoidType(), [])
-            b.call(cgutils.get_or_insert_function(b.module, kind, AMX_RELEASE), [])
+            call(b, AMX_RELEASE, VOID)
         return context.get_dummy_value()
 
     return types.void(w), codegen

@@ -17,7 +17,7 @@ from numba.core import cgutils
 from charrnn import runtime
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
+FLOAT, DOUBLE, VOID = ir.FloatType(), ir.DoubleType(), ir.VoidType()
 W = 32  # columns of a panel, see panels.py
 LOG2_E = 1.0 / math.log(2.0)
 LN2_HIGH = 0.693145751953125  # 16 significant bits: n * LN2_HIGH is exact for |n| < 256
@@ -129,6 +129,12 @@ def minimum(x: Vector, other: Vector | float) -> Vector:
 def clip(x: Vector, low: float, high: float) -> Vector:
     """`x` limited to [low, high]; a NaN is kept."""
     return maximum(minimum(x, high), low)
+
+
+def call(b: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+    """Call a function by its name: an intrinsic of LLVM, or a tile of tile.py."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return b.call(cgutils.get_or_insert_function(b.module, kind, name), arguments)
 
 
 def _intrinsic(module: ir.Module, name: str, scalar: ir.Type, arguments: int) -> ir.Function:

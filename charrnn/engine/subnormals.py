@@ -14,35 +14,29 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from charrnn.engine.simd import I8, I32, I64, ON_ARM, ON_X86
+from charrnn.engine.simd import I8, I32, I64, ON_ARM, ON_X86, VOID, call
 
 FLUSH_X86 = 0x8040  # of MXCSR: flush results to zero, take subnormal operands as zero
 FLUSH_ARM = 1 << 24  # of FPCR: both, too
 POINTER = I8.as_pointer()
 
 
-def _call(b: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
-    """Call an LLVM intrinsic."""
-    kind = ir.FunctionType(result, [argument.type for argument in arguments])
-    return b.call(cgutils.get_or_insert_function(b.module, kind, name), arguments)
-
-
 def _mode(b: ir.IRBuilder) -> ir.Value:
     """This thread's control register."""
     if ON_ARM:
-        return b.trunc(_call(b, "llvm.aarch64.get.fpcr", I64), I32)
+        return b.trunc(call(b, "llvm.aarch64.get.fpcr", I64), I32)
     slot = cgutils.alloca_once_value(b, I32(0))
     if ON_X86:
-        _call(b, "llvm.x86.sse.stmxcsr", ir.VoidType(), b.bitcast(slot, POINTER))
+        call(b, "llvm.x86.sse.stmxcsr", VOID, b.bitcast(slot, POINTER))
     return b.load(slot)
 
 
 def _set_mode(b: ir.IRBuilder, mode: ir.Value) -> None:
     if ON_ARM:
-        _call(b, "llvm.aarch64.set.fpcr", ir.VoidType(), b.zext(mode, I64))
+        call(b, "llvm.aarch64.set.fpcr", VOID, b.zext(mode, I64))
     elif ON_X86:
         slot = b.bitcast(cgutils.alloca_once_value(b, mode), POINTER)
-        _call(b, "llvm.x86.sse.ldmxcsr", ir.VoidType(), slot)
+        call(b, "llvm.x86.sse.ldmxcsr", VOID, slot)
 
 
 def _emit_flush(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:

@@ -13,12 +13,11 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from charrnn.cache import cached_bytes
 from charrnn.engine import bfloat16
-from charrnn.engine.simd import DOUBLE, FLOAT, I8, I16
+from charrnn.engine.simd import DOUBLE, FLOAT, I8, I16, VOID, call
 from charrnn.engine.tile_code import (
     AMX_PEAK,
     AMX_RELEASE,
@@ -26,7 +25,6 @@ from charrnn.engine.tile_code import (
     build_further_tiles,
     build_tiles,
     is_there,
-    tile_signature,
     tile_symbol,
 )
 
@@ -87,11 +85,9 @@ def _emit_call(name: str, context: Any, b: ir.IRBuilder, signature: Any, argumen
             position += 1
     _, scalar, *_ = (value.type.pointee for value in values if isinstance(value.type, ir.PointerType))
     if is_there(name, scalar):
-        function = cgutils.get_or_insert_function(b.module, tile_signature(name, scalar), tile_symbol(name, scalar))
-        b.call(function, values)
+        call(b, tile_symbol(name, scalar), VOID, *values)
     else:  # in a branch that product.py does not take
-        trap = ir.FunctionType(ir.VoidType(), [])
-        b.call(cgutils.get_or_insert_function(b.module, trap, "llvm.trap"), [])
+        call(b, "llvm.trap", VOID)
     return context.get_dummy_value()
 
 

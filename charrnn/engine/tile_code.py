@@ -28,6 +28,7 @@ from charrnn.engine.simd import (
     I32,
     I64,
     REGISTERS,
+    VOID,
     W,
     lanes_of,
     load,
@@ -165,10 +166,10 @@ def tile_signature(name: str, scalar: ir.Type) -> ir.FunctionType:
     sums = (DOUBLE if scalar == DOUBLE else FLOAT).as_pointer()
     a = w if scalar == I16 else sums
     if name == "vector_tile":
-        return ir.FunctionType(ir.VoidType(), [I64, a, I64, w, I64, sums, I64, sums, I64, I64])
+        return ir.FunctionType(VOID, [I64, a, I64, w, I64, sums, I64, sums, I64, I64])
     if name == "panels_tile":
-        return ir.FunctionType(ir.VoidType(), [I64, I64, a, I64, w, I64, sums, I64, sums, I64, I64, I64])
-    return ir.FunctionType(ir.VoidType(), [I64, a, I64, w, sums, sums, I64, I64, I64])
+        return ir.FunctionType(VOID, [I64, I64, a, I64, w, I64, sums, I64, sums, I64, I64, I64])
+    return ir.FunctionType(VOID, [I64, a, I64, w, sums, sums, I64, I64, I64])
 
 
 def _emit_cases(module: ir.Module, name: str, scalar: ir.Type, most: int, emit: Any) -> None:
