@@ -107,7 +107,7 @@ class GradientCheck:
     def loss(self) -> float:
         """The objective of the chunk, from the parameters and the state as they are."""
         self.network.pack()
-        self.unrolled.set_state(self.state)
+        self.unrolled.carried.set(self.state)
         self.unrolled.forward(self.inputs, self.draw)
         further = self._further()
         share = 1.0 - self.objective.smoothing

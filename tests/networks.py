@@ -67,14 +67,14 @@ def make(
 
 def pass_through(m):
     """Forward and backward from the state; returns loss, gradients, gradients of the state, final state."""
-    m.unrolled.set_state(m.state)
+    m.unrolled.carried.set(m.state)
     m.unrolled.forward(m.inputs)
     loss = m.unrolled.loss(m.targets)
     m.unrolled.backward()
     gradients = {name: view.copy() for name, view in m.network.gradients.items()}
     layers = m.unrolled.state_gradient()
     d_state = {name: np.stack([d[name] for d in layers]) for name in m.state}
-    return loss, gradients, d_state, m.unrolled.state()
+    return loss, gradients, d_state, m.unrolled.carried.state()
 
 
 def failures(check):

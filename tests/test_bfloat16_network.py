@@ -100,7 +100,7 @@ def test_gradients_with_every_noise_and_penalty_lie_near_those_of_float32(residu
     for precision in ("float32", "bfloat16"):
         m = make("lstm", np.float32, hidden=40, batch=5, steps=6, precision=precision, residual=residual)
         m.unrolled = Unrolled(m.network, 5, 6, Noise(0.3, 0.2, 0.1, 0.3, seed=3), Objective(0.1, 1.0, 1.0))
-        m.unrolled.set_state(m.state)
+        m.unrolled.carried.set(m.state)
         m.unrolled.forward(m.inputs, 1)
         loss = m.unrolled.loss(m.targets)
         m.unrolled.backward()
@@ -114,8 +114,8 @@ def test_gradients_with_every_noise_and_penalty_lie_near_those_of_float32(residu
 def test_chunks_with_carried_state_give_the_bits_of_one_long_chunk():
     whole, parts = (make("lstm", np.float32, batch=4, steps=steps, precision="bfloat16") for steps in (12, 5))
     parts.inputs = whole.inputs
-    whole.unrolled.set_state(whole.state)
-    parts.unrolled.set_state(whole.state)
+    whole.unrolled.carried.set(whole.state)
+    parts.unrolled.carried.set(whole.state)
     whole.unrolled.forward(whole.inputs)
     logits = []
     for start in (0, 5, 10):

@@ -63,13 +63,13 @@ def test_history_does_not_count_but_carries_gradients_back():
     for past in (0, 4):
         unrolled = Unrolled(network, 1, 10)
         unrolled.forward(text[:6])
-        state = unrolled.state()
+        state = unrolled.carried.state()
         if past:
-            unrolled.reset_state()
+            unrolled.carried.reset()
             unrolled.forward(text[:2])
             unrolled.forward(text[2:10])
         else:
-            unrolled.set_state(state)
+            unrolled.carried.set(state)
             unrolled.forward(text[6:10])
         losses.append(unrolled.loss(text[7 - past : 11], past))
         unrolled.backward()

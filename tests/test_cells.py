@@ -24,7 +24,7 @@ FIRST += [("mlstm", "plain"), ("peepholes, coupled", "plain"), ("peepholes, no o
 def test_the_forward_pass_is_that_of_plain_numpy(kind, name):
     further = {} if name == "plain" else variant(name, CELLS[kind]["cell"])
     m = make(kind, np.float64, symbols=7, layers=3, hidden=35, steps=9, batch=4, line_break=LINE_BREAK, **further)
-    m.unrolled.set_state(m.state)
+    m.unrolled.carried.set(m.state)
     m.unrolled.forward(m.inputs)
     got = rows_of(m.unrolled.logits, 7)[: m.inputs.size].reshape(*m.inputs.shape, -1)
     want = oracle_variants.logits(m.config, dict(m.network.parameters.items()), m.inputs, m.state, LINE_BREAK)
@@ -55,7 +55,7 @@ def test_a_minimal_lstm_whose_gates_are_both_zero_stays_finite():
     m = make("minlstm", np.float32, symbols=7, hidden=35, steps=9, batch=4)
     m.network.parameters["layer0.b"][: 2 * 35] = -100
     m.network.pack()
-    m.unrolled.set_state(m.state)
+    m.unrolled.carried.set(m.state)
     m.unrolled.forward(m.inputs)
     assert np.isfinite(m.unrolled.loss(m.targets))
     m.unrolled.backward()
@@ -65,12 +65,12 @@ def test_a_minimal_lstm_whose_gates_are_both_zero_stays_finite():
 def test_the_cell_state_of_an_lstm_with_peepholes_has_a_limit():
     m = make("peepholes", np.float64, symbols=7, hidden=35, steps=9, batch=4)
     m.state["c"] *= 400
-    m.unrolled.set_state(m.state)
+    m.unrolled.carried.set(m.state)
     m.unrolled.forward(m.inputs)
     got = rows_of(m.unrolled.logits, 7)[: m.inputs.size].reshape(*m.inputs.shape, -1)
     want = oracle_variants.logits(m.config, dict(m.network.parameters.items()), m.inputs, m.state, LINE_BREAK)
     assert np.abs(got - want).max() < 1e-12
-    states = np.abs(m.unrolled.state()["c"])
+    states = np.abs(m.unrolled.carried.state()["c"])
     assert states.max() == 50
     assert (states < 50).any()
 

@@ -109,9 +109,9 @@ def test_each_site_acts_on_the_layers_above_it(option, changed):
     unrolled = Unrolled(m.network, 3, 4, noise_of(TrainConfig(**{option: 0.5})))
     outputs = []
     for draw in (None, 1):
-        unrolled.reset_state()
+        unrolled.carried.reset()
         unrolled.forward(m.inputs, draw)
-        outputs.append(unrolled.state()["h"])
+        outputs.append(unrolled.carried.state()["h"])
     assert [not np.array_equal(*pair) for pair in zip(*outputs, strict=True)] == changed
 
 
@@ -121,7 +121,7 @@ def test_each_site_changes_the_loss_and_no_draw_is_none():
     for noise in (Noise(), Noise(between=0.5), Noise(output=0.5), Noise(input=0.5)):
         unrolled = Unrolled(m.network, 3, 4, noise)
         for draw in (None, 0, 1):
-            unrolled.reset_state()
+            unrolled.carried.reset()
             unrolled.forward(m.inputs, draw)
             losses.append(unrolled.loss(m.targets))
     plain, noisy = losses[0], np.array(losses[3:]).reshape(3, 3)

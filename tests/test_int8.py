@@ -126,7 +126,7 @@ def test_a_text_is_the_same_alone_and_among_others_and_follows_the_forward_pass(
     np.testing.assert_array_equal(*texts)
     m = make("lstm", np.float32, hidden=70, symbols=30, batch=1, steps=42, precision=precision, **further)
     text = np.concatenate([[1, 2, 3], texts[0]]).astype(np.int32)
-    m.unrolled.reset_state()
+    m.unrolled.carried.reset()
     m.unrolled.forward(text[:-1, None])
     sampler = Sampler(m.network, 1, seed=3, wants_log_probs=True)
     sampler.feed(text[:3])

@@ -75,16 +75,16 @@ def test_sharing_streams_or_panels_gives_the_same_bits(kind, batch, threads, mon
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunks_with_carried_state_give_the_bits_of_one_long_chunk(kind):
     whole = make(kind, np.float32, batch=4, steps=12)
-    whole.unrolled.set_state(whole.state)
+    whole.unrolled.carried.set(whole.state)
     whole.unrolled.forward(whole.inputs)
-    logits, end = whole.unrolled.logits.copy(), whole.unrolled.state()
+    logits, end = whole.unrolled.logits.copy(), whole.unrolled.carried.state()
     parts = make(kind, np.float32, batch=4, steps=12)
-    parts.unrolled.set_state(parts.state)
+    parts.unrolled.carried.set(parts.state)
     for start, stop in ((0, 5), (5, 6), (6, 12)):
         parts.unrolled.forward(parts.inputs[start:stop])
         rows = (stop - start) * 4
         assert np.array_equal(parts.unrolled.logits[:, :rows], logits[:, start * 4 : stop * 4])
-    for name, value in parts.unrolled.state().items():
+    for name, value in parts.unrolled.carried.state().items():
         assert np.array_equal(value, end[name])
 
 
@@ -92,11 +92,11 @@ def test_chunks_with_carried_state_give_the_bits_of_one_long_chunk(kind):
 def test_gradients_stop_exactly_at_the_chunk_edge(kind):
     """The second chunk's gradients are those of a chunk that begins in the carried state, a constant."""
     m = make(kind, np.float64, batch=2, steps=8)
-    m.unrolled.set_state(m.state)
+    m.unrolled.carried.set(m.state)
     m.unrolled.forward(m.inputs[:4])
     m.unrolled.loss(m.targets[:4])
     m.unrolled.backward()
-    carried = m.unrolled.state()
+    carried = m.unrolled.carried.state()
     m.unrolled.forward(m.inputs[4:])
     loss = m.unrolled.loss(m.targets[4:])
     m.unrolled.backward()
@@ -131,7 +131,7 @@ def test_a_nan_in_the_weights_reaches_the_loss():
     m = make("lstm", np.float32)
     m.network.parameters["layer0.W_h"][3, 5] = np.nan
     m.network.pack()
-    m.unrolled.set_state(m.state)
+    m.unrolled.carried.set(m.state)
     m.unrolled.forward(m.inputs)
     assert np.isnan(m.unrolled.loss(m.targets))
 
@@ -139,7 +139,7 @@ def test_a_nan_in_the_weights_reaches_the_loss():
 @pytest.mark.parametrize("kind", KINDS)
 def test_state_round_trip(kind):
     m = make(kind, np.float32, batch=5)
-    m.unrolled.set_state(m.state)
-    assert all(np.array_equal(m.unrolled.state()[name], value) for name, value in m.state.items())
-    m.unrolled.reset_state()
-    assert not any(value.any() for value in m.unrolled.state().values())
+    m.unrolled.carried.set(m.state)
+    assert all(np.array_equal(m.unrolled.carried.state()[name], value) for name, value in m.state.items())
+    m.unrolled.carried.reset()
+    assert not any(value.any() for value in m.unrolled.carried.state().values())

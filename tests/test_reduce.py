@@ -80,7 +80,7 @@ def trained_digest(kind):
     m = make(kind, np.float32, hidden=70, symbols=90, batch=5, steps=9)
     optimiser = Optimiser(TrainConfig(clip_norm=0.1), m.network.parameters)
     for _ in range(4):
-        m.unrolled.set_state(m.state)
+        m.unrolled.carried.set(m.state)
         m.unrolled.forward(m.inputs)
         m.unrolled.loss(m.targets)
         m.unrolled.backward()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_training import prepared, start, train
 
+from charrnn.model.carried import CarriedState
 from charrnn.model.config import ModelConfig
 from charrnn.model.network import Network
 from charrnn.model.unrolled import Unrolled
@@ -72,7 +73,7 @@ def test_no_stream_begins_anew_when_not_asked_or_when_lines_do(never):
 
 def test_streams_begin_anew_as_often_as_asked(monkeypatch):
     counts = []
-    monkeypatch.setattr(Unrolled, "reset_streams", lambda unrolled, which: counts.append(which.sum()))
+    monkeypatch.setattr(CarriedState, "reset_streams", lambda carried, which: counts.append(which.sum()))
     one = learner(batch=50)
     for step in range(100):
         one.learn(5 * step, step)

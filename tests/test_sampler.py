@@ -23,7 +23,7 @@ def check_draws(m, prompt, length):
     count = m.unrolled.batch
     drawn = sampled(m.network, length, count, prompt=prompt)
     texts = np.concatenate([np.repeat(np.array(prompt)[:, None], count, axis=1), drawn])
-    m.unrolled.reset_state()
+    m.unrolled.carried.reset()
     m.unrolled.forward(texts[:-1])
     logits = rows_of(m.unrolled.logits, m.config.symbols)[: texts[:-1].size].reshape(*texts[:-1].shape, -1)
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))

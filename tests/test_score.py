@@ -68,7 +68,7 @@ def test_states_after_texts_are_those_of_each_alone(line_break):
         unrolled = Unrolled(network, 1, max(1, len(text)))
         if len(text):
             unrolled.forward(text[:, None])
-        for name, value in unrolled.state().items():
+        for name, value in unrolled.carried.state().items():
             assert np.array_equal(state[name], value)
 
 

@@ -60,7 +60,7 @@ def test_log_probabilities_are_those_of_the_forward_pass(m):
     (text,) = texts_of(m, 1, Ending(40), 1, prompts=((1, 2, 3),), rule=Rule(0.7, top_k=5))
     whole = np.concatenate([[1, 2, 3], text.drawn])
     other = make("lstm", np.float32, hidden=20, symbols=9, batch=1, steps=len(whole))
-    other.unrolled.reset_state()
+    other.unrolled.carried.reset()
     other.unrolled.forward(whole[:-1, None])
     z = rows_of(other.unrolled.logits, 9)[2 : len(whole) - 1].astype(float)
     logs = z - np.log(np.exp(z).sum(axis=1, keepdims=True))

@@ -31,7 +31,7 @@ def test_loss_and_gradients_are_those_of_pytorch(case, dtype, tolerance):
         view[:] = drawn.parameters[name]
     network.pack()
     unrolled = Unrolled(network, case.batch, case.steps)
-    unrolled.set_state(drawn.state)
+    unrolled.carried.set(drawn.state)
     unrolled.forward(drawn.inputs)
     assert unrolled.loss(drawn.targets) == pytest.approx(float(RECORDED[f"{case.name}/loss"]), rel=tolerance)
     unrolled.backward()

@@ -30,7 +30,7 @@ def make_variant(kind, name, dtype=np.float64, symbols=7, **sizes):
 
 
 def logits_of(m):
-    m.unrolled.set_state(m.state)
+    m.unrolled.carried.set(m.state)
     m.unrolled.forward(m.inputs)
     return rows_of(m.unrolled.logits, m.config.symbols)[: m.inputs.size].reshape(*m.inputs.shape, -1)
 
@@ -115,14 +115,14 @@ def test_any_number_of_threads_and_any_sharing_give_the_same_bits(kind, threads,
 @pytest.mark.parametrize("kind", TWO_KINDS)
 def test_chunks_with_carried_state_are_one_long_chunk(kind):
     whole = make_variant(kind, "everything", np.float32, batch=4, steps=12)
-    logits, end = logits_of(whole), whole.unrolled.state()
+    logits, end = logits_of(whole), whole.unrolled.carried.state()
     parts = make_variant(kind, "everything", np.float32, batch=4, steps=12)
-    parts.unrolled.set_state(parts.state)
+    parts.unrolled.carried.set(parts.state)
     for start, stop in ((0, 5), (5, 6), (6, 12)):
         parts.unrolled.forward(parts.inputs[start:stop])
         got = rows_of(parts.unrolled.logits, 7)[: (stop - start) * 4].reshape(stop - start, 4, 7)
         assert np.array_equal(got, logits[start:stop])
-    for name, value in parts.unrolled.state().items():
+    for name, value in parts.unrolled.carried.state().items():
         assert np.array_equal(value, end[name])
 
 
@@ -183,10 +183,10 @@ def test_zoneout_keeps_that_share_of_the_units(rate):
     m = make("lstm", np.float64, layers=1, hidden=64, batch=30, steps=40, zoneout=rate, zoneout_cell=0.5)
     m.unrolled.forward(m.inputs[:1], draw=0)
     h = [m.state["h"][0]]
-    m.unrolled.set_state(m.state)
+    m.unrolled.carried.set(m.state)
     for t in range(len(m.inputs)):
         m.unrolled.forward(m.inputs[t : t + 1], draw=t)
-        h.append(m.unrolled.state()["h"][0])
+        h.append(m.unrolled.carried.state()["h"][0])
     kept = np.array([(now == before).mean() for before, now in pairwise(h)])
     assert abs(kept.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / (40 * 30 * 64))
 

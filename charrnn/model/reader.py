@@ -75,7 +75,7 @@ class Reader:
     def _read(self, texts: Sequence[tuple[int, Text]]) -> list[Read]:
         """Texts that are read together."""
         unrolled = self.unrolled
-        unrolled.reset_state()
+        unrolled.carried.reset()
         parts: list[list[NDArray[np.floating]]] = [[] for _ in texts]
         alone = [text for _, text in texts]
         for at in range(0, max(map(len, alone)) - 1, unrolled.most_steps):
@@ -92,11 +92,11 @@ class Reader:
         A state has an array (L, 1, H) for each state of the cell.
         """
         unrolled = self.unrolled
-        unrolled.set_state(state)
+        unrolled.carried.set(state)
         for at in range(0, len(text), unrolled.most_steps):
             self.look()
             unrolled.forward(np.asarray(text[at : at + unrolled.most_steps], np.int32)[:, None])
-        return unrolled.state()
+        return unrolled.carried.state()
 
     def states_after(self, texts: Sequence[Text]) -> list[State]:
         """The state after each text: an array (L, 1, H) for each state of the cell.
@@ -104,15 +104,15 @@ class Reader:
         There may be at most as many texts as streams. A text may be empty; its state is zeros.
         """
         unrolled = self.unrolled
-        unrolled.reset_state()
-        states = [unrolled.state_after(0, stream) for stream in range(len(texts))]
+        unrolled.carried.reset()
+        states = [unrolled.carried.after(0, stream) for stream in range(len(texts))]
         for at in range(0, max(map(len, texts)), unrolled.most_steps):
             self.look()
             chunk = self._piece(texts, at, unrolled.most_steps)
             unrolled.forward(chunk)
             for stream, text in enumerate(texts):
                 if at < len(text) <= at + len(chunk):
-                    states[stream] = unrolled.state_after(len(text) - at, stream)
+                    states[stream] = unrolled.carried.after(len(text) - at, stream)
         return states
 
     def _piece(self, texts: Sequence[Text], at: int, most: int) -> NDArray[np.int32]:

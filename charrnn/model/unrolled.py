@@ -5,12 +5,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from charrnn.engine.panels import Array, activations, rows_of, set_rows, zeros
+from charrnn.engine.panels import Array, activations, zeros
 from charrnn.engine.product import add_product, column_sums, product
 from charrnn.engine.rounded import round_rows
 from charrnn.engine.rows import add_differences, add_rows
 from charrnn.engine.softmax import cross_entropy
 from charrnn.engine.table import add_looked_up, lookup
+from charrnn.model.carried import CarriedState
 from charrnn.model.dense import BFLOAT16, RowSums
 from charrnn.model.inputs import flat_symbols
 from charrnn.model.network import Network, State
@@ -23,8 +24,8 @@ NO_NOISE = Noise()
 class Unrolled:
     """The network unrolled over B streams of up to T time steps: buffers for a chunk's activations, and its passes.
 
-    The state continues from chunk to chunk. Row t * B + b of a buffer is stream b at time step t. A
-    buffer of states has B rows more: its first B rows hold the state before the chunk.
+    Row t * B + b of a buffer is stream b at time step t. A buffer of states has B rows more: its first B rows hold the
+    state before the chunk.
 
     Args:
         network: the network whose parameters are used.
@@ -41,7 +42,7 @@ class Unrolled:
         input_weights, ones: (T * B,) factors of the input, with and without dropout.
         symbols: (t * B,) int32, the inputs of the last forward pass.
         steps: t, the time steps of the last forward pass.
-        advance: after this time step of it, the next chunk begins.
+        carried: the state, which continues from chunk to chunk.
         past: how many of its first time steps do not count in the loss.
         present, draw: the noise of the last forward pass, and the number of its random masks.
     """
@@ -74,75 +75,13 @@ class Unrolled:
         self.sums = RowSums(network.rounded)
         self.d_above = network.layers[0].rows(rows if config.residual else 0)
         self.symbols = np.zeros(rows, np.int32)
-        self.steps = self.advance = self.past = 0
-
-    def state(self) -> State:
-        """The state before the next chunk: an array (L, B, H) for each state of the cell."""
-        first, hidden = self.advance * self.batch, self.network.config.hidden
-        return {
-            name: np.stack(
-                [rows_of(layer.states[name][:, first : first + self.batch], hidden) for layer in self.layers]
-            )
-            for name in self.layers[0].states
-        }
-
-    def set_state(self, state: State) -> None:
-        """Begin the next chunk from this state, as `state` returns it."""
-        self.advance = 0
-        for name, plain in state.items():
-            for layer, values in zip(self.layers, plain, strict=True):
-                buffer = layer.states[name][:, : self.batch]
-                buffer[:] = 0  # also clears the padding, where a broken update may have left NaN
-                set_rows(buffer, values)
-
-    def set_stream(self, stream: int, state: State) -> None:
-        """Begin the next chunk of one stream from this state: an array (L, 1, H) for each state of the cell."""
-        self.make_room()
-        for name, plain in state.items():
-            for layer, values in zip(self.layers, plain, strict=True):
-                buffer = layer.states[name][:, stream : stream + 1]
-                buffer[:] = 0  # as in `set_state`
-                set_rows(buffer, values)
-
-    def state_after(self, steps: int, stream: int) -> State:
-        """The state of one stream after this many steps of the last forward pass: arrays (L, 1, H)."""
-        row, hidden = steps * self.batch + stream, self.network.config.hidden
-        return {
-            name: np.stack([rows_of(layer.states[name][:, row : row + 1], hidden) for layer in self.layers])
-            for name in self.layers[0].states
-        }
-
-    def reset_state(self) -> None:
-        """Begin the next chunk from a state of zeros."""
-        self.advance = 0
-        for layer in self.layers:
-            for buffer in layer.states.values():
-                buffer[:, : self.batch] = 0
-
-    def reset_streams(self, which: Array) -> None:
-        """Begin the next chunk of some streams from a state of zeros.
-
-        Args:
-            which: (B,) bool.
-        """
-        self.make_room()
-        for layer in self.layers:
-            for buffer in layer.states.values():
-                buffer[:, : self.batch][:, which] = 0
-
-    def make_room(self) -> None:
-        """Move the state to the front of the buffers, where the next chunk begins."""
-        end = self.advance * self.batch
-        if end:
-            for layer in self.layers:
-                for buffer in layer.states.values():
-                    buffer[:, : self.batch] = buffer[:, end : end + self.batch].copy()
-        self.advance = 0
+        self.carried = CarriedState(self.layers, batch, config.hidden)
+        self.steps = self.past = 0
 
     def forward(self, inputs: Array, draw: int | None = None) -> None:
         """Run the network over the next t time steps; the logits stay in the buffer.
 
-        The next chunk begins after them, unless `advance` is set to fewer steps.
+        The next chunk begins after them, unless `carried.advance` is set to fewer steps.
 
         Args:
             inputs: (t, B) symbols, t at most T.
@@ -150,10 +89,10 @@ class Unrolled:
         Raises:
             ValueError: the inputs have another shape, or numbers that are not symbols.
         """
-        self.make_room()
+        self.carried.make_room()
         self.present, self.draw = (NO_NOISE, 0) if draw is None else (self.noise, draw)
         self.symbols = flat_symbols(inputs, self.batch, self.most_steps, self.network.config.symbols)
-        self.steps = self.advance = inputs.shape[0]
+        self.steps = self.carried.advance = inputs.shape[0]
         self._prepare_layers(draw)
         for index, layer in enumerate(self.layers):
             self.input_forward(index, inputs.size)

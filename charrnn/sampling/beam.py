@@ -69,7 +69,7 @@ class Beam:
             look: called before each symbol; may raise an error to end the search.
         """
         for stream in range(self.width):
-            self.unrolled.set_stream(stream, wanted.beginning.state)
+            self.unrolled.carried.set_stream(stream, wanted.beginning.state)
         empty = Text(wanted.index, wanted.prompt, self.ending)
         live, ended = [Hypothesis(empty, int(wanted.beginning.symbols[-1]), (), 0.0, 0, 0)], list[Hypothesis]()
         while live and len(ended) < self.width:
@@ -105,7 +105,7 @@ class Beam:
         """(n, V): the log-probability of each next symbol; -inf where a constraint forbids it."""
         unused = [0] * (self.width - len(live))
         parents = [h.stream for h in live] + unused
-        self.unrolled.set_state({name: values[:, parents] for name, values in self.unrolled.state().items()})
+        self.unrolled.carried.set({name: values[:, parents] for name, values in self.unrolled.carried.state().items()})
         self.unrolled.forward(np.array([[h.symbol for h in live] + unused], np.int32))
         z = rows_of(self.unrolled.logits, self.network.config.symbols)[: len(live)].astype(np.float64)
         z -= z.max(axis=1, keepdims=True)

@@ -133,7 +133,7 @@ class Sampler:
             number: of the text; the number and the seed determine the random numbers.
             beginning: where the text begins.
         """
-        self.unrolled.set_stream(stream, beginning.state)
+        self.unrolled.carried.set_stream(stream, beginning.state)
         self.last[stream] = beginning.symbols[-1]
         draws = self._draws
         draws.marks[stream] = number, 0, 0
@@ -164,13 +164,13 @@ class Sampler:
         if not 1 <= length <= PIECE:
             raise ValueError(f"expected a piece of 1 to {PIECE} symbols, got {length}")
         out = np.zeros((length, self.count), np.int32)
-        self.unrolled.make_room()
+        self.unrolled.carried.make_room()
         for layer in self.unrolled.layers:
             layer.masks.no_lines()  # the kernel itself sets the state to zeros where a line begins
             layer.begin()
         draws, rule = self._draws, self.rule
         self._generate(*self._network, self._logits, self.last, out, draws, rule, self.seed, self._threads)
-        self.unrolled.advance = length
+        self.unrolled.carried.advance = length
         self.last = out[-1].copy()
         self.log_probs = draws.log_probs[:length]
         return out

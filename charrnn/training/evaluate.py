@@ -42,7 +42,7 @@ class PieceReader:
 
     def begin(self) -> None:
         """Begin a text, from a state of zeros."""
-        self.reader.unrolled.reset_state()
+        self.reader.unrolled.carried.reset()
         self.nats, self.chars = 0.0, 0
 
     def read(self, piece: Text) -> None:

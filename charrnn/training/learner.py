@@ -70,20 +70,21 @@ class Learner:
         self.unrolled = Unrolled(network, config.batch, config.chunk_steps, noise_of(config), objective_of(config))
         # With one batch, the state stays in the buffers of the chunk. With several batches, the state of each batch is
         # copied there before the batch is read.
-        self._states = [self.unrolled.state() for _ in range(config.accumulate)] if config.accumulate > 1 else []
+        batches = config.accumulate if config.accumulate > 1 else 0
+        self._states = [self.unrolled.carried.state() for _ in range(batches)]
         self._after: list[State] = []
         self._advance = 0  # time steps from the beginning of one chunk to that of the next
 
     def state(self) -> State:
         """The state before the next chunk: an array (L, streams, H) for each name of a state, "h" (and "c")."""
         if not self._states:
-            return self.unrolled.state()
+            return self.unrolled.carried.state()
         return {name: np.concatenate([s[name] for s in self._states], axis=1) for name in self._states[0]}
 
     def set_state(self, state: State) -> None:
         """Continue from this state, which has the form that `state` returns."""
         if not self._states:
-            self.unrolled.set_state(state)
+            self.unrolled.carried.set(state)
         else:
             for k, part in enumerate(self._parts()):
                 self._states[k] = {name: values[:, part] for name, values in state.items()}
@@ -119,11 +120,11 @@ class Learner:
         gradients = self.network.gradients.flat
         sums = np.zeros_like(gradients)
         for k, part in enumerate(self._parts()):
-            self.unrolled.set_state(self._states[k])
+            self.unrolled.carried.set(self._states[k])
             self._reset_some(draw, part)
             total += self._pass(inputs[:, part], targets[:, part], past, draw * self.config.accumulate + k)
             sums += gradients
-            self._after.append(self.unrolled.state())
+            self._after.append(self.unrolled.carried.state())
         np.divide(sums, self.config.accumulate, out=gradients)
         return total / self.config.accumulate
 
@@ -154,11 +155,11 @@ class Learner:
         fill_uniform(uniform, 0.0, 1.0, np.uint64(self.config.seed), PURPOSES["reset"], np.uint64(draw))
         which = uniform[part] < 1.0 / self.config.reset_every
         if which.any():
-            self.unrolled.reset_streams(which)
+            self.unrolled.carried.reset_streams(which)
 
     def _pass(self, inputs: np.ndarray, targets: np.ndarray, past: int, draw: int) -> float:
         self.unrolled.forward(inputs, draw)
-        self.unrolled.advance = self._advance
+        self.unrolled.carried.advance = self._advance
         loss = self.unrolled.loss(targets, past)
         self.unrolled.backward()
         return loss
@@ -170,7 +171,7 @@ class Learner:
     def reject(self) -> None:
         """Let the next chunk begin from the state before this one."""
         if not self._states:
-            self.unrolled.advance = 0
+            self.unrolled.carried.advance = 0
         self.network.pack()  # packed again without the dropout of recurrent weights
 
     def warm_up(self) -> None:
