@@ -13,7 +13,7 @@ from thorough import thorough
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SLOW = (
+COMPILE_MORE = (
     "--peepholes",
     "--layer-norm",
     "--reset before",
@@ -25,7 +25,6 @@ SLOW = (
     "charrnn bench",
     "gradcheck run",
     "gradcheck --dropout",
-    "--dynamic",
 )
 SHORTER = {"--minutes": "0.02", "--length": "50"}  # the commands are as shown, but end soon
 
@@ -67,8 +66,8 @@ def test_every_command_of_the_readme_works(tmp_path):
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
 def test_commands_shown_in_docs_work(page, tmp_path):
-    """All but slow ones, most of which compile a model that no other test shares: these are for the thorough suite."""
-    works(page, tmp_path, lambda command: not any(option in command for option in SLOW))
+    """All but those that compile a model which no other one shares: these are for the thorough suite."""
+    works(page, tmp_path, lambda command: not any(option in command for option in COMPILE_MORE))
 
 
 @thorough
