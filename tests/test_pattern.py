@@ -106,6 +106,15 @@ def test_texts_match_and_end_where_the_model_would_go_elsewhere():
     assert symbols_of(texts_of(m, 200, Ending(4), 3, follows=table)) == symbols_of(texts)
 
 
+def test_the_end_of_a_match_counts_when_texts_are_compared():
+    m = make("lstm", np.float32, hidden=20, symbols=len(CHARACTERS))
+    table = matching("[ab-]+1*", CHARACTERS, ALL)
+    ended = [t for t in texts_of(m, 60, Ending(9), 16, prompts=((2,),), follows=table) if t.stopped == "pattern"]
+    assert len({len(text.drawn) for text in ended}) > 2
+    for text in ended:
+        assert text.mean == pytest.approx(mean_log_prob(m, text.drawn, table), abs=1e-5)
+
+
 def test_a_beam_finds_the_likeliest_whole_match():
     """Against all texts that match: the log-probability of the text and of ending there, for each symbol."""
     m = make("lstm", np.float32, hidden=20, symbols=len(CHARACTERS))
@@ -118,12 +127,12 @@ def test_a_beam_finds_the_likeliest_whole_match():
         for letters in product("ab", repeat=n)
     )
     assert "".join(CHARACTERS[s] for s in found.drawn) == "".join(best[1])
-    assert found.nats / len(found.drawn) == pytest.approx(best[0], abs=1e-5)
+    assert found.mean == pytest.approx(best[0], abs=1e-5)
     assert found.stopped == "pattern"
 
 
 def mean_log_prob(m, symbols, table):
-    """Log-probability for each symbol of a text after the symbol 2, and of any symbol that ends it."""
+    """Log-probability for each symbol of a text after the symbol 2; the end (any symbol that ends it) is one more."""
     from charrnn.engine.panels import rows_of
     from charrnn.model.unrolled import Unrolled
 
@@ -133,4 +142,4 @@ def mean_log_prob(m, symbols, table):
     logs = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
     state = walk(table, "".join(CHARACTERS[s] for s in symbols))
     ends = np.log(np.exp(logs[-1, table[state] == ENDS]).sum())
-    return (sum(logs[k, symbol] for k, symbol in enumerate(symbols)) + ends) / len(symbols)
+    return (sum(logs[k, symbol] for k, symbol in enumerate(symbols)) + ends) / (len(symbols) + 1)

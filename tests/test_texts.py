@@ -7,7 +7,9 @@ import pytest
 from networks import make
 
 from charrnn.engine.panels import rows_of
-from charrnn.sampling.constraints import FORBIDDEN, forbidding, only_words, together
+from charrnn.sampling.beam import Beam
+from charrnn.sampling.constraints import ENDS, FORBIDDEN, forbidding, only_words, together
+from charrnn.sampling.conversation import Conversation
 from charrnn.sampling.rule import Rule
 from charrnn.sampling.sampler import Sampler, beginnings
 from charrnn.sampling.texts import Ending, Text, draw_texts, likeliest_of, wanted_texts
@@ -123,6 +125,36 @@ def test_the_likeliest_of_each_group_is_taken(m):
         assert text.index == group
 
 
+def drawn(index, symbols, log_probs, ending=Ending(3, (np.array([9]),))):
+    text = Text(index, np.array([]), ending)
+    text.add(np.array(symbols), np.array(log_probs))
+    return text
+
+
+def test_a_text_that_ends_at_once_is_the_likeliest_only_if_its_end_is_likely():
+    for end in ([9], [ENDS]):
+        for log_prob, best in ((-13.8, [1, 2, 3]), (-0.01, [])):
+            (text,) = likeliest_of([drawn(0, end, [log_prob]), drawn(1, [1, 2, 3], [-0.1, -0.2, -0.3])], 2)
+            assert text.drawn.tolist() == best
+            assert text.nats == pytest.approx(-0.6 if best else 0.0)
+
+
+def test_a_text_that_a_constraint_cuts_off_is_not_the_likeliest():
+    (text,) = likeliest_of([drawn(0, [FORBIDDEN], [-0.01]), drawn(1, [1, 2, 3], [-0.1, -0.2, -0.3])], 2)
+    assert text.drawn.tolist() == [1, 2, 3]
+
+
+def test_the_log_probability_does_not_depend_on_pieces():
+    symbols, log_probs = np.full(200, 1), -np.random.default_rng(0).exponential(2.0, 200)
+    sums = set()
+    for size in (4, 32, 200):
+        text = Text(0, np.array([]), Ending(200))
+        for low in range(0, 200, size):
+            text.add(symbols[low : low + size], log_probs[low : low + size])
+        sums.add(text.nats)
+    assert len(sums) == 1
+
+
 def test_a_ban_is_kept_and_an_automaton_too(m):
     table = forbidding(np.isin(np.arange(9), [2, 5, 7]))
     (text,) = texts_of(m, 1, Ending(300), 1, follows=table)
@@ -134,6 +166,39 @@ def test_a_ban_is_kept_and_an_automaton_too(m):
         assert set(runs) <= {"", "12", "123", "4", "331"}
         assert set(runs) & {"12", "123", "4", "331"}
     assert len({len(text.drawn) for text in texts}) == 1
+
+
+WORDS = only_words([(1, 2, 1), (1, 2, 3), (4,), (3, 3, 1)], NONE_OF_NINE)
+BETWEEN_WORDS = {0, 5, 6, 7, 8} | {1, 3, 4}  # what may come there: no letter, or the first letter of a word
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((1,), {2}),
+        ((0, 1, 2), {1, 3}),
+        ((4, 0, 3), {3}),
+        ((1, 5), BETWEEN_WORDS),
+        ((0, 3, 1), BETWEEN_WORDS),  # these letters begin no word
+        ((1, 2, 1, 1), BETWEEN_WORDS),
+    ],
+)
+def test_a_text_goes_on_with_the_word_that_its_prompt_begins(m, before, after):
+    texts = texts_of(m, 200, Ending(1), 7, prompts=(before,), follows=WORDS, of_words=True)
+    assert {int(text.drawn[0]) for text in texts} == after
+    (wanted,) = wanted_texts(m.network, [(np.array(before), np.array(before))], 1, 1)
+    assert Beam(m.network, 8, Ending(1), WORDS, of_words=True).search(wanted).drawn[0] in after
+
+
+def test_a_word_goes_on_in_the_next_turn(m):
+    """Turns of one symbol write only whole words."""
+    talk = Conversation(m.network, Sampler(m.network, follows=WORDS, of_words=True), np.array([0]))
+    shown = []
+    for _ in range(120):
+        talk.turn(np.array([], np.int32), Ending(1), lambda piece: shown.extend(piece.tolist()))
+    runs = set(re.split("[05678]", "".join(map(str, shown)))[:-1])
+    assert {"121", "123"} & runs
+    assert runs <= {"", "121", "123", "4", "331"}
 
 
 def test_a_text_ends_where_a_constraint_leaves_nothing(m):

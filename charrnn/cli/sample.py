@@ -150,11 +150,11 @@ def sample(
     unescape = unescaped if escapes else str
     checkpoint = trained_model(source)
     ending = _ending(checkpoint, length, lines, [unescape(text) for text in stop], keep_stop)
-    precision = precision_here(precision, "int8")
+    precision, of_words = precision_here(precision, "int8"), words is not None
     if interactive:
         network = checkpoint.network(precision=precision)
         follows = _constraint(checkpoint, ban, allow, words, pattern, unknown)
-        sampler = Sampler(network, 1, rule, seed, repetition_window, follows)
+        sampler = Sampler(network, 1, rule, seed, repetition_window, follows, of_words=of_words)
         _converse(checkpoint, network, sampler, ending, unknown, raw)
         return
     given = prompts_of(checkpoint, unescape(prompt), prompt_file, prompts, unknown)
@@ -177,9 +177,10 @@ def sample(
 
         found: Iterator[Text]
         if beam:
-            found = (Beam(network, beam, ending, follows).search(one, look) for one in wanted)
+            beams = Beam(network, beam, ending, follows, of_words)
+            found = (beams.search(one, look) for one in wanted)
         else:
-            sampler = Sampler(network, streams, rule, seed, repetition_window, follows, wants_log_probs)
+            sampler = Sampler(network, streams, rule, seed, repetition_window, follows, wants_log_probs, of_words)
             found = draw_texts(sampler, wanted, ending, going_on)
         for text in likeliest_of(found, best_of) if best_of > 1 else found:
             shown.text(text)

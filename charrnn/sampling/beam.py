@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from charrnn.engine.panels import rows_of
 from charrnn.model.network import Network
 from charrnn.model.unrolled import Unrolled
-from charrnn.sampling.constraints import ENDS, FORBIDDEN
+from charrnn.sampling.constraints import ENDS, FORBIDDEN, state_in_word
 from charrnn.sampling.sampler import FREE
 from charrnn.sampling.texts import Ending, Text, Wanted
 
@@ -24,27 +24,16 @@ class Hypothesis:
     Args:
         text: the text up to here.
         symbol: the latest symbol, which the network has not read yet.
-        steps: ln of the probability of each symbol that was chosen.
-        nats: the sum of these; for a text that a constraint ended, with ln of the probability of the end.
+        nats: the log-probability of the symbols that were chosen.
         state: the state of the constraint.
         stream: the stream that holds the network's state before the last symbol.
     """
 
     text: Text
     symbol: int
-    steps: tuple[float, ...]
     nats: float
     state: int
     stream: int
-
-    @property
-    def mean(self) -> float:
-        """The log-probability for each symbol. Texts of different length are compared by it."""
-        return self.nats / max(1, len(self.steps))
-
-    def ended(self, end: int, nats: float) -> Hypothesis:
-        """The hypothesis as a text that a constraint ended; `end` is ENDS or FORBIDDEN."""
-        return replace(self, text=self.text.followed_by(end), nats=nats)
 
 
 class Beam:
@@ -55,10 +44,19 @@ class Beam:
         width: how many beginnings are kept at a time.
         ending: where a text ends.
         follows: the automaton of a constraint, see `constraints`.
+        of_words: whether the constraint is one of words. Then a text may begin inside a word.
     """
 
-    def __init__(self, network: Network, width: int, ending: Ending, follows: NDArray[np.int32] = FREE) -> None:
-        self.network, self.width, self.ending, self.follows = network, width, ending, follows
+    def __init__(
+        self,
+        network: Network,
+        width: int,
+        ending: Ending,
+        follows: NDArray[np.int32] = FREE,
+        of_words: bool = False,
+    ) -> None:
+        self.network, self.width, self.ending = network, width, ending
+        self.follows, self.of_words = follows, of_words
         self.unrolled = Unrolled(network, width, 1)
 
     def search(self, wanted: Wanted, look: Callable[[], None] = lambda: None) -> Text:
@@ -71,15 +69,15 @@ class Beam:
         for stream in range(self.width):
             self.unrolled.carried.set_stream(stream, wanted.beginning.state)
         empty = Text(wanted.index, wanted.prompt, self.ending)
-        live, ended = [Hypothesis(empty, int(wanted.beginning.symbols[-1]), (), 0.0, 0, 0)], list[Hypothesis]()
+        before = wanted.beginning.symbols
+        state = state_in_word(self.follows, before) if self.of_words else 0
+        live, ended = [Hypothesis(empty, int(before[-1]), 0.0, state, 0)], list[Text]()
         while live and len(ended) < self.width:
             look()
             live = self._step(live, ended)
-        best = max(ended, key=lambda h: h.mean)
-        best.text.nats = math.fsum(best.steps[: len(best.text.drawn)])
-        return best.text
+        return max(ended, key=lambda text: text.mean)
 
-    def _step(self, live: list[Hypothesis], ended: list[Hypothesis]) -> list[Hypothesis]:
+    def _step(self, live: list[Hypothesis], ended: list[Text]) -> list[Hypothesis]:
         """The likeliest continuations by one symbol. Continuations that end a text go to `ended`."""
         logs = self._log_probs(live)
         ends = self._log_probs_of_end(live, logs)
@@ -90,15 +88,16 @@ class Beam:
             if totals[parent, symbol] == -np.inf or len(kept) == self.width:
                 break
             if symbol == logs.shape[1]:
-                ended.append(live[parent].ended(ENDS, float(totals[parent, symbol])))
+                ended.append(live[parent].text.followed_by(ENDS, float(ends[parent, 0])))
                 continue
             state = int(self.follows[live[parent].state, symbol]) if len(self.follows) else 0
-            steps = (*live[parent].steps, float(logs[parent, symbol]))
-            text = live[parent].text.followed_by(symbol)
-            longer = Hypothesis(text, symbol, steps, float(totals[parent, symbol]), state, parent)
-            (ended if text.stopped else kept).append(longer)
+            text = live[parent].text.followed_by(symbol, float(logs[parent, symbol]))
+            if text.stopped:
+                ended.append(text)
+            else:
+                kept.append(Hypothesis(text, symbol, float(totals[parent, symbol]), state, parent))
         if not kept and not ended:  # the constraint leaves nothing
-            ended += [h.ended(FORBIDDEN, h.nats) for h in live]
+            ended += [h.text.followed_by(FORBIDDEN, -math.inf) for h in live]
         return kept
 
     def _log_probs(self, live: list[Hypothesis]) -> NDArray[np.float64]:

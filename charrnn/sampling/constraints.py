@@ -58,6 +58,18 @@ def only_words(words: Iterable[Sequence[int]], banned: NDArray[np.bool_]) -> Tab
     return table
 
 
+def state_in_word(table: Table, before: Sequence[int] | NDArray[np.integer]) -> int:
+    """The state in which an automaton of `only_words` goes on after a text: inside the word that the text ends with.
+
+    It is the root if the text ends between words, or with letters that begin none of the words.
+    """
+    state = 0
+    for symbol in before[-len(table) :]:  # no word is longer
+        separates = table[0, symbol] == 0
+        state = 0 if separates else table[state, symbol] if state != FORBIDDEN else FORBIDDEN
+    return max(0, int(state))
+
+
 def together(tables: Sequence[Table], symbols: int) -> Table:
     """The automaton of what all of the tables allow. At most one of them may have more than one state."""
     several = [table for table in tables if len(table) > 1]

@@ -67,4 +67,4 @@ class Conversation:
         """Read all symbols but the last one. The next draw begins with the last one."""
         unread = np.concatenate([self._recent[-1:], *pieces])
         self._state = self._reader.state_after(self._state, unread[:-1])
-        self._recent = np.concatenate([self._recent, *pieces])[-max(1, self.sampler.window) :]
+        self._recent = np.concatenate([self._recent, *pieces])[-self.sampler.memory :]

@@ -16,7 +16,7 @@ from charrnn.engine.random import PURPOSES, uniform
 from charrnn.engine.simd import W
 from charrnn.engine.subnormals import flush_subnormals, restore_mode
 from charrnn.sampling.constraints import ENDS, FORBIDDEN
-from charrnn.sampling.rule import PARTS, PROBS, SPARE, copy, draw, forbid, log_prob, penalise
+from charrnn.sampling.rule import PARTS, PROBS, SPARE, copy, draw, forbid, log_prob, log_prob_of_end, penalise
 
 SAMPLE = PURPOSES["sample"]
 NUMBER, POSITION, STATE = range(3)  # columns of `marks`
@@ -34,7 +34,7 @@ class Draws(NamedTuple):
     recent: Array  # (B, N) int32, the last N symbols, or -1; N is 0 without a repetition penalty
     counts: Array  # (B, V) int32, how often each symbol stands in `recent`; (B, 0) without
     follows: Array  # (S, V) int32, the automaton of a constraint, see constraints.py; (0, 0) without
-    log_probs: Array  # (T, B) float64, written: ln of each symbol's probability without rules; or (0, B)
+    log_probs: Array  # (T, B) float64, written: ln of the probability of each symbol or end, without rules; or (0, B)
 
 
 def draws_for(streams: int, symbols: int, dtype: DTypeLike, window: int, follows: Array, steps: int) -> Draws:
@@ -104,6 +104,8 @@ def _draw(logits, b, t, draws, rule, seed):  # type: ignore[no-untyped-def]
     u = uniform(seed, SAMPLE, np.uint64(draws.marks[b, POSITION]), np.uint64(draws.marks[b, NUMBER]))
     symbol = draw(numbers, draws.bits[b], rule, u)
     if symbol >= 0 and draws.follows.shape[0] > 0 and draws.follows[draws.marks[b, STATE], symbol] == ENDS:
+        if wants_log_probs:
+            draws.log_probs[t, b] = log_prob_of_end(plain, spare, draws.follows[draws.marks[b, STATE]])
         draws.marks[b, STATE] = FORBIDDEN
         return ENDS
     if symbol >= 0:
@@ -146,7 +148,7 @@ def next_symbols(h, row, w_y, b_y, begun, logits, out, t, draws, rule, seed, tas
     The symbol is ENDS where a constraint ends the text, and -1 where the constraint leaves no symbol.
 
     Args:
-        h, row: [K, rows, W], and the row of stream 0.
+        h, row: [P, rows, W], P panels of hidden units, and the row of stream 0.
         w_y, b_y: the output's weights and bias, packed.
         begun: whether the logits already hold the bias and the contributions of the layers below.
         logits: [panels, B, W], scratch.

@@ -21,9 +21,9 @@ class Weights(NamedTuple):
 
     table: Array  # [panels, V, W], what each symbol adds to the first layer's gates
     biases: Array  # (L, n), what each layer's gates begin with
-    upper_w_x: Array  # [L - 1, K, n, W], inputs of the layers above the first
+    upper_w_x: Array  # [L - 1, panels, K, W], inputs of the layers above the first
     skips: Array  # [L - 1, panels, V, W] with --input-skips, else empty
-    lower_w_y: Array  # [L - 1, K, n, W], outputs of the layers below the top with --output-skips, else empty
+    lower_w_y: Array  # [L - 1, panels, K, W], outputs of the layers below the top with --output-skips, else empty
     w_y: Array  # the top layer's output
     b_y: Array
 

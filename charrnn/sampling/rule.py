@@ -15,7 +15,7 @@ from charrnn.engine.kernel import subroutine
 from charrnn.engine.reduce import inner_product, total
 from charrnn.engine.simd import W
 from charrnn.engine.softmax import shifted_exp
-from charrnn.sampling.constraints import FORBIDDEN
+from charrnn.sampling.constraints import ENDS, FORBIDDEN
 from charrnn.sampling.selection import keep_first
 
 PARTS = 5  # how many parts the memory of a draw has
@@ -197,3 +197,15 @@ def log_prob(plain, spare, symbol):  # type: ignore[no-untyped-def]
     peak = _maximum(plain)
     shifted_exp((plain, spare), 0, (peak,), plain.size)
     return float(plain[symbol]) - peak - math.log(total(spare))
+
+
+@subroutine()
+def log_prob_of_end(plain, spare, follows):  # type: ignore[no-untyped-def]
+    """The same for all symbols that end the text together. follows (V,) is ENDS for these symbols."""
+    peak = _maximum(plain)
+    shifted_exp((plain, spare), 0, (peak,), plain.size)
+    ending = 0.0
+    for v in range(follows.size):
+        if follows[v] == ENDS:
+            ending += float(spare[v])
+    return math.log(ending) - math.log(total(spare))

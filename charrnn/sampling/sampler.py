@@ -16,7 +16,7 @@ from charrnn.model.inputs import flat_symbols
 from charrnn.model.network import Network, State
 from charrnn.model.reader import Reader
 from charrnn.model.unrolled import Unrolled
-from charrnn.sampling.constraints import ENDS
+from charrnn.sampling.constraints import ENDS, state_in_word
 from charrnn.sampling.draws import draw_one, draws_for
 from charrnn.sampling.generate import Weights, generator_for
 from charrnn.sampling.rule import Rule
@@ -80,9 +80,10 @@ class Sampler:
         window: how many symbols back a repetition penalty looks.
         follows: (S, V) int32, the automaton of a constraint; its first state is 0. Empty for no constraint.
         wants_log_probs: whether the log-probabilities of symbols are computed.
+        of_words: whether the constraint is one of words. Then a text may begin inside a word.
 
     Attributes:
-        window: how many symbols back a repetition penalty looks; 0 without a penalty.
+        memory: how many of the symbols before a text make a difference to rules and constraints.
         may_end: whether the constraint may end a text.
         log_probs: (length, B) after `take`, the log-probability of each symbol in nats, without the rule; or (0, B).
     """
@@ -96,6 +97,7 @@ class Sampler:
         window: int = 64,
         follows: NDArray[np.int32] = FREE,
         wants_log_probs: bool = False,
+        of_words: bool = False,
     ) -> None:
         self.network, self.count, self.rule = network, count, rule
         self.set_seed(seed)
@@ -103,7 +105,8 @@ class Sampler:
         self.last = np.zeros(count, np.int32)
         config, dtype = network.config, network.dtype
         window = window if rule.repetition_penalty != 1.0 else 0
-        self.window = window
+        self.memory = max(1, window, len(follows) if of_words else 0)
+        self._words = follows if of_words else None
         self.may_end = bool((follows == ENDS).any())
         self._draws = draws_for(count, config.symbols, dtype, window, follows, PIECE if wants_log_probs else 0)
         self._logits = activations(config.symbols, count, dtype)
@@ -136,7 +139,7 @@ class Sampler:
         self.unrolled.carried.set_stream(stream, beginning.state)
         self.last[stream] = beginning.symbols[-1]
         draws = self._draws
-        draws.marks[stream] = number, 0, 0
+        draws.marks[stream] = number, 0, 0 if self._words is None else state_in_word(self._words, beginning.symbols)
         if window := draws.recent.shape[1]:
             recent = beginning.symbols[-window:]
             draws.recent[stream] = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.model.network import Network
-from charrnn.sampling.constraints import ENDS
+from charrnn.sampling.constraints import ENDS, FORBIDDEN
 from charrnn.sampling.sampler import PIECE, Beginning, Sampler, beginnings
 
 LEAST_PIECE = 4  # symbols of each stream in one call, at least; it matters where there are many streams
@@ -48,16 +49,14 @@ class Text:
 
     Attributes:
         stopped: why the text ended: "length", "stop", "lines", "pattern" or "constraint"; empty before its end.
-        nats: the log-probability of the drawn symbols, in nats; only if the sampler computes it.
     """
 
     index: int
     prompt: Symbols
     ending: Ending
     stopped: str = ""
-    nats: float = 0.0
     _symbols: list[int] = field(default_factory=list)
-    _log_probs: list[float] = field(default_factory=list)
+    _log_probs: list[float] = field(default_factory=list)  # also of a stop that is removed, and of a pattern's end
     _handed_over: int = 0
     _lines: int = 0
 
@@ -65,6 +64,19 @@ class Text:
     def drawn(self) -> NDArray[np.int64]:
         """The symbols after the prompt, without those that were handed over."""
         return np.array(self._symbols, np.int64)
+
+    @property
+    def nats(self) -> float:
+        """The log-probability of the drawn symbols, in nats; 0 if log-probabilities are missing."""
+        return math.fsum(self._log_probs[: len(self._symbols)])
+
+    @property
+    def mean(self) -> float:
+        """The log-probability for each symbol, in nats, by which texts of different lengths are compared.
+
+        The symbols of a removed stop count, and the end of a pattern counts as one more symbol.
+        """
+        return math.fsum(self._log_probs) / max(1, len(self._log_probs))
 
     def hand_over(self) -> NDArray[np.int64]:
         """The symbols after the prompt that are certain to belong to the text. They are no longer kept."""
@@ -92,31 +104,31 @@ class Text:
     def add(self, symbols: Symbols, log_probs: NDArray[np.floating]) -> None:
         """Add the drawn symbols, up to the end of the text. The log-probabilities may be missing.
 
-        ENDS or FORBIDDEN in place of a symbol says that a constraint ended the text.
+        ENDS or FORBIDDEN in place of a symbol says that a constraint ended the text. ENDS has a log-probability too.
         """
         if not (self.ending.stops or self.ending.lines) and symbols.min() >= 0:
             symbols, log_probs = symbols[: self.left], log_probs[: self.left]
             self._symbols += symbols.tolist()
-            self.nats += float(log_probs.sum())
+            self._log_probs += log_probs.tolist()
             self.stopped = "" if self.left else "length"
             return
         for k, symbol in enumerate(symbols.tolist()):
             if self.stopped:
                 break
-            if symbol < 0:
-                self.stopped = "pattern" if symbol == ENDS else "constraint"
+            if symbol == FORBIDDEN:
+                self.stopped = "constraint"
                 break
-            self._symbols.append(symbol)
-            if len(log_probs):
-                self._log_probs.append(float(log_probs[k]))
-            self._look_for_the_end(symbol)
-        if self.stopped:
-            self.nats += float(sum(self._log_probs[: len(self._symbols)]))
+            self._log_probs += log_probs[k : k + 1].tolist()
+            if symbol == ENDS:
+                self.stopped = "pattern"
+            else:
+                self._symbols.append(symbol)
+                self._look_for_the_end(symbol)
 
-    def followed_by(self, symbol: int) -> Text:
+    def followed_by(self, symbol: int, log_prob: float) -> Text:
         """A copy with one more symbol, or with ENDS or FORBIDDEN; see `add`."""
         text = replace(self, _symbols=self._symbols.copy(), _log_probs=self._log_probs.copy())
-        text.add(np.array([symbol]), np.zeros(0))
+        text.add(np.array([symbol]), np.array([log_prob]))
         return text
 
     def _look_for_the_end(self, symbol: int) -> None:
@@ -217,12 +229,15 @@ def draw_texts(
 
 
 def likeliest_of(texts: Iterable[Text], group: int) -> Iterator[Text]:
-    """The text with the highest log-probability from each `group` of texts with neighbouring numbers."""
+    """The text with the highest log-probability for each symbol, from each `group` of texts with neighbouring numbers.
+
+    A text that a constraint cut off is taken only if there is no other.
+    """
     groups: dict[int, list[Text]] = {}
     for text in texts:
         found = groups.setdefault(text.index // group, [])
         found.append(text)
         if len(found) == group:
-            best = max(groups.pop(text.index // group), key=lambda t: (t.nats, -t.index))
+            best = max(groups.pop(text.index // group), key=lambda t: (t.stopped != "constraint", t.mean, -t.index))
             best.index //= group
             yield best
