@@ -1,6 +1,7 @@
 """What is only shown never ends a command, and nothing from a file commands a terminal."""
 
 import fcntl
+import io
 import json
 import os
 import re
@@ -8,14 +9,16 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import termios
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers_cli import SIZES, TIMEOUT, begin, charrnn, environment, journal, open_terminal, read_to_end
 from shop import TEXT
 
-from charrnn.cli.terminal import readable, readable_bytes
+from charrnn.cli.terminal import Writer, readable, readable_bytes
 
 ESCAPE = "\x1b]0;mine\x07"
 
@@ -91,6 +94,16 @@ def test_what_a_terminal_would_obey_is_written_out(text, shown):
 def test_bytes_that_a_terminal_would_obey_are_written_out():
     assert readable_bytes("tea\tand\r\nSöhne 李".encode()) == "tea\tand\r\nSöhne 李".encode()
     assert readable_bytes(b"\x1b[1m\xff\r \xc2\x9b \x7f") == rb"\x1b[1m" + b"\xff" + rb"\x0d \xc2\x9b \x7f"
+
+
+def test_pieces_may_end_inside_a_character_or_a_line_end(monkeypatch):
+    terminal = SimpleNamespace(buffer=io.BytesIO(), isatty=lambda: True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    writer = Writer()
+    for piece in (b"one\r", b"\ntwo\r", b"three \xe6\x9d", b"\x8e\r"):
+        writer.write(piece)
+    writer.finish()
+    assert terminal.buffer.getvalue() == "one\r\ntwo\\x0dthree 李\\x0d\n".encode()
 
 
 def test_escape_sequences_in_files_reach_no_person(shop, tmp_path):

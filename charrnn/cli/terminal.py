@@ -122,12 +122,12 @@ class Writer:
         self.texts = 0
         self._readable = sys.stdout.isatty() and not raw
         self._ended = False  # whether what was shown ends with a line break
-        self._begun = b""  # the first bytes of a character that is not complete yet
+        self._begun = b""  # the first bytes of a character, or of CR LF, that is not complete yet
 
     def write(self, piece: bytes) -> None:
         """Show a piece of a text."""
         piece = self._begun + piece
-        whole = len(piece) - unfinished(piece)
+        whole = len(piece) - (1 if self._readable and piece.endswith(b"\r") else unfinished(piece))
         piece, self._begun = piece[:whole], piece[whole:]
         self._show(piece)
 
