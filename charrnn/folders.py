@@ -99,7 +99,7 @@ class NewFolder:
             sync_folder(self.place.parent)
         except OSError as error:
             raise not_written(self.place, error) from error
-        shutil.rmtree(self._site / "older", ignore_errors=True)
+        shutil.rmtree(self._site, ignore_errors=True)
         return self.place
 
     def _move(self) -> None:

@@ -1,23 +1,41 @@
 """Ctrl-C, SIGTERM and a closed terminal as a request to stop at the next suitable moment.
 
 A KeyboardInterrupt that is raised during a call of compiled code can be lost. A request cannot.
+
+Two signals often come for one reason. When a terminal is closed, the shell sends SIGHUP, and the system too. At a
+logout, systemd sends SIGTERM and SIGHUP. `timeout` sends its signal to the command and to its group. So signals that
+come close together are one request.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType, SimpleNamespace, TracebackType
 
 from charrnn.errors import InterruptError
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+TOGETHER = 0.5  # seconds; signals that come within this time are one request
+_requests = SimpleNamespace(latest=-math.inf)  # when the latest one came
+
+
+def _is_new() -> bool:
+    """Whether a signal that comes now is a new request."""
+    now = time.monotonic()
+    if now - _requests.latest < TOGETHER:
+        return False
+    _requests.latest = now
+    return True
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    raise InterruptError(number)
+    if _is_new():
+        raise InterruptError(number)
 
 
 def _heard() -> list[int]:
@@ -56,7 +74,7 @@ def ending_at_once() -> Iterator[None]:
 
 
 class Interrupt:
-    """While entered, the first SIGINT, SIGTERM or SIGHUP sets `asked`; a second one ends the process at once.
+    """While entered, the first SIGINT, SIGTERM or SIGHUP sets `asked`; a later request ends the process at once.
 
     Attributes:
         asked: the number of the signal that came, or 0.
@@ -67,8 +85,9 @@ class Interrupt:
         self._before: dict[int, object] = {}
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        self.asked = number
-        self._restore()
+        if _is_new():
+            self.asked = number
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -109,13 +109,25 @@ def prepare_and_train(folder: Path, text, name, *options):
     return prepared, trained
 
 
-def interrupt_when(process, condition):
-    """Send SIGINT once the condition holds; returns standard error and the exit status."""
+def interrupt_when(process, condition, *numbers):
+    """Send SIGINT or other signals once the condition holds; returns standard error and the exit status."""
     limit = time.monotonic() + TIMEOUT
     while not condition() and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    send_together(process, *(numbers or [signal.SIGINT]))
     return process.communicate(timeout=TIMEOUT)[1], process.returncode
+
+
+def heed_signals():
+    """Whatever the shell that runs the tests ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def send_together(process, *numbers):
+    """Send signals that the process gets at the same moment. Python handles the one with the lowest number first."""
+    for number in (signal.SIGSTOP, *numbers, signal.SIGCONT):
+        process.send_signal(number)
 
 
 def journal(run):

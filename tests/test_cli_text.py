@@ -12,7 +12,7 @@ import termios
 import time
 
 import pytest
-from helpers_cli import SIZES, TIMEOUT, begin, charrnn, command, environment, start
+from helpers_cli import SIZES, TIMEOUT, begin, charrnn, command, environment, heed_signals, send_together, start
 
 TEXT = "the cat sat on a mat and saw that rat where a fine cafe was\n" * 12
 
@@ -126,14 +126,8 @@ def test_a_hundred_thousand_symbols_train_and_sample(tmp_path):
     assert len(result.stdout.removesuffix("\n")) >= 23
 
 
-def heed_signals():
-    """Whatever the shell that runs the tests ignores."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_prepare_without_a_trace(tmp_path, number):
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGINT,), (signal.SIGHUP, signal.SIGTERM)])
+def test_a_signal_ends_prepare_without_a_trace(tmp_path, numbers):
     """Entropies and xz take seconds on this text: the signal comes while the folder is half made."""
     rng = random.Random(0)
     (tmp_path / "big.txt").write_bytes(rng.randbytes(3_000_000).hex().encode())
@@ -141,9 +135,9 @@ def test_a_signal_ends_prepare_without_a_trace(tmp_path, number):
     while not list(tmp_path.glob(".data.*")):
         assert process.poll() is None
         time.sleep(0.005)
-    process.send_signal(number)
+    send_together(process, *numbers)
     _, said = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + numbers[0]
     assert said == b"charrnn: interrupted\n"
     assert [path.name for path in tmp_path.iterdir()] == ["big.txt"]
 

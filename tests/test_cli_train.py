@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 from datetime import datetime, timedelta
 
@@ -18,6 +19,7 @@ from helpers_cli import (
     charrnn,
     check_failure,
     environment,
+    heed_signals,
     interrupt_when,
     journal,
     open_terminal,
@@ -183,6 +185,20 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(shop, tmp_path
         numbers = [name for name in whole.files if "/" in name]
         assert len(numbers) == 17
         assert [name for name in numbers if parts[name].tobytes() != whole[name].tobytes()] == []
+
+
+def test_a_logout_saves_though_it_sends_two_signals(shop, tmp_path):
+    log = tmp_path / "run" / "log.jsonl"
+    args = ("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--minutes", "30")
+    process = begin(*args, cwd=tmp_path, stdout=subprocess.PIPE, text=True, preexec_fn=heed_signals)
+    is_training = lambda: log.exists() and '"kind": "train"' in log.read_text()  # noqa: E731
+    message, status = interrupt_when(process, is_training, signal.SIGTERM, signal.SIGHUP)
+    assert status == 128 + signal.SIGHUP
+    assert "--resume" in message.splitlines()[-1]
+    last = journal(tmp_path / "run")[-1]
+    assert last["name"] == "interrupt"
+    with np.load(tmp_path / "run" / "last.npz") as file:
+        assert json.loads(str(file["progress"]))["step"] == last["step"] > 0
 
 
 def test_ctrl_c_saves_and_exits_with_130_and_resume_finishes_the_count(shop, tmp_path):

@@ -227,6 +227,7 @@ def test_a_settled_folder_is_held_until_the_block_ends(tmp_path):
     with building_folder(path, MARKER, force=False) as folder:
         (folder.path / MARKER).write_text(OLD)
         assert folder.settle() == folder.path == path
+        assert list(tmp_path.iterdir()) == [path]  # a process that is killed now leaves nothing else
         with pytest.raises(OutputError, match="in use"):
             refuse_existing(path, MARKER, force=True)
         (folder.path / "train.npy").write_text("more")
