@@ -3,14 +3,15 @@
 import io
 import json
 import pickle
+import re
 import zipfile
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from texts import check_message
 
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.text.reading import TextForm
 from charrnn.text.vocabulary import Vocabulary
@@ -102,6 +103,20 @@ def test_everything_comes_back_bit_for_bit(tmp_path, cell, layers, embed, optimi
     for old, new in pairs:
         assert old.keys() == new.keys()
         assert all(same_bits(old[name], new[name]) for name in old)
+
+
+@pytest.mark.parametrize(
+    "config, name",
+    [
+        (config, field.name)
+        for config in (ModelConfig, TrainConfig)
+        for field in fields(config)
+        if field.type in ("int", "int | None")
+    ],
+)
+def test_a_number_that_no_checkpoint_can_hold_is_refused(config, name):
+    with pytest.raises(ConfigError, match=re.escape(f"{2**63}")):
+        config(**({"symbols": 5} if config is ModelConfig else {}) | {name: 2**63})
 
 
 def test_a_run_without_validation_has_no_best_loss(saved):

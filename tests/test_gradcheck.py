@@ -10,6 +10,7 @@ from thorough import first_of_all
 
 from charrnn.cli.app import app
 from charrnn.engine.expressions import RULES
+from charrnn.errors import ConfigError
 from charrnn.gradcheck import GradientCheck, random_network, random_state
 from charrnn.model.config import ModelConfig
 from charrnn.model.layer import _programs
@@ -119,6 +120,14 @@ def test_the_command_fails_when_a_gradient_is_wrong(anew, monkeypatch, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert not answer["passed"]
     assert any(block["error"] > 1e-3 for block in answer["blocks"])
+
+
+@pytest.mark.parametrize(
+    "options", [("--layers", "1", "--dropout", "0.5"), ("--cell", "minlstm", "--weight-drop", "0.4")]
+)
+def test_the_command_refuses_dropout_that_would_not_be_checked(options):
+    with pytest.raises(ConfigError, match=f"expected {options[2]} with .*; try "):
+        typer.main.get_command(app).main(["gradcheck", *options], standalone_mode=False)
 
 
 def test_a_strongly_curved_loss_is_no_error(monkeypatch):

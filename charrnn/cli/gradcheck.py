@@ -54,6 +54,7 @@ def gradcheck(
 ) -> None:
     """Compare every gradient with finite differences, in float64; exit with 1 if one is wrong."""
     start_engine(threads)
+    from charrnn.training.choose import check_dropout
     from charrnn.training.run import refuse_changes
 
     context.params |= own_cell(context.params["cell"])
@@ -65,13 +66,16 @@ def gradcheck(
     sizes = TrainConfig(**settings_of(context, TrainConfig))
     if source is None or data is None:
         refuse_inert(context, context.params)
-        check = _synthetic(ModelConfig(**settings_of(context, ModelConfig)), sizes)
+        model = ModelConfig(**settings_of(context, ModelConfig))
+        check_dropout(model, sizes)
+        check = _synthetic(model, sizes)
     else:
         checkpoint = trained_model(source)
         refuse_inert(context, context.params | checkpoint.model.as_dict())
         refuse_changes(
             checkpoint.model.as_dict(), explicit(context, [*MODEL, "symbols"]), f"{source} has it", f"{source}"
         )
+        check_dropout(checkpoint.model, sizes)
         check = _trained(checkpoint, data, sizes)
     results = check.run(lambda block: say(f"checking {block} ...") if sys.stderr.isatty() else None)
     _show(results, as_json)

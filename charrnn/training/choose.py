@@ -245,20 +245,25 @@ def _check(text: Text, given: dict[str, Any]) -> None:
     """Check the given settings, each by itself and beside the others, before anything is computed from them."""
     model = ModelConfig(**{"symbols": text.symbols} | _those_of(ModelConfig, given))
     training = TrainConfig(**_those_of(TrainConfig, given))
+    check_dropout(model, training)
+    if training.epsilon < LEAST_EPSILON:
+        raise ConfigError(f"expected --epsilon from {LEAST_EPSILON} on, got {training.epsilon}; try --epsilon 1e-8")
+    if training.projection_rate != 1.0 and not model.embed:
+        raise ConfigError("expected --projection-rate with --embed, got one-hot input; try --input-rate")
+    if training.output_rate != 1.0 and model.tied:
+        raise ConfigError("expected --output-rate without --tied, got both; try --input-rate")
+
+
+def check_dropout(model: ModelConfig, training: TrainConfig) -> None:
+    """Raise ConfigError for dropout that would have no effect on the model."""
     cell = cell_of(model)
     if training.weight_drop and not cell.recurrent:
         raise ConfigError(
             f"expected --weight-drop with a cell that has recurrent weights, got {cell.name}; "
             "try it without --weight-drop"
         )
-    if training.epsilon < LEAST_EPSILON:
-        raise ConfigError(f"expected --epsilon from {LEAST_EPSILON} on, got {training.epsilon}; try --epsilon 1e-8")
     if training.dropout and model.layers == 1:
         raise ConfigError("expected --dropout with several layers, got --layers 1; try --dropout-output")
-    if training.projection_rate != 1.0 and not model.embed:
-        raise ConfigError("expected --projection-rate with --embed, got one-hot input; try --input-rate")
-    if training.output_rate != 1.0 and model.tied:
-        raise ConfigError("expected --output-rate without --tied, got both; try --input-rate")
 
 
 def _those_of(config: type, settings: dict[str, Any]) -> dict[str, Any]:

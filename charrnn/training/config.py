@@ -133,7 +133,9 @@ class TrainConfig:
         0, "Evaluations without a lower loss after which to stop.", NOT_NEGATIVE, LARGE, usual="never"
     )
     eval_every: int = setting(0, "Steps between evaluations.", NOT_NEGATIVE, LARGE, usual="as often as costs little")
-    log_every: int = setting(0, "Steps between lines of the journal.", NOT_NEGATIVE, usual="a line every half second")
+    log_every: int = setting(
+        0, "Steps between lines of the journal.", NOT_NEGATIVE, LARGE, usual="a line every half second"
+    )
     keep: int = setting(0, "Checkpoints of earlier evaluations to keep.", NOT_NEGATIVE, LARGE)
     preview: int = setting(0, "Characters to sample and show at each evaluation.", NOT_NEGATIVE, below_power(20))
 
