@@ -43,6 +43,7 @@ def run(args, cwd, environment, stdout, stderr):
         for descriptor, mode in enumerate(("rb", "wb", "wb"))
     )
     import_module("charrnn.runtime").STARTED = time.perf_counter()
+    import_module("charrnn.cache").compilation.seconds = 0.0  # what `serve` compiled came before
     signal.alarm(LONGEST)
     sys.argv = ["charrnn", *(os.fsdecode(arg) for arg in args)]
     status = 0

@@ -108,6 +108,7 @@ def test_the_program_of_the_recipes_computes_what_the_model_computes(tmp_path, s
     likely = max(probabilities, key=probabilities.get)
     (tmp_path / "text").write_text("([{" + likely)
     score = charrnn("score", "brackets-run", "text", "--whole", "--chars", "--json", cwd=tmp_path)
+    assert score.returncode == 0, score.stderr
     assert 2 ** -json.loads(score.stdout)["surprisal"][-1] == pytest.approx(probabilities[likely], rel=1e-3)
     assert sum(probabilities.values()) == pytest.approx(1)
 
