@@ -6,8 +6,10 @@ import pytest
 from helpers_cli import journal
 from test_training import SHORT_TEXT, Silent, arrays, assert_same_bits, prepared, start, train, trainer_of
 
+from charrnn.cli.progress import Previewer
 from charrnn.errors import DataError, TrainingError
 from charrnn.model.config import ModelConfig
+from charrnn.sampling.sampler import PIECE
 from charrnn.training.checkpoint import load_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.loop import Trainer
@@ -98,6 +100,23 @@ def test_the_state_is_zeros_when_an_epoch_begins(tmp_path):
             epoch,
             zeros,
         )
+
+
+def test_an_interrupt_ends_a_preview_after_a_piece(tmp_path):
+    data = prepared(tmp_path, SHORT_TEXT)
+    checkpoint = start(tmp_path, data, {"hidden": 9}, CONFIG | {"preview": 1000})
+    watcher, shown, show = Silent(), [], Previewer(data.vocabulary, 0)
+
+    def preview(network, length, goes_on):
+        watcher.asked = 2 if length > 1 else 0
+        shown.append(show(network, length, goes_on))
+        return shown[-1]
+
+    trainer = trainer_of(tmp_path / "run", data, checkpoint, watcher, preview=preview)
+    trainer.run(watcher)
+    assert [len(text) for text in shown] == [1, PIECE]
+    assert journal(tmp_path / "run")[-2]["preview"] == shown[-1]
+    assert journal(tmp_path / "run")[-1] == {"kind": "event", "name": "interrupt", "step": 10}
 
 
 def replacing_run(tmp_path, data, config, watcher):

@@ -285,7 +285,7 @@ def test_the_preview_is_compiled_before_time_is_taken(tmp_path):
     checkpoint = start(tmp_path, data, {"hidden": 5}, {"batch": 2, "seq_len": 8, "steps": 2, "preview": 7})
     asked = []
 
-    def preview(network, length):
+    def preview(network, length, goes_on):
         asked.append((trainer.state.progress.step, length))
         return "abc"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 
@@ -165,8 +167,9 @@ class Previewer:
     def __init__(self, vocabulary: Vocabulary, seed: int) -> None:
         self.vocabulary, self.seed = vocabulary, seed
 
-    def __call__(self, network: Network, length: int) -> str:
+    def __call__(self, network: Network, length: int, goes_on: Callable[[], bool]) -> str:
         sampler = Sampler(network, seed=self.seed)
         sampler.feed(self.vocabulary.beginning)
-        pieces = [sampler.take(min(PIECE, length - start))[:, 0] for start in range(0, length, PIECE)]
+        starts = takewhile(lambda start: not start or goes_on(), range(0, length, PIECE))
+        pieces = [sampler.take(min(PIECE, length - start))[:, 0] for start in starts]
         return self.vocabulary.decode(np.concatenate(pieces)).decode("utf-8", "replace")

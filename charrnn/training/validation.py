@@ -20,7 +20,7 @@ from charrnn.training.watcher import Watcher
 TIMES_READ = 20  # by default, training reads this many times the length of the validation text between evaluations
 LEAST_STEPS = 10  # between evaluations, by default
 
-Preview = Callable[[Network, int], str]
+Preview = Callable[[Network, int, Callable[[], bool]], str]
 
 
 class Validation:
@@ -31,10 +31,12 @@ class Validation:
         clock: the clock of the run.
         kept: where best.npz and older checkpoints are saved.
         watcher: is told about the evaluations.
-        preview: makes a sample of text, of a given length, to show at each evaluation.
+        preview: makes a sample of text, of a given length, to show at each evaluation. It may end the sample early
+            when a given function returns False.
 
     Attributes:
-        estimate: seconds that the next evaluation will take, with its checkpoints; 0 without a validation split.
+        estimate: seconds that the next evaluation will take; 0 without a validation split. From the second evaluation
+            on, this includes the preview and the checkpoints.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class Validation:
             return
         self.evaluator.warm_up()
         if self.preview is not None:
-            self.preview(self.state.network, 1)
+            self.preview(self.state.network, 1, lambda: True)
 
     def plan(self) -> None:
         """Measure how long an evaluation takes; if it takes too long for --minutes, evaluate on fewer characters."""
@@ -101,7 +103,7 @@ class Validation:
             if loss is None:
                 return None
             measured = time.perf_counter() - start
-            preview = self._previewed()
+            preview = self._previewed(interrupt)
         lowest = self._take_in(loss)
         self._report(journal, loss, lowest, preview, measured)
         self.kept.keep_older()
@@ -109,9 +111,11 @@ class Validation:
         self.state.progress.evaluation_seconds += self.estimate
         return loss
 
-    def _previewed(self) -> str:
-        """A sample of text, if one is wanted."""
-        return "" if self.preview is None else self.preview(self.state.network, self.state.config.preview)
+    def _previewed(self, interrupt: Interrupt) -> str:
+        """A sample of text, if one is wanted. An interrupt ends it early."""
+        if self.preview is None:
+            return ""
+        return self.preview(self.state.network, self.state.config.preview, lambda: not interrupt.asked)
 
     def _measured(self, interrupt: Interrupt) -> float | None:
         assert self.evaluator is not None
