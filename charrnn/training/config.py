@@ -134,7 +134,7 @@ class TrainConfig:
     )
     eval_every: int = setting(0, "Steps between evaluations.", NOT_NEGATIVE, LARGE, usual="as often as costs little")
     log_every: int = setting(
-        0, "Steps between lines of the journal.", NOT_NEGATIVE, LARGE, usual="a line every half second"
+        0, "Steps between lines of kind train in log.jsonl.", NOT_NEGATIVE, LARGE, usual="a line every half second"
     )
     keep: int = setting(0, "Checkpoints of earlier evaluations to keep.", NOT_NEGATIVE, LARGE)
     preview: int = setting(0, "Characters to sample and show at each evaluation.", NOT_NEGATIVE, below_power(20))
