@@ -1,12 +1,16 @@
 """What all tests share: the engine's environment, and small models to run."""
 
 import os
+import signal
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # two threads can be tested on one core as well
 
-import pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell that runs the tests may ignore signals, and
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # commands would then ignore them too
 
-from charrnn import runtime
+import pytest  # noqa: E402
+
+from charrnn import runtime  # noqa: E402
 
 runtime.prepare()
 

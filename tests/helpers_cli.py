@@ -118,12 +118,6 @@ def interrupt_when(process, condition, *numbers):
     return process.communicate(timeout=TIMEOUT)[1], process.returncode
 
 
-def heed_signals():
-    """Whatever the shell that runs the tests ignores."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
 def send_together(process, *numbers):
     """Send signals that the process gets at the same moment. Python handles the one with the lowest number first."""
     for number in (signal.SIGSTOP, *numbers, signal.SIGCONT):

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-from texts import check_message
+from texts import Touch, check_message
 
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.model.config import ModelConfig
@@ -245,16 +245,6 @@ def test_a_foreign_file_is_a_checkpoint_error_that_does_not_advise_to_unpickle_i
     check_message(error, str(tmp_path / "c.npz"))
     assert "unsafe" not in str(error.value)
     assert "allow_pickle" not in str(error.value)
-
-
-class Touch:
-    """Something whose unpickling creates a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 @pytest.mark.parametrize("name", ["format", "model", "vocabulary", "parameters/W_y", "state/h"])

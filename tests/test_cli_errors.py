@@ -111,6 +111,7 @@ BAD_RESUME = [
     (["data", "--out", "new"], "RUN folder to resume, got new"),
     (["data", "--out", "data"], "RUN folder to resume, got data"),
     (["data", "--out", "data-run", "--force"], "--resume or --force, got both"),
+    (["data", "--out", "data-run", "--preset", "fast"], "--resume or --preset, got both"),
     (["data", "--out", "data-run", "--hidden", "16"], "--hidden 8 as data-run has it, got 16"),
     (["data", "--out", "data-run", "--lr", "0.1"], "--lr 0.05 as data-run has it, got 0.1"),
     (["data", "--out", "data-run", "--steps", "-1"], "--steps of 0 or more, got -1"),
@@ -163,6 +164,7 @@ BAD_EVAL = [
     (["data-run", "none"], "got none, which does not exist; try another path"),
     (["data-run", "data", "--split", "test"], "(train, val), got 'test'"),
     (["data-run", "data.txt", "--split", "val"], "--split with a DATA folder, got data.txt"),
+    (["data-run", "--dynamic", "--precision", "int8"], "--dynamic with float32 or bfloat16, got int8"),
     (["data-run", "--dynamic-lr", "0.2"], "--dynamic-lr with --dynamic, got it alone"),
 ]
 FULL = {

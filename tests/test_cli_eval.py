@@ -23,6 +23,22 @@ def test_eval_of_a_text_file_counts_every_character_but_the_first(shop):
     assert json.loads(result.stdout)["chars"] == len(TEXT) - 1
 
 
+def test_eval_of_another_split_reads_that_split(shop):
+    sizes = json.loads(shop.prepared.stdout)["splits"]
+    for split in ("train", "val"):
+        figures = json.loads(charrnn("eval", "data-run", "--split", split, "--json", cwd=shop.folder).stdout)
+        assert figures["chars"] == sizes[split] - 1
+
+
+def test_dynamic_evaluation_learns_while_it_reads(shop):
+    plain, dynamic, not_at_all = (
+        json.loads(charrnn("eval", "data-run", *more, "--json", cwd=shop.folder).stdout)["loss"]
+        for more in ((), ("--dynamic",), ("--dynamic", "--dynamic-lr", "1e-12"))
+    )
+    assert dynamic < plain * (1 - 1e-4)
+    assert not_at_all == pytest.approx(plain, rel=1e-6)
+
+
 def test_eval_finds_the_data_of_a_run_from_another_working_folder(shop, tmp_path):
     result = charrnn("eval", str(shop.run), "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -133,8 +133,10 @@ def test_escape_sequences_in_files_reach_no_person(shop, tmp_path):
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", result.stdout + result.stderr), args
 
 
-def test_a_sample_on_a_terminal_has_no_escape_sequences_and_in_a_pipe_has_them(bytes_shop):
-    args = ("sample", "data-run", "--length", "3000", "--temperature", "5")
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_sample_on_a_terminal_has_no_escape_sequences_and_in_a_pipe_has_them(bytes_shop, raw):
+    """With --raw, a terminal gets them too."""
+    args = ("sample", "data-run", "--length", "3000", "--temperature", "5", *(("--raw",) if raw else ()))
     plain = charrnn(*args, cwd=bytes_shop.folder, text=False).stdout
     assert b"\x1b" in plain
     reader, terminal = open_terminal()
@@ -145,8 +147,26 @@ def test_a_sample_on_a_terminal_has_no_escape_sequences_and_in_a_pipe_has_them(b
     os.close(terminal)
     shown = read_to_end(reader)
     assert process.wait(TIMEOUT) == 0
-    assert b"\x1b" not in shown
-    assert shown.startswith(readable_bytes(plain)[:40])
+    assert shown == (plain if raw else readable_bytes(plain))
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        (("prepare", "data.txt", "--out", "again"), rb"\d+%"),
+        (("sample", "data-run", "--count", "3", "--length", "20"), rb"3 of 3 texts"),
+    ],
+)
+def test_a_terminal_shows_how_far_a_command_has_come(shop, tmp_path, command, part):
+    shutil.copytree(shop.folder / "data-run", tmp_path / "data-run")
+    shutil.copy(shop.folder / "data.txt", tmp_path)
+    reader, terminal = open_terminal()
+    variables = environment(TERM="xterm-256color")
+    process = begin(*command, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL, stderr=terminal)
+    os.close(terminal)
+    shown = read_to_end(reader)
+    assert process.wait(TIMEOUT) == 0, shown
+    assert re.search(part, shown), shown
 
 
 def test_json_keeps_bytes_that_are_no_utf_8(bytes_shop, tmp_path):

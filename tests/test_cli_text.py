@@ -10,9 +10,10 @@ import signal
 import subprocess
 import termios
 import time
+import unicodedata
 
 import pytest
-from helpers_cli import SIZES, TIMEOUT, begin, charrnn, command, environment, heed_signals, send_together, start
+from helpers_cli import SIZES, TIMEOUT, begin, charrnn, command, environment, send_together, start
 
 TEXT = "the cat sat on a mat and saw that rat where a fine cafe was\n" * 12
 
@@ -59,6 +60,18 @@ def test_a_stranger_in_the_folder_does_not_make_it_another(shop):
 def test_a_path_that_begins_with_a_dash_is_a_path_in_what_is_to_try_next(shop):
     done = charrnn("prepare", "plain.txt", "--out", "-d", cwd=shop)
     assert "charrnn train ./-d --out RUN" in done.stderr
+
+
+def test_files_of_the_held_out_splits_and_a_normal_form(tmp_path):
+    texts = {"train": "cafe\u0301 au lait\n" * 9, "val": "the\u0301\n" * 5, "test": "au the\u0301\n" * 7}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    files = ("--val-file", "val", "--test-file", "test")
+    done = charrnn("prepare", "train", *files, "--normalize", "nfc", "--out", "data", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    meta = json.loads(done.stdout)
+    assert meta["splits"] == {name: len(unicodedata.normalize("NFC", text)) for name, text in texts.items()}
+    assert json.loads((tmp_path / "data" / "vocab.json").read_text())["symbols"] == [*"\n acfhiltué"]
 
 
 def test_another_name_of_the_same_encoding_changes_nothing(shop):
@@ -131,7 +144,7 @@ def test_a_signal_ends_prepare_without_a_trace(tmp_path, numbers):
     """Entropies and xz take seconds on this text: the signal comes while the folder is half made."""
     rng = random.Random(0)
     (tmp_path / "big.txt").write_bytes(rng.randbytes(3_000_000).hex().encode())
-    process = begin("prepare", "big.txt", "--out", "data", cwd=tmp_path, preexec_fn=heed_signals)
+    process = begin("prepare", "big.txt", "--out", "data", cwd=tmp_path)
     while not list(tmp_path.glob(".data.*")):
         assert process.poll() is None
         time.sleep(0.005)
@@ -146,7 +159,7 @@ def test_a_signal_ends_prepare_without_a_trace(tmp_path, numbers):
     "command_line", [("eval", "plain-run", "-"), ("score", "plain-run"), ("novelty", "plain-run", "-")]
 )
 def test_a_signal_ends_a_command_that_waits_for_its_text(shop, command_line):
-    process = begin(*command_line, cwd=shop, preexec_fn=heed_signals, stdin=subprocess.PIPE)
+    process = begin(*command_line, cwd=shop, stdin=subprocess.PIPE)
     process.stdin.write(b"the cat")
     process.stdin.flush()
     unread = bytearray(4)

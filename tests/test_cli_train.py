@@ -1,6 +1,7 @@
 """`charrnn prepare` and `charrnn train` as a user runs them: what they print and what they leave behind."""
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
+import typer
 from helpers_cli import (
     SIZES,
     TIMEOUT,
@@ -19,7 +21,6 @@ from helpers_cli import (
     charrnn,
     check_failure,
     environment,
-    heed_signals,
     interrupt_when,
     journal,
     open_terminal,
@@ -27,8 +28,11 @@ from helpers_cli import (
     tree,
 )
 from shop import TEXT
+from texts import check_message
 
 import charrnn as package
+from charrnn.cli.app import app
+from charrnn.errors import ConfigError
 from charrnn.folders import locked
 from charrnn.training.presets import PRESETS
 
@@ -163,16 +167,15 @@ def test_output_that_is_no_terminal_has_no_escape_codes(shop, bytes_shop):
         assert "\r" not in result.stdout + result.stderr
 
 
-def test_a_terminal_gets_a_progress_bar_and_no_color_keeps_colours_away(shop, tmp_path):
+def test_a_terminal_gets_a_progress_bar(shop, tmp_path):
     reader, terminal = open_terminal()
     args = ("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--minutes", "0.02")
-    variables = environment(NO_COLOR="1", TERM="xterm-256color", COLUMNS="120")
+    variables = environment(TERM="xterm-256color", COLUMNS="120")
     process = begin(*args, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL, stderr=terminal)
     os.close(terminal)
     shown = read_to_end(reader)
     assert process.wait(TIMEOUT) == 0
     assert re.search(rb"\d+% ?\|", shown)
-    assert not re.search(rb"\x1b\[[0-9;]*m", shown)
 
 
 def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(shop, tmp_path):
@@ -187,10 +190,26 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(shop, tmp_path
         assert [name for name in numbers if parts[name].tobytes() != whole[name].tobytes()] == []
 
 
+@pytest.mark.parametrize("command", ["train", "sample"])
+def test_what_does_not_fit_into_the_free_memory_is_refused_before_anything_is_made(
+    shop, tmp_path, monkeypatch, command
+):
+    monkeypatch.setattr("charrnn.runtime.available_memory", lambda: 2_000_000)
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    arguments = {
+        "train": ["train", str(shop.folder / "data"), "--out", str(tmp_path / "run"), "--hidden", "512"],
+        "sample": ["sample", str(shop.run), "--count", "64", "--length", "1000"],
+    }
+    with pytest.raises(ConfigError) as error:
+        typer.main.get_command(app).main(arguments[command], standalone_mode=False)
+    check_message(error, "free memory")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_logout_saves_though_it_sends_two_signals(shop, tmp_path):
     log = tmp_path / "run" / "log.jsonl"
     args = ("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--minutes", "30")
-    process = begin(*args, cwd=tmp_path, stdout=subprocess.PIPE, text=True, preexec_fn=heed_signals)
+    process = begin(*args, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     is_training = lambda: log.exists() and '"kind": "train"' in log.read_text()  # noqa: E731
     message, status = interrupt_when(process, is_training, signal.SIGTERM, signal.SIGHUP)
     assert status == 128 + signal.SIGHUP

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from texts import ENGLISH, check_message, options, prepare, write
+from texts import ENGLISH, Touch, check_message, options, prepare, write
 
 from charrnn.errors import DataError
 from charrnn.text.data import open_data
@@ -133,16 +133,6 @@ def test_an_array_of_another_shape_or_type_is_a_data_error(folder, array):
     with pytest.raises(DataError) as error:
         open_data(folder)
     check_message(error, "190 symbols of uint8")
-
-
-class Touch:
-    """Something whose unpickling creates a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
 
 
 def test_a_pickle_in_an_array_is_not_executed(tmp_path, folder):

@@ -16,6 +16,7 @@ from helpers_cli import (
     begin,
     charrnn,
     check_failure,
+    environment,
     examples_of,
     open_terminal,
     prepare_and_train,
@@ -329,17 +330,23 @@ def test_a_page_replaces_no_text_and_no_checkpoint(shop, text, tmp_path):
     assert piped.stdout == (tmp_path / "page.html").read_text()
 
 
-def test_colours_are_for_terminals_and_nothing_in_a_text_commands_them(bytes_shop, tmp_path):
+@pytest.mark.parametrize("no_color", [{}, {"NO_COLOR": "1"}])
+def test_colours_are_for_terminals_and_nothing_in_a_text_commands_them(bytes_shop, tmp_path, no_color):
     (tmp_path / "text").write_bytes(b"\x1b[31mred\x07\n")
     reader, terminal = open_terminal()
-    process = begin("score", "data-run", str(tmp_path / "text"), "--chars", cwd=bytes_shop.folder, stdout=terminal)
+    args = ("score", "data-run", str(tmp_path / "text"), "--chars")
+    process = begin(*args, cwd=bytes_shop.folder, env=environment(**no_color), stdout=terminal)
     os.close(terminal)
     shown = read_to_end(reader)
     assert process.wait(TIMEOUT) == 0
-    assert b"\\x1b" in shown
     assert b"\x07" not in shown
     assert b"\x1b[31mred" not in shown
-    assert b"\x1b[" in shown
+    if no_color:
+        assert json.loads(shown)["text"] == "\x1b[31mred\x07"
+        assert b"\x1b" not in shown
+    else:
+        assert b"\\x1b" in shown
+        assert b"\x1b[" in shown
 
 
 def test_the_examples_of_the_help_work(tmp_path):

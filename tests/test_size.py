@@ -10,6 +10,10 @@ from charrnn.model.network import Network
 from charrnn.model.noise import Noise
 from charrnn.model.size import memory_needed, parameter_count
 from charrnn.model.unrolled import Unrolled
+from charrnn.text.data import open_data
+from charrnn.training.config import TrainConfig
+from charrnn.training.memory import memory_of_run
+from charrnn.training.state import TrainingState
 
 
 def arrays_in(thing):
@@ -51,6 +55,25 @@ def test_the_memory_of_variants_is_foretold_too(kind, name, symbols):
     network = Network(config)
     real = sum(array.nbytes for array in arrays_in([network, Unrolled(network, 32, 64)]))
     assert 0.95 < memory_needed(config, 32, 64, vectors=2) / real < 1.25
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimiser": "sgd"},
+        {"optimiser": "adam"},
+        {"optimiser": "adam", "ema": 0.9, "accumulate": 3},
+        {"optimiser": "muon"},
+        {"dropout": 0.2, "dropout_output": 0.2},
+        {"precision": "bfloat16"},
+    ],
+)
+def test_the_memory_of_a_run_is_foretold(folder, settings):
+    data, config = open_data(folder), TrainConfig(batch=2, seq_len=20, **settings)
+    state, _ = TrainingState.begin(ModelConfig(len(data.vocabulary), hidden=200), config, data)
+    parts = [state.network, state.learner.unrolled, state.optimiser, state.average]
+    real = sum(array.nbytes for array in arrays_in(parts))
+    assert 0.9 < memory_of_run(state.model, config) / real < 1.25
 
 
 @pytest.mark.parametrize("rounded", [False, True])

@@ -54,3 +54,13 @@ def round_trip(content, out, **chosen):
     """Prepare a file of this content beside `out`, and decode what was made of it."""
     prepare([write(out.with_name("source.txt"), content)], out, options(**chosen), force=True)
     return whole(open_data(out))
+
+
+class Touch:
+    """Something whose unpickling creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
