@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from forks import Forks
 
 SIZES = ("--hidden", "8", "--layers", "1", "--batch", "2", "--seq-len", "8")
@@ -122,6 +123,12 @@ def send_together(process, *numbers):
     """Send signals that the process gets at the same moment. Python handles the one with the lowest number first."""
     for number in (signal.SIGSTOP, *numbers, signal.SIGCONT):
         process.send_signal(number)
+
+
+def saved_step(run):
+    """The step of a run's last.npz."""
+    with np.load(run / "last.npz", allow_pickle=False) as file:
+        return json.loads(str(file["progress"]))["step"]
 
 
 def journal(run):

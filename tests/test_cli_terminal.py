@@ -13,9 +13,8 @@ import sys
 import termios
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from helpers_cli import SIZES, TIMEOUT, begin, charrnn, environment, journal, open_terminal, read_to_end
+from helpers_cli import SIZES, TIMEOUT, begin, charrnn, environment, journal, open_terminal, read_to_end, saved_step
 from shop import TEXT
 
 from charrnn.cli.terminal import Writer, readable, readable_bytes
@@ -72,8 +71,7 @@ def test_a_terminal_that_is_closed_ends_a_run_with_129_and_a_checkpoint(shop, tm
     assert process.returncode == 128 + signal.SIGHUP
     last = journal(tmp_path / "run")[-1]
     assert last["name"] == "interrupt"
-    with np.load(tmp_path / "run" / "last.npz") as file:
-        assert json.loads(str(file["progress"]))["step"] == last["step"] > 0
+    assert saved_step(tmp_path / "run") == last["step"] > 0
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from helpers_cli import (
     journal,
     open_terminal,
     read_to_end,
+    saved_step,
     tree,
 )
 from shop import TEXT
@@ -206,30 +207,32 @@ def test_what_does_not_fit_into_the_free_memory_is_refused_before_anything_is_ma
     assert not (tmp_path / "run").exists()
 
 
+def has_trained(run):
+    """Whether the journal of a run says that it has made steps."""
+    log = run / "log.jsonl"
+    return log.exists() and '"kind": "train"' in log.read_text()
+
+
 def test_a_logout_saves_though_it_sends_two_signals(shop, tmp_path):
-    log = tmp_path / "run" / "log.jsonl"
     args = ("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--minutes", "30")
     process = begin(*args, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    is_training = lambda: log.exists() and '"kind": "train"' in log.read_text()  # noqa: E731
-    message, status = interrupt_when(process, is_training, signal.SIGTERM, signal.SIGHUP)
+    message, status = interrupt_when(process, lambda: has_trained(tmp_path / "run"), signal.SIGTERM, signal.SIGHUP)
     assert status == 128 + signal.SIGHUP
     assert "--resume" in message.splitlines()[-1]
     last = journal(tmp_path / "run")[-1]
     assert last["name"] == "interrupt"
-    with np.load(tmp_path / "run" / "last.npz") as file:
-        assert json.loads(str(file["progress"]))["step"] == last["step"] > 0
+    assert saved_step(tmp_path / "run") == last["step"] > 0
 
 
 def test_ctrl_c_saves_and_exits_with_130_and_resume_finishes_the_count(shop, tmp_path):
-    data, log = str(shop.folder / "data"), tmp_path / "run" / "log.jsonl"
+    data = str(shop.folder / "data")
     args = ("train", data, "--out", "run", *SIZES, "--minutes", "30")
     process = begin(*args, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    message, status = interrupt_when(process, lambda: log.exists() and '"kind": "train"' in log.read_text())
+    message, status = interrupt_when(process, lambda: has_trained(tmp_path / "run"))
     assert status == 130
     assert "Traceback" not in message
     assert "--resume" in message.splitlines()[-1]
-    with np.load(tmp_path / "run" / "last.npz", allow_pickle=False) as file:
-        step = json.loads(str(file["progress"]))["step"]
+    step = saved_step(tmp_path / "run")
     assert step > 0
     resumed = charrnn("train", data, "--out", "run", "--resume", "--steps", str(step + 3), "--json", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

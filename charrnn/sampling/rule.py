@@ -192,18 +192,24 @@ def forbid(z, follows):  # type: ignore[no-untyped-def]
 
 
 @subroutine()
-def log_prob(plain, spare, symbol):  # type: ignore[no-untyped-def]
-    """ln of the softmax of the plain logits at a symbol, in nats; `spare` is scratch of the same size."""
+def _exponentials(plain, spare):  # type: ignore[no-untyped-def]
+    """spare = exp(plain - the largest of plain); returns this largest one."""
     peak = _maximum(plain)
     shifted_exp((plain, spare), 0, (peak,), plain.size)
+    return peak
+
+
+@subroutine()
+def log_prob(plain, spare, symbol):  # type: ignore[no-untyped-def]
+    """ln of the softmax of the plain logits at a symbol, in nats; `spare` is scratch of the same size."""
+    peak = _exponentials(plain, spare)
     return float(plain[symbol]) - peak - math.log(total(spare))
 
 
 @subroutine()
 def log_prob_of_end(plain, spare, follows):  # type: ignore[no-untyped-def]
     """The same for all symbols that end the text together. follows (V,) is ENDS for these symbols."""
-    peak = _maximum(plain)
-    shifted_exp((plain, spare), 0, (peak,), plain.size)
+    _exponentials(plain, spare)
     ending = 0.0
     for v in range(follows.size):
         if follows[v] == ENDS:

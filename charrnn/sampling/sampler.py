@@ -106,7 +106,7 @@ class Sampler:
         config, dtype = network.config, network.dtype
         window = window if rule.repetition_penalty != 1.0 else 0
         self.memory = max(1, window, len(follows) if of_words else 0)
-        self._words = follows if of_words else None
+        self.of_words = of_words
         self.may_end = bool((follows == ENDS).any())
         self._draws = draws_for(count, config.symbols, dtype, window, follows, PIECE if wants_log_probs else 0)
         self._logits = activations(config.symbols, count, dtype)
@@ -139,7 +139,7 @@ class Sampler:
         self.unrolled.carried.set_stream(stream, beginning.state)
         self.last[stream] = beginning.symbols[-1]
         draws = self._draws
-        draws.marks[stream] = number, 0, 0 if self._words is None else state_in_word(self._words, beginning.symbols)
+        draws.marks[stream] = number, 0, state_in_word(draws.follows, beginning.symbols) if self.of_words else 0
         if window := draws.recent.shape[1]:
             recent = beginning.symbols[-window:]
             draws.recent[stream] = -1
