@@ -8,7 +8,7 @@ from networks import make
 
 from charrnn.model.unrolled import Unrolled
 from charrnn.sampling.beam import Beam
-from charrnn.sampling.constraints import ENDS, forbidding
+from charrnn.sampling.constraints import ENDS, Constraint, forbidding
 from charrnn.sampling.sampler import beginnings
 from charrnn.sampling.texts import Ending, Wanted
 
@@ -72,7 +72,7 @@ def test_a_beam_of_one_is_greedy(network):
 def test_an_end_competes_with_the_other_continuations(network):
     """Symbol 3 ends the text anywhere. A beam of one ends it where that is likelier than any other symbol."""
     table = np.array([[0, 0, 0, ENDS]], np.int32)
-    found = Beam(network, 1, Ending(40), table).search(wanted(network))
+    found = Beam(network, 1, Ending(40), Constraint(table)).search(wanted(network))
     text = []
     while len(text) < 40:
         p = [np.exp(nats(network, (1, 2), [*text, v]) - nats(network, (1, 2), text)) for v in range(SYMBOLS)]
@@ -88,5 +88,5 @@ def test_a_constraint_holds_and_may_end_the_text(network):
     assert set(found.drawn.tolist()) <= {1, 3}
     table = np.full((3, SYMBOLS), -1, np.int32)
     table[0, 2], table[1, 1] = 1, 2
-    found = Beam(network, 5, Ending(9), table).search(wanted(network))
+    found = Beam(network, 5, Ending(9), Constraint(table)).search(wanted(network))
     assert (found.drawn.tolist(), found.stopped) == ([2, 1], "constraint")

@@ -15,7 +15,7 @@ from charrnn.sampling.pattern import matching
 from charrnn.sampling.texts import Ending, wanted_texts
 
 CHARACTERS = "ab1 -^"
-ALL = np.ones(len(CHARACTERS), np.bool_)
+NONE = np.zeros(len(CHARACTERS), np.bool_)
 PATTERNS = [
     "a",
     "a*",
@@ -53,7 +53,7 @@ def test_the_automaton_allows_what_can_still_match(pattern):
     texts = ["".join(letters) for n in range(LONGEST + 1) for letters in product(CHARACTERS, repeat=n)]
     whole = {text for text in texts if expression.fullmatch(text)}
     begun = {text[:n] for text in whole for n in range(len(text) + 1)}
-    table = matching(pattern, CHARACTERS, ALL)
+    table = matching(pattern, CHARACTERS, NONE).follows
     for text in texts:
         state = walk(table, text)
         if len(text) <= LONGEST - 2:  # every continuation that a pattern here can need is among the texts
@@ -65,8 +65,8 @@ def test_the_automaton_allows_what_can_still_match(pattern):
 
 
 def test_what_may_not_come_neither_continues_nor_ends_a_text():
-    allowed = np.array([c != "b" for c in CHARACTERS])
-    table = matching("(ab|a1)+", CHARACTERS, allowed)
+    banned = np.array([c == "b" for c in CHARACTERS])
+    table = matching("(ab|a1)+", CHARACTERS, banned).follows
     assert walk(table, "a1a") is not None
     assert (table[:, CHARACTERS.index("b")] == FORBIDDEN).all()
 
@@ -90,39 +90,40 @@ def test_what_may_not_come_neither_continues_nor_ends_a_text():
 )
 def test_patterns_that_are_none_or_can_never_match(pattern, reason):
     with pytest.raises(ConfigError, match=re.escape(reason)):
-        matching(pattern, CHARACTERS, ALL)
+        matching(pattern, CHARACTERS, NONE)
 
 
 def test_texts_match_and_end_where_the_model_would_go_elsewhere():
     m = make("lstm", np.float32, hidden=20, symbols=len(CHARACTERS))
-    table = matching("[ab-]+1*", CHARACTERS, ALL)
-    texts = texts_of(m, 200, Ending(4), 16, follows=table)
+    constraint = matching("[ab-]+1*", CHARACTERS, NONE)
+    texts = texts_of(m, 200, Ending(4), 16, constraint=constraint)
     strings = ["".join(CHARACTERS[s] for s in symbols) for symbols in symbols_of(texts)]
     for text, string in zip(texts, strings, strict=True):
         assert re.fullmatch("[ab-]+1*", string)
         assert text.stopped == ("pattern" if len(string) < 4 else text.stopped)
     assert {text.stopped for text in texts} == {"pattern", "length"}
     assert len(set(strings)) > 20
-    assert symbols_of(texts_of(m, 200, Ending(4), 3, follows=table)) == symbols_of(texts)
+    assert symbols_of(texts_of(m, 200, Ending(4), 3, constraint=constraint)) == symbols_of(texts)
 
 
 def test_the_end_of_a_match_counts_when_texts_are_compared():
     m = make("lstm", np.float32, hidden=20, symbols=len(CHARACTERS))
-    table = matching("[ab-]+1*", CHARACTERS, ALL)
-    ended = [t for t in texts_of(m, 60, Ending(9), 16, prompts=((2,),), follows=table) if t.stopped == "pattern"]
+    constraint = matching("[ab-]+1*", CHARACTERS, NONE)
+    texts = texts_of(m, 60, Ending(9), 16, prompts=((2,),), constraint=constraint)
+    ended = [text for text in texts if text.stopped == "pattern"]
     assert len({len(text.drawn) for text in ended}) > 2
     for text in ended:
-        assert text.mean == pytest.approx(mean_log_prob(m, text.drawn, table), abs=1e-5)
+        assert text.mean == pytest.approx(mean_log_prob(m, text.drawn, constraint.follows), abs=1e-5)
 
 
 def test_a_beam_finds_the_likeliest_whole_match():
     """Against all texts that match: the log-probability of the text and of ending there, for each symbol."""
     m = make("lstm", np.float32, hidden=20, symbols=len(CHARACTERS))
-    table = matching("[ab]{1,3}", CHARACTERS, ALL)
+    constraint = matching("[ab]{1,3}", CHARACTERS, NONE)
     (wanted,) = wanted_texts(m.network, [(np.array([2]), np.array([2]))], 1, 1)
-    found = Beam(m.network, 30, Ending(9), table).search(wanted)
+    found = Beam(m.network, 30, Ending(9), constraint).search(wanted)
     best = max(
-        (mean_log_prob(m, [CHARACTERS.index(c) for c in letters], table), letters)
+        (mean_log_prob(m, [CHARACTERS.index(c) for c in letters], constraint.follows), letters)
         for n in (1, 2, 3)
         for letters in product("ab", repeat=n)
     )

@@ -8,7 +8,7 @@ from networks import make
 
 from charrnn.engine.panels import rows_of
 from charrnn.sampling.beam import Beam
-from charrnn.sampling.constraints import ENDS, FORBIDDEN, forbidding, only_words, together
+from charrnn.sampling.constraints import ENDS, FORBIDDEN, Constraint, forbidding, only_words
 from charrnn.sampling.conversation import Conversation
 from charrnn.sampling.rule import Rule
 from charrnn.sampling.sampler import Sampler, beginnings
@@ -156,11 +156,11 @@ def test_the_log_probability_does_not_depend_on_pieces():
 
 
 def test_a_ban_is_kept_and_an_automaton_too(m):
-    table = forbidding(np.isin(np.arange(9), [2, 5, 7]))
-    (text,) = texts_of(m, 1, Ending(300), 1, follows=table)
+    ban = forbidding(np.isin(np.arange(9), [2, 5, 7]))
+    (text,) = texts_of(m, 1, Ending(300), 1, constraint=ban)
     assert set(text.drawn.tolist()) == {0, 1, 3, 4, 6, 8}
     words = [(1, 2), (1, 2, 3), (4,), (3, 3, 1)]
-    texts = texts_of(m, 4, Ending(200), 3, follows=only_words(words, NONE_OF_NINE))
+    texts = texts_of(m, 4, Ending(200), 3, ((0,),), constraint=only_words(words, NONE_OF_NINE))
     for text in texts:
         runs = re.split("[05678]", "".join(map(str, text.drawn)))[:-1]
         assert set(runs) <= {"", "12", "123", "4", "331"}
@@ -184,15 +184,15 @@ BETWEEN_WORDS = {0, 5, 6, 7, 8} | {1, 3, 4}  # what may come there: no letter, o
     ],
 )
 def test_a_text_goes_on_with_the_word_that_its_prompt_begins(m, before, after):
-    texts = texts_of(m, 200, Ending(1), 7, prompts=(before,), follows=WORDS, of_words=True)
+    texts = texts_of(m, 200, Ending(1), 7, prompts=(before,), constraint=WORDS)
     assert {int(text.drawn[0]) for text in texts} == after
     (wanted,) = wanted_texts(m.network, [(np.array(before), np.array(before))], 1, 1)
-    assert Beam(m.network, 8, Ending(1), WORDS, of_words=True).search(wanted).drawn[0] in after
+    assert Beam(m.network, 8, Ending(1), WORDS).search(wanted).drawn[0] in after
 
 
 def test_a_word_goes_on_in_the_next_turn(m):
     """Turns of one symbol write only whole words."""
-    talk = Conversation(m.network, Sampler(m.network, follows=WORDS, of_words=True), np.array([0]))
+    talk = Conversation(m.network, Sampler(m.network, constraint=WORDS), np.array([0]))
     shown = []
     for _ in range(120):
         talk.turn(np.array([], np.int32), Ending(1), lambda piece: shown.extend(piece.tolist()))
@@ -204,19 +204,19 @@ def test_a_word_goes_on_in_the_next_turn(m):
 def test_a_text_ends_where_a_constraint_leaves_nothing(m):
     table = np.full((3, 9), FORBIDDEN, np.int32)
     table[0, 4], table[1, 6] = 1, 2  # 4, then 6, then nothing
-    texts = texts_of(m, 3, Ending(50), 2, follows=table)
+    texts = texts_of(m, 3, Ending(50), 2, constraint=Constraint(table))
     assert [(text.drawn.tolist(), text.stopped) for text in texts] == [([4, 6], "constraint")] * 3
 
 
 def test_too_many_words_are_refused(monkeypatch):
     monkeypatch.setattr("charrnn.sampling.constraints.MOST_ENTRIES", 36)
-    assert only_words([(1, 2), (3,)], NONE_OF_NINE).shape == (4, 9)
+    assert only_words([(1, 2), (3,)], NONE_OF_NINE).follows.shape == (4, 9)
     with pytest.raises(ValueError, match="more than 4 beginnings of words"):
         only_words([(1, 2), (3, 4)], NONE_OF_NINE)
 
 
 def test_words_are_the_paths_of_a_tree():
-    table = only_words([(1, 2), (1, 2, 3), (4,)], np.zeros(6, np.bool_))
+    table = only_words([(1, 2), (1, 2, 3), (4,)], np.zeros(6, np.bool_)).follows
     between, one, two, three, four = 0, table[0, 1], table[table[0, 1], 2], table[table[table[0, 1], 2], 3], table[0, 4]
     assert sorted((between, one, two, three, four)) == [0, 1, 2, 3, 4]
     never = FORBIDDEN
@@ -229,17 +229,16 @@ def test_words_are_the_paths_of_a_tree():
 def test_words_with_a_banned_symbol_never_begin():
     """Its other symbols are letters all the same."""
     banned = np.arange(6) == 3
-    table = together([only_words([(1, 3), (2, 1)], banned), forbidding(banned)], 6)
+    table = only_words([(1, 3), (2, 1)], banned).follows
     assert table[0].tolist() == [0, FORBIDDEN, 1, FORBIDDEN, 0, 0]
     assert (table >= 0).any(axis=1).all()
 
 
-def test_constraints_hold_together():
-    words, ban = (
-        only_words([(1, 2), (3,)], np.zeros(5, np.bool_)),
-        forbidding(np.array([True, False, False, True, False])),
-    )
-    both = together([words, ban], 5)
-    assert (both[:, [0, 3]] == FORBIDDEN).all()
-    assert np.array_equal(both[:, [1, 2, 4]], words[:, [1, 2, 4]])
-    assert np.array_equal(together([ban], 5), ban)
+def test_a_banned_symbol_separates_words_but_does_not_come():
+    words, banned = [(1, 2), (3,)], np.arange(5) == 0
+    constraint = only_words(words, banned)
+    assert (constraint.follows[:, 0] == FORBIDDEN).all()
+    assert np.array_equal(constraint.follows[:, 1:], only_words(words, np.zeros(5, np.bool_)).follows[:, 1:])
+    inside = constraint.follows[0, 1]
+    assert constraint.state_after([0, 1]) == constraint.state_after([3, 0, 1]) == inside
+    assert constraint.state_after([1, 0]) == constraint.state_after([2, 1]) == 0

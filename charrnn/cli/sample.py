@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from charrnn.model.config import ModelConfig
     from charrnn.model.network import Network
-    from charrnn.sampling.constraints import Table
+    from charrnn.sampling.constraints import Constraint
     from charrnn.sampling.rule import Rule
     from charrnn.sampling.sampler import Sampler
     from charrnn.sampling.texts import Ending, Text
@@ -150,11 +150,11 @@ def sample(
     unescape = unescaped if escapes else str
     checkpoint = trained_model(source)
     ending = _ending(checkpoint, length, lines, [unescape(text) for text in stop], keep_stop)
-    precision, of_words = precision_here(precision, "int8"), words is not None
+    precision = precision_here(precision, "int8")
     if interactive:
         network = checkpoint.network(precision=precision)
-        follows = _constraint(checkpoint, ban, allow, words, pattern, unknown)
-        sampler = Sampler(network, 1, rule, seed, repetition_window, follows, of_words=of_words)
+        constraint = _constraint(checkpoint, ban, allow, words, pattern, unknown)
+        sampler = Sampler(network, 1, rule, seed, repetition_window, constraint)
         _converse(checkpoint, network, sampler, ending, unknown, raw)
         return
     given = prompts_of(checkpoint, unescape(prompt), prompt_file, prompts, unknown)
@@ -164,7 +164,7 @@ def sample(
     _refuse_too_large(checkpoint.model, streams, _usual_length(length, ending) if kept else 0, precision)
     network = checkpoint.network(precision=precision)
     wants_log_probs = as_json or best_of > 1
-    follows = _constraint(checkpoint, ban, allow, words, pattern, unknown)
+    constraint = _constraint(checkpoint, ban, allow, words, pattern, unknown)
     shown = Shown(checkpoint, texts, None if separator is None else unescape(separator), raw, as_json, seed)
     live = texts == 1 and best_of == 1 and not beam and not as_json
     with shown, interruptible() as look:
@@ -177,10 +177,10 @@ def sample(
 
         found: Iterator[Text]
         if beam:
-            beams = Beam(network, beam, ending, follows, of_words)
+            beams = Beam(network, beam, ending, constraint)
             found = (beams.search(one, look) for one in wanted)
         else:
-            sampler = Sampler(network, streams, rule, seed, repetition_window, follows, wants_log_probs, of_words)
+            sampler = Sampler(network, streams, rule, seed, repetition_window, constraint, wants_log_probs)
             found = draw_texts(sampler, wanted, ending, going_on)
         for text in likeliest_of(found, best_of) if best_of > 1 else found:
             shown.text(text)
@@ -300,43 +300,46 @@ def _ending(checkpoint: Checkpoint, length: int | None, lines: int | None, stops
 
 def _constraint(
     checkpoint: Checkpoint, ban: str | None, allow: str | None, words: Path | None, pattern: str | None, unknown: str
-) -> Table:
-    """The automaton of --ban, --allow, --words and --pattern.
+) -> Constraint:
+    """What --ban, --allow, --words and --pattern leave.
 
     Raises:
         ConfigError: no character is allowed, or there are too many words.
         DataError: characters are not known to the model.
     """
+    from charrnn.sampling.constraints import FREE, forbidding, only_words
+    from charrnn.sampling.pattern import matching
+
+    banned = _banned(checkpoint, ban, allow)
+    if pattern is not None:
+        return matching(pattern, [chr(code) for code in checkpoint.vocabulary.codes], banned)
+    if words is None:
+        return forbidding(banned) if banned.any() else FREE
+    found = _words_in(words, checkpoint, unknown)
+    if all(banned[word].any() for word in found):
+        raise ConfigError(f"expected words in {words} without banned characters, got none; try another file")
+    try:
+        return only_words(found, banned)
+    except ValueError as error:
+        raise ConfigError(f"expected a shorter list of --words, got {words} with {error}; try fewer") from None
+
+
+def _banned(checkpoint: Checkpoint, ban: str | None, allow: str | None) -> NDArray[np.bool_]:
+    """(V,) the symbols that --ban or --allow forbids. Raises ConfigError when no symbol would be left."""
     import numpy as np
 
-    from charrnn.sampling.constraints import forbidding, only_words, together
-    from charrnn.sampling.pattern import matching
-    from charrnn.sampling.sampler import FREE
-
-    vocabulary, tables = checkpoint.vocabulary, []
-    banned = np.zeros(len(vocabulary), np.bool_)
+    banned = np.zeros(len(checkpoint.vocabulary), np.bool_)
     for name, text in (("--ban", ban), ("--allow", allow)):
         if text is None:
             continue
-        chosen = np.zeros(len(vocabulary), np.bool_)
-        codes = vocabulary.codes_of(formed(checkpoint, text, name))
-        chosen[vocabulary.encode(codes, name, "skip")] = True  # others never come anyway
+        chosen = np.zeros(len(banned), np.bool_)
+        codes = checkpoint.vocabulary.codes_of(formed(checkpoint, text, name))
+        chosen[checkpoint.vocabulary.encode(codes, name, "skip")] = True  # others never come anyway
         banned = chosen if name == "--ban" else ~chosen
         if banned.all():
             what = "all" if name == "--ban" else "none"
             raise ConfigError(f"expected {name} to leave some character, got {what} that the model knows; try others")
-        tables.append(forbidding(banned))
-    if words is not None:
-        found = _words_in(words, checkpoint, unknown)
-        if all(banned[word].any() for word in found):
-            raise ConfigError(f"expected words in {words} without banned characters, got none; try another file")
-        try:
-            tables.append(only_words(found, banned))
-        except ValueError as error:
-            raise ConfigError(f"expected a shorter list of --words, got {words} with {error}; try fewer") from None
-    if pattern is not None:
-        tables.append(matching(pattern, [chr(code) for code in vocabulary.codes], ~banned))
-    return together(tables, len(vocabulary)) if tables else FREE
+    return banned
 
 
 def _words_in(path: Path, checkpoint: Checkpoint, unknown: str) -> list[list[int]]:

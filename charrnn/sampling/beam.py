@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from charrnn.engine.panels import rows_of
 from charrnn.model.network import Network
 from charrnn.model.unrolled import Unrolled
-from charrnn.sampling.constraints import ENDS, FORBIDDEN, state_in_word
-from charrnn.sampling.sampler import FREE
+from charrnn.sampling.constraints import ENDS, FORBIDDEN, FREE, Constraint
 from charrnn.sampling.texts import Ending, Text, Wanted
 
 
@@ -43,20 +42,12 @@ class Beam:
         network: packed.
         width: how many beginnings are kept at a time.
         ending: where a text ends.
-        follows: the automaton of a constraint, see `constraints`.
-        of_words: whether the constraint is one of words. Then a text may begin inside a word.
+        constraint: what may come.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        width: int,
-        ending: Ending,
-        follows: NDArray[np.int32] = FREE,
-        of_words: bool = False,
-    ) -> None:
+    def __init__(self, network: Network, width: int, ending: Ending, constraint: Constraint = FREE) -> None:
         self.network, self.width, self.ending = network, width, ending
-        self.follows, self.of_words = follows, of_words
+        self.constraint, self.follows = constraint, constraint.follows
         self.unrolled = Unrolled(network, width, 1)
 
     def search(self, wanted: Wanted, look: Callable[[], None] = lambda: None) -> Text:
@@ -70,7 +61,7 @@ class Beam:
             self.unrolled.carried.set_stream(stream, wanted.beginning.state)
         empty = Text(wanted.index, wanted.prompt, self.ending)
         before = wanted.beginning.symbols
-        state = state_in_word(self.follows, before) if self.of_words else 0
+        state = self.constraint.state_after(before)
         live, ended = [Hypothesis(empty, int(before[-1]), 0.0, state, 0)], list[Text]()
         while live and len(ended) < self.width:
             look()

@@ -1,29 +1,70 @@
-"""Which symbols may follow which: constraints on sampled text as automata over symbols.
-
-An automaton is a table (S, V) int32: in state s, symbol v leads to state table[s, v]. If the entry is FORBIDDEN, the
-symbol cannot come. If the entry is ENDS, the symbol ends the text and does not belong to it. The text begins in state
-0.
-"""
+"""Which symbols may follow which: constraints on sampled text as automata over symbols."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Table = NDArray[np.int32]
+SymbolSet = NDArray[np.bool_]  # (V,), whether each symbol belongs to a set
 FORBIDDEN, ENDS = -1, -2
 MOST_ENTRIES = 1 << 27  # of a table: half a gigabyte
 
 
-def forbidding(banned: NDArray[np.bool_]) -> Table:
-    """The automaton in which the symbols of `banned` (V,) never come."""
-    return np.where(banned, FORBIDDEN, 0).astype(np.int32)[None, :]
+@dataclass(frozen=True)
+class Constraint:
+    """An automaton of what may come.
+
+    Args:
+        follows: (S, V) int32. In state s, symbol v leads to state follows[s, v]. If the entry is FORBIDDEN, the symbol
+            cannot come. If the entry is ENDS, the symbol ends the text and does not belong to it. (0, 0) forbids
+            nothing.
+        letters: (V,) of a constraint of words: its letters. A text then goes on with the word that stands before it. In
+            all other constraints, a text begins in state 0.
+    """
+
+    follows: Table
+    letters: SymbolSet | None = None
+
+    @property
+    def memory(self) -> int:
+        """How many of the symbols before a text make a difference."""
+        return 0 if self.letters is None else len(self.follows)  # no word is longer
+
+    @property
+    def may_end(self) -> bool:
+        """Whether it may end a text."""
+        return bool((self.follows == ENDS).any())
+
+    def state_after(self, before: Sequence[int] | NDArray[np.integer]) -> int:
+        """The state in which a text begins after the given symbols.
+
+        It is 0 if they end between words, or with letters that begin none of the words.
+        """
+        if self.letters is None:
+            return 0
+        state = 0
+        for symbol in before[-self.memory :]:
+            if not self.letters[symbol]:
+                state = 0
+            elif state != FORBIDDEN:
+                state = int(self.follows[state, symbol])
+        return max(0, state)
 
 
-def only_words(words: Iterable[Sequence[int]], banned: NDArray[np.bool_]) -> Table:
-    """The automaton in which letters form only the given words, without those that have a banned symbol.
+FREE = Constraint(np.zeros((0, 0), np.int32))
+
+
+def forbidding(banned: SymbolSet) -> Constraint:
+    """The symbols of `banned` (V,) never come."""
+    return Constraint(np.where(banned, FORBIDDEN, 0).astype(np.int32)[None, :])
+
+
+def only_words(words: Iterable[Sequence[int]], banned: SymbolSet) -> Constraint:
+    """Letters form only the given words, without those that have a banned symbol.
 
     A letter is a symbol that occurs in some word. All other symbols separate words. The states are the nodes of a tree
     of the words' beginnings. The root is the place between words.
@@ -54,29 +95,5 @@ def only_words(words: Iterable[Sequence[int]], banned: NDArray[np.bool_]) -> Tab
     for node, children in enumerate(nodes):
         table[node, list(children)] = list(children.values())
         if node in whole:
-            table[node, ~letters] = 0
-    return table
-
-
-def state_in_word(table: Table, before: Sequence[int] | NDArray[np.integer]) -> int:
-    """The state in which an automaton of `only_words` goes on after a text: inside the word that the text ends with.
-
-    It is the root if the text ends between words, or with letters that begin none of the words.
-    """
-    state = 0
-    for symbol in before[-len(table) :]:  # no word is longer
-        separates = table[0, symbol] == 0
-        state = 0 if separates else table[state, symbol] if state != FORBIDDEN else FORBIDDEN
-    return max(0, int(state))
-
-
-def together(tables: Sequence[Table], symbols: int) -> Table:
-    """The automaton of what all of the tables allow. At most one of them may have more than one state."""
-    several = [table for table in tables if len(table) > 1]
-    if len(several) > 1:
-        raise ValueError("more than one automaton with states")
-    result = (several or [np.zeros((1, symbols), np.int32)])[0].copy()
-    for table in tables:
-        if len(table) == 1:
-            result[:, table[0] == FORBIDDEN] = FORBIDDEN
-    return result
+            table[node, ~(letters | banned)] = 0
+    return Constraint(table, letters)

@@ -33,7 +33,7 @@ class Draws(NamedTuple):
     )
     recent: Array  # (B, N) int32, the last N symbols, or -1; N is 0 without a repetition penalty
     counts: Array  # (B, V) int32, how often each symbol stands in `recent`; (B, 0) without
-    follows: Array  # (S, V) int32, the automaton of a constraint, see constraints.py; (0, 0) without
+    follows: Array  # (S, V) int32, see Constraint; (0, 0) without
     log_probs: Array  # (T, B) float64, written: ln of the probability of each symbol or end, without rules; or (0, B)
 
 

@@ -15,26 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import ConfigError
-from charrnn.sampling.constraints import ENDS, FORBIDDEN, MOST_ENTRIES, Table
+from charrnn.sampling.constraints import ENDS, FORBIDDEN, MOST_ENTRIES, Constraint, SymbolSet, Table
 
 SUBSET = "characters, [classes], ., \\d, \\s, \\w, groups, |, *, +, ? and {m,n}"
 
 
-def matching(pattern: str, characters: Sequence[str], allowed: NDArray[np.bool_]) -> Table:
-    """The automaton of all texts that match a regular expression.
+def matching(pattern: str, characters: Sequence[str], banned: SymbolSet) -> Constraint:
+    """Whole texts match a regular expression.
 
     Args:
         pattern: in Python's notation, see SUBSET. `.` is any character, including a line break. \\d, \\s and \\w stand
             for ASCII characters only.
         characters: the character of each of the V symbols.
-        allowed: (V,) whether each symbol may come at all.
+        banned: (V,) the symbols that never come.
     Raises:
         ConfigError: the pattern is not such an expression, nothing can match it, or greenery is not installed.
     """
     states, start, finals = _states_of(pattern, characters)
     if states.size > MOST_ENTRIES:
         raise ConfigError(f"expected a smaller --pattern, got one of {len(states):,} states; try shorter repetitions")
-    states[:, ~allowed] = FORBIDDEN
+    states[:, banned] = FORBIDDEN
     whole = np.zeros(len(states), np.bool_)
     whole[finals] = True
     live = _live(states, whole)
@@ -44,11 +44,11 @@ def matching(pattern: str, characters: Sequence[str], allowed: NDArray[np.bool_]
             "does not know or that are banned; try another one"
         )
     table = np.where((states >= 0) & live[states], states, FORBIDDEN).astype(np.int32)
-    ends = whole[:, None] & (table == FORBIDDEN) & allowed
+    ends = whole[:, None] & (table == FORBIDDEN) & ~banned
     table[ends] = ENDS
     order = np.argsort(np.arange(len(table)) != start, kind="stable")  # the first state is the start
     place = np.argsort(order)
-    return np.where(table[order] >= 0, place[table[order]], table[order]).astype(np.int32)
+    return Constraint(np.where(table[order] >= 0, place[table[order]], table[order]).astype(np.int32))
 
 
 def _states_of(pattern: str, characters: Sequence[str]) -> tuple[Table, int, list[int]]:

@@ -16,14 +16,13 @@ from charrnn.model.inputs import flat_symbols
 from charrnn.model.network import Network, State
 from charrnn.model.reader import Reader
 from charrnn.model.unrolled import Unrolled
-from charrnn.sampling.constraints import ENDS, state_in_word
+from charrnn.sampling.constraints import FREE, Constraint
 from charrnn.sampling.draws import draw_one, draws_for
 from charrnn.sampling.generate import Weights, generator_for
 from charrnn.sampling.rule import Rule
 
 PIECE = 64  # symbols of each stream in one call, at most; they appear on the screen together
 PLAIN = Rule()
-FREE = np.zeros((0, 0), np.int32)  # no constraint
 
 
 @dataclass(frozen=True)
@@ -78,13 +77,11 @@ class Sampler:
         rule: how symbols are drawn.
         seed: of the random numbers. A text does not depend on the count, on its stream or on the number of threads.
         window: how many symbols back a repetition penalty looks.
-        follows: (S, V) int32, the automaton of a constraint; its first state is 0. Empty for no constraint.
+        constraint: what may come.
         wants_log_probs: whether the log-probabilities of symbols are computed.
-        of_words: whether the constraint is one of words. Then a text may begin inside a word.
 
     Attributes:
-        memory: how many of the symbols before a text make a difference to rules and constraints.
-        may_end: whether the constraint may end a text.
+        memory: how many of the symbols before a text make a difference to the rule and to the constraint.
         log_probs: (length, B) after `take`, the log-probability of each symbol in nats, without the rule; or (0, B).
     """
 
@@ -95,20 +92,18 @@ class Sampler:
         rule: Rule = PLAIN,
         seed: int = 0,
         window: int = 64,
-        follows: NDArray[np.int32] = FREE,
+        constraint: Constraint = FREE,
         wants_log_probs: bool = False,
-        of_words: bool = False,
     ) -> None:
-        self.network, self.count, self.rule = network, count, rule
+        self.network, self.count, self.rule, self.constraint = network, count, rule, constraint
         self.set_seed(seed)
         self.unrolled = Unrolled(network, count, PIECE)
         self.last = np.zeros(count, np.int32)
         config, dtype = network.config, network.dtype
         window = window if rule.repetition_penalty != 1.0 else 0
-        self.memory = max(1, window, len(follows) if of_words else 0)
-        self.of_words = of_words
-        self.may_end = bool((follows == ENDS).any())
-        self._draws = draws_for(count, config.symbols, dtype, window, follows, PIECE if wants_log_probs else 0)
+        self.memory = max(1, window, constraint.memory)
+        kept = PIECE if wants_log_probs else 0
+        self._draws = draws_for(count, config.symbols, dtype, window, constraint.follows, kept)
         self._logits = activations(config.symbols, count, dtype)
         self._generate = generator_for(network.layers[0].plan)
         layers = self.unrolled.layers
@@ -139,7 +134,7 @@ class Sampler:
         self.unrolled.carried.set_stream(stream, beginning.state)
         self.last[stream] = beginning.symbols[-1]
         draws = self._draws
-        draws.marks[stream] = number, 0, state_in_word(draws.follows, beginning.symbols) if self.of_words else 0
+        draws.marks[stream] = number, 0, self.constraint.state_after(beginning.symbols)
         if window := draws.recent.shape[1]:
             recent = beginning.symbols[-window:]
             draws.recent[stream] = -1

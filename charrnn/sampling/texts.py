@@ -217,7 +217,7 @@ def draw_texts(
         longest = max((text.left for text in running if text is not None), default=0)
         if longest == 0:
             return
-        piece = sampler.take(min(piece_of(sampler.count, ending, sampler.may_end), longest))
+        piece = sampler.take(min(piece_of(sampler.count, ending, sampler.constraint.may_end), longest))
         for stream, text in enumerate(running):
             if text is None:
                 continue
