@@ -46,8 +46,9 @@ def make_shop(folder):
     (folder / "cut.npz").write_bytes(content[: len(content) // 2])
     np.savez(folder / "foreign.npz", weights=np.zeros(3))
     rewrite(run / "last.npz", folder / "newer.npz", format_version=4)
-    for name in ("stateless", "momentless"):
+    for name in ("stateless", "momentless", "lastless"):
         shutil.copytree(run, folder / name)
+    (folder / "lastless" / "last.npz").unlink()
     rewrite(run / "last.npz", folder / "stateless" / "last.npz", **{"state/h": np.zeros((1, 3, 8), np.float32)})
     rewrite(run / "last.npz", folder / "momentless" / "last.npz", **{"optimiser/v/b_y": np.zeros(3, np.float32)})
     (folder / "bert").mkdir()

@@ -40,6 +40,10 @@ BAD_PREPARE = [
     (["data.txt", "--out", "data.txt", "--force"], "a new folder, got data.txt, a file"),
     (["data.txt", "--out", "data.txt/new"], "data.txt/new"),
     (["data.txt", "--out", "data-run", "--force"], "got data-run, a RUN folder"),
+    (["data.txt", "--level", "byte", "--min-count", "2"], "--min-count and --max-vocab at --level char, got"),
+    (["data.txt", "--vocab-from", "data", "--max-vocab", "9"], "--vocab-from or limits of the vocabulary, got both"),
+    (["-", "-"], "- for standard input once, got it more often"),
+    (["files", "--skip-undecodable", "--errors", "replace"], "--errors error, got another"),
 ]
 
 
@@ -120,6 +124,7 @@ BAD_RESUME = [
     (["data", "--out", "bert"], "bert"),
     (["data", "--out", "stateless"], "damaged"),
     (["data", "--out", "momentless"], "damaged"),
+    (["data", "--out", "lastless"], "got none; try cp lastless/best.npz lastless/last.npz"),
 ]
 
 
@@ -166,6 +171,25 @@ BAD_EVAL = [
     (["data-run", "data.txt", "--split", "val"], "--split with a DATA folder, got data.txt"),
     (["data-run", "--dynamic", "--precision", "int8"], "--dynamic with float32 or bfloat16, got int8"),
     (["data-run", "--dynamic-lr", "0.2"], "--dynamic-lr with --dynamic, got it alone"),
+    (["data-run", "--chars", "-1"], "--chars of 0 or more, got -1"),
+    (["data-run", "data", "--encoding", "utf-8"], "--encoding with a text file, got data"),
+]
+BAD_SCORE = [
+    (["none.txt"], "got none.txt"),
+    (["data.txt", "--compare", "data"], "got data, a DATA folder"),
+]
+BAD_INFO = [
+    (["none"], "got none"),
+    (["--vocab", "0"], "--vocab from 1 to"),
+    (["data", "--cell", "own.py:OWN"], "--cell with a model, got data, a DATA folder"),
+]
+BAD_GRADCHECK = [
+    (["data-run"], "try charrnn gradcheck RUN --data DATA"),
+    (["none", "--data", "data"], "got none"),
+]
+BAD_BENCH = [
+    (["--streams", "0"], "--streams of at least 1, got 0"),
+    (["--seconds", "0"], "--seconds above 0 and up to"),
 ]
 FULL = {
     "prepare": ["--out", "new"],
@@ -173,8 +197,13 @@ FULL = {
     "train --resume": ["--steps", "7"],
     "sample": [],
     "eval": [],
+    "score": ["data-run"],
+    "info": [],
+    "gradcheck": [],
+    "bench": [],
 }
-BAD = list(zip(FULL, (BAD_PREPARE, BAD_TRAIN, BAD_RESUME, BAD_SAMPLE, BAD_EVAL), strict=True))
+BAD = [BAD_PREPARE, BAD_TRAIN, BAD_RESUME, BAD_SAMPLE, BAD_EVAL, BAD_SCORE, BAD_INFO, BAD_GRADCHECK, BAD_BENCH]
+BAD = list(zip(FULL, BAD, strict=True))
 BAD = [(name, args, part) for name, cases in BAD for args, part in cases]
 
 

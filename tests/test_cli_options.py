@@ -137,10 +137,12 @@ def test_bad_options_are_one_clear_error(names, options, parts):
     assert not (names / "run").exists()
 
 
-def test_a_text_without_lines_cannot_be_stateless(tmp_path):
+def test_a_text_without_lines_can_neither_be_stateless_nor_sampled_by_lines(tmp_path):
     (tmp_path / "text.txt").write_text("abcd" * 100)
     charrnn("prepare", "text.txt", "--out", "data", cwd=tmp_path)
     check_failure(charrnn("train", "data", "--out", "run", "--stateless", *SIZES, cwd=tmp_path), "line break")
+    assert charrnn("train", "data", "--out", "run", *SIZES, "--steps", "2", cwd=tmp_path).returncode == 0
+    check_failure(charrnn("sample", "run", "--lines", "2", cwd=tmp_path), "knows the line break for --lines")
 
 
 def test_a_prompt_to_a_stateless_model_begins_a_line(names):

@@ -99,6 +99,15 @@ def test_a_session_from_a_pipe(shop):
         assert word in whole.stderr
 
 
+def test_a_seed_repeats_a_text_and_quit_ends_the_session(shop):
+    text = "/seed 5\nthe cat\nthe cat\n/reset\n/seed 5\nthe cat\n/quit\n/nothing\n"
+    words = command("sample", "data-run", "--interactive", "--length", "30")
+    whole = subprocess.run(words, cwd=shop.folder, input=text, capture_output=True, text=True, check=False)
+    assert whole.returncode == 0, whole.stderr
+    first, second, third = (whole.stdout[k : k + 31] for k in (0, 31, 62))
+    assert first == third != second
+
+
 def test_options_that_go_with_many_texts_are_refused(shop):
     for words in (("--count", "2"), ("--json",), ("--prompt", "a")):
         result = charrnn("sample", "data-run", "--interactive", *words, cwd=shop.folder)

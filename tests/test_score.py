@@ -218,6 +218,12 @@ def test_models_of_other_forms_are_compared_with_a_warning(tmp_path):
     assert "the text of plain-run was prepared with another --lowercase" in compared.stderr
 
 
+def test_models_of_other_levels_are_not_compared(shop, bytes_shop):
+    rival = bytes_shop.folder / "data-run"
+    result = charrnn("score", "data-run", "data.txt", "--compare", str(rival), cwd=shop.folder)
+    check_failure(result, "two models of level char to --compare", "of level byte")
+
+
 def test_two_models_are_compared_on_what_both_of_them_know(tmp_path):
     """A model that leaves out a line would predict it for nothing."""
     for name, letters in (("few", "ab"), ("many", "abc")):
