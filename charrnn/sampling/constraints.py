@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +35,9 @@ class Constraint:
         """How many of the symbols before a text make a difference."""
         return 0 if self.letters is None else len(self.follows)  # no word is longer
 
-    @property
+    @cached_property
     def may_end(self) -> bool:
-        """Whether it may end a text."""
+        """Whether it may end a text; asked before each piece, so a large table is searched only once."""
         return bool((self.follows == ENDS).any())
 
     def state_after(self, before: Sequence[int] | NDArray[np.integer]) -> int:
