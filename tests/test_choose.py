@@ -120,6 +120,41 @@ def test_cells_without_recurrent_weights_get_no_weight_drop(cell):
         choose(cell=cell, weight_drop=0.1)
 
 
+FREE = {"dropout": 0.0, "weight_drop": 0.0, "weight_decay": 0.0, "hidden": 512}
+BY_HEART = {"init_scale": 0.031, "forget_bias": "0"}
+USUAL = {"init_scale": 1.0, "forget_bias": "0.5"}
+
+
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
+        ({"epochs": 8.0}, BY_HEART),
+        ({"epochs": 100.0}, BY_HEART),
+        ({"epochs": 8.0, "cell": "gru"}, BY_HEART),
+        ({"epochs": 8.0, "layers": 1, "hidden": 1024}, BY_HEART),
+        ({"epochs": 4.0}, USUAL),
+        ({"epochs": 4.0, "cell": "gru"}, {"init_scale": 0.5, "forget_bias": "0.5"}),
+        ({"epochs": 8.0, "hidden": 128}, USUAL),  # it has fewer parameters than the text has characters
+        ({"epochs": 8.0, "dropout": 0.1}, USUAL),
+        ({"epochs": 8.0, "dropout_output": 0.1}, USUAL),
+        ({"epochs": 8.0, "weight_drop": 0.1}, USUAL),
+        ({"epochs": 8.0, "weight_decay": 0.01}, USUAL),
+        ({"epochs": 8.0, "weight_decay": None, "optimiser": "adamw"}, USUAL),  # it has a decay of its own
+        ({"epochs": 8.0, "init_scale": 2.0}, {"init_scale": 2.0, "forget_bias": "0"}),
+        ({"epochs": 8.0, "forget_bias": "chrono"}, {"init_scale": 0.031, "forget_bias": "chrono"}),
+    ],
+)
+def test_only_a_model_that_would_learn_the_text_by_heart_begins_mildly(given, want):
+    chosen = choose(**FREE | given)
+    assert {name: chosen[name] for name in want} == want
+
+
+def test_a_beginning_is_the_milder_the_more_often_the_text_is_read():
+    scales = [choose(**FREE, epochs=passes)["init_scale"] for passes in (4.0, 5.0, 6.0, 8.0)]
+    assert scales == sorted(scales, reverse=True)
+    assert scales[1] == pytest.approx((4 / 5) ** 5, abs=0.01)
+
+
 def test_a_single_layer_gets_no_dropout_between_layers():
     assert choose(epochs=1000.0, layers=1)["dropout"] == 0
     with pytest.raises(ConfigError, match="--dropout with several layers, got --layers 1"):
@@ -317,6 +352,13 @@ def test_the_choice_is_told_in_one_line():
         assert f"{name.replace('_', ' ')} {chosen[name]:g}" in line
     for name in ("input", "projection", "output"):
         assert f"{name} x {chosen[f'{name}_rate']:g}" in line
+
+
+@pytest.mark.parametrize(("given", "told"), [({}, False), (FREE, True), ({"cell": "gru"}, False)])
+def test_a_mild_beginning_is_told(given, told):
+    chooser = Chooser(Text(MEGA, 65, 50), given | {"epochs": 8.0}, no_speed)
+    chooser.choose()
+    assert (", initial scale 0.031, batch" in chooser.describe()) == told
 
 
 @pytest.mark.parametrize(

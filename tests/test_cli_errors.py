@@ -86,6 +86,8 @@ BAD_TRAIN = [
     (["data", "--forget-bias", "foo"], "a number from -20 to 20 or chrono, got 'foo'"),
     (["data", "--forget-bias", "bar"], "a number from -20 to 20 or chrono, got 'bar'"),
     (["data", "--forget-bias", "nan"], "a number from -20 to 20 or chrono, got 'nan'"),
+    (["data", "--init-scale", "0"], "--init-scale above 0, got 0"),
+    (["data", "--init-scale", "101"], "--init-scale of at most 100, got 101"),
     (["data", "--reset-every", "-1"], "--reset-every of 0 or more, got -1"),
     (["data", "--optimiser", "muon", "--matrix-lr", "0"], "--matrix-lr above 0, got 0"),
     (["data", "--preset", "foo"], "fast, quality, classic, got 'foo'"),
@@ -109,6 +111,7 @@ BAD_TRAIN = [
     (["data", "--stateless", "--reset-every", "9"], "carried from line to line, got --stateless"),
     (["data", "--init-from", "data-run", "--init", "orthogonal"], "--init or --init-from, got both"),
     (["data", "--init-from", "data-run", "--forget-bias", "1"], "--forget-bias or --init-from, got both"),
+    (["data", "--init-from", "data-run", "--init-scale", "1"], "--init-scale or --init-from, got both"),
     (["data", "--init-from", "data-run", "--reset", "before"], "--reset with --cell gru, got lstm"),
 ]
 BAD_RESUME = [

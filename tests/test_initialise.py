@@ -8,14 +8,9 @@ from charrnn.engine.panels import rows_of
 from charrnn.errors import ConfigError
 from charrnn.model.cells import lstm
 from charrnn.model.config import ModelConfig
-from charrnn.model.initialise import INPUT_SHARE, MILDER, Initialiser, output_square
+from charrnn.model.initialise import INPUT_SHARE, Initialiser, output_square
 from charrnn.model.network import Network
 from charrnn.model.unrolled import Unrolled
-
-
-def share_of(cell):
-    """The standard deviation of the input's share in a gate of this cell."""
-    return INPUT_SHARE * MILDER.get(cell, 1.0) ** 0.5
 
 
 def begun(config, seed=0, counts=None, **chosen):
@@ -81,7 +76,7 @@ def test_the_input_moves_a_gate_by_the_same_share_whatever_it_is(cell, hidden, k
     share = network.input.table.std()
     padding = network.input.table.shape[0] * network.input.table.shape[2] // (network.layers[0].gates * hidden)
     assert padding == 1
-    assert share == pytest.approx(share_of(cell), rel=0.1)
+    assert share == pytest.approx(INPUT_SHARE, rel=0.1)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
@@ -95,7 +90,7 @@ def test_an_upper_layer_is_moved_by_about_the_same_share(cell, hidden):
     unrolled.forward(np.random.default_rng(0).integers(0, 60, (50, 8)))
     below = rows_of(unrolled.layers[0].arrays.state0[:, 8:], hidden)
     share = (below[80:] @ network.parameters["layer1.W_x"]).std()
-    assert 0.6 * share_of(cell) < share < 1.6 * share_of(cell)
+    assert 0.6 * INPUT_SHARE < share < 1.6 * INPUT_SHARE
 
 
 def test_orthogonal_weights_are_orthogonal_gate_by_gate():
@@ -148,13 +143,17 @@ def test_chrono_forget_gates_remember_for_times_up_to_the_longest():
     assert steps.mean() == pytest.approx(50.5, rel=0.05)
 
 
-@pytest.mark.parametrize(("cell", "power"), [("lstm", 1.0), ("gru", 0.5)])
-def test_the_output_begins_at_the_frequencies_of_the_symbols_or_at_their_square_roots(cell, power):
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.03])
+def test_the_output_begins_at_the_frequencies_of_the_symbols_or_at_a_power_of_them(scale):
     counts = np.array([70, 20, 0, 10])
-    bias = begun(ModelConfig(4, cell, 1, 8), counts=counts).parameters["b_y"]
-    np.testing.assert_allclose(np.exp(bias), (np.array([71, 21, 1, 11]) / 104) ** power, rtol=1e-6)
+    bias = begun(ModelConfig(4, "lstm", 1, 8), counts=counts, scale=scale).parameters["b_y"]
+    np.testing.assert_allclose(np.exp(bias), (np.array([71, 21, 1, 11]) / 104) ** scale, rtol=1e-6)
 
 
-def test_a_gru_is_moved_by_half_of_the_variance_that_moves_an_lstm():
-    one, two = (begun(ModelConfig(60, cell, 1, 64)).parameters["layer0.W_x"].var() for cell in ("lstm", "gru"))
-    assert two / one == pytest.approx(0.5, rel=0.1)
+@pytest.mark.parametrize("given", [{}, {"embed": 16}, {"tied": True}, {"input_skips": True}])
+def test_a_smaller_scale_makes_the_variance_of_the_input_s_share_smaller_and_nothing_else(given):
+    config = ModelConfig(60, "lstm", 2, 64, **given)
+    usual, mild = (begun(config, scale=scale).parameters for scale in (1.0, 0.25))
+    for name, view in mild.items():
+        factor = 0.5 if name.endswith((".W_x", ".W_skip")) else 1.0
+        np.testing.assert_allclose(view, factor * usual[name], rtol=1e-6)

@@ -279,6 +279,16 @@ def test_chrono_memories_reach_as_far_back_as_gradients(tmp_path):
     assert 60 < np.exp(state.network.parameters["layer0.b"][500:1000]).max() < 63
 
 
+def test_a_run_begins_with_its_scale(tmp_path):
+    data = prepared(tmp_path, "abcd " * 100)
+    model = ModelConfig(len(data.vocabulary), hidden=5)
+    usual, mild = (
+        TrainingState.begin(model, TrainConfig(batch=2, init_scale=scale), data)[0].network.parameters
+        for scale in (1.0, 0.25)
+    )
+    np.testing.assert_allclose(mild["layer0.W_x"], 0.5 * usual["layer0.W_x"], rtol=1e-6)
+
+
 def test_the_preview_is_compiled_before_time_is_taken(tmp_path):
     """A run of --minutes has its first preview compiled in the warm-up, once, and of one character."""
     data = prepared(tmp_path, "abcd " * 100)

@@ -12,7 +12,7 @@ TRAIN = {
     "Usual options": "out preset minutes epochs steps cell layers hidden batch lr dropout precision stateless resume"
     " init_from force",
     "Model": "embed tied nonlinearity peepholes coupled output_gate reset layer_norm residual input_skips"
-    " output_skips zoneout zoneout_cell init forget_bias",
+    " output_skips zoneout zoneout_cell init init_scale forget_bias",
     "Reading the text": "seq_len bptt random_lengths shuffle reset_every accumulate seed",
     "Learning rate": "input_rate projection_rate output_rate matrix_lr schedule warmup decay decay_every plateau",
     "Optimiser": "optimiser beta1 beta2 epsilon momentum nesterov weight_decay clip_norm clip_value ema",

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 CHOSEN: Any = dict.fromkeys(
     [
         *("hidden", "input_skips", "output_skips", "batch", "shuffle"),
-        *("lr", "input_rate", "projection_rate", "output_rate", "dropout", "weight_drop"),
+        *("lr", "input_rate", "projection_rate", "output_rate", "dropout", "weight_drop", "init_scale", "forget_bias"),
     ]
 )
 OF_MODEL = [f.name for f in fields(ModelConfig) if f.name != "symbols"]
@@ -261,7 +261,7 @@ def _settings(context: typer.Context, preset: str | None, source: Checkpoint | N
     What the command line does not give comes from the preset, and what the preset does not give from the defaults, if
     there are any.
     """
-    for name in explicit(context, ["init", "forget_bias"]) if source is not None else {}:
+    for name in explicit(context, ["init", "init_scale", "forget_bias"]) if source is not None else {}:
         raise ConfigError(f"expected {flag(name)} or --init-from, got both; try it without {flag(name)}")
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"expected --preset to be one of {', '.join(PRESETS)}, got {preset!r}; try --preset fast")

@@ -23,9 +23,10 @@ gate is scaled afterwards, so only the ratio of the two shares matters; it is th
 McClelland & Ganguli 2014). The output's bias is the logarithm of each symbol's relative frequency, so that training
 begins at the entropy of single characters. Other biases are 0, and gains are 1.
 
-**The GRU begins milder.** The share of its input has half of the variance above, and the bias of its output is half of
-these logarithms. It then ends with a lower loss in runs of about three million characters, and with about the same in
-shorter and longer ones. This was found by measurements, not derived: docs/measurements.md, "Comparison with PyTorch".
+**Milder beginnings.** With a `scale` below 1, the input's share has this part of the variance above, and the output's
+bias is this part of the logarithms. Then the model learns more slowly at first. Where it would learn the text by heart,
+it ends with a lower loss. This was found by measurements, not derived: docs/measurements.md, "Models that read a text
+often".
 
 **The forget gate.** Its bias is `forget_bias`. With a bias of 1, a cell remembers longer from the start (Gers et al.
 2000; Jozefowicz, Zaremba & Sutskever 2015). With "chrono" (Tallec & Ollivier 2018, "Can recurrent neural networks warp
@@ -52,7 +53,6 @@ from charrnn.model.parameters import Parameters
 from charrnn.model.step import Step
 
 INPUT_SHARE = 1.0 / math.sqrt(3.0)  # standard deviation of the input's share; it follows from the bound of W_x
-MILDER = {"gru": 0.5}  # cells that begin with this part of the input share's variance, and of the output's bias
 SIMULATED_UNITS, SIMULATED_STEPS = 4000, 50
 UNKNOWN_SQUARE = 1 / 3  # for a cell whose output is zero at the beginning, or grows without limit
 
@@ -100,6 +100,7 @@ class Initialiser:
         recurrent: "uniform", "orthogonal" or, for rectified units, "identity" (Le, Jaitly & Hinton 2015).
         forget_bias: the forget gate's bias: a number or "chrono".
         longest: the longest memory, in time steps, that "chrono" gives a unit.
+        scale: part of the variance of the input's share, and of the output's bias; above 0.
     Raises:
         ConfigError: "identity" for other units.
     """
@@ -111,10 +112,10 @@ class Initialiser:
         recurrent: str = "uniform",
         forget_bias: str = USUAL_FORGET_BIAS,
         longest: int = 64,
+        scale: float = 1.0,
     ) -> None:
         self.config, self.seed, self.recurrent, self.cell = config, seed, recurrent, cell_of(config)
-        self.forget_bias, self.longest = forget_bias, longest
-        self.part = MILDER.get(config.cell, 1.0)
+        self.forget_bias, self.longest, self.scale = forget_bias, longest, scale
         if recurrent == IDENTITY and self.cell is not rnn_relu:
             raise ConfigError(
                 f"expected --init identity with --cell rnn --nonlinearity relu, got {self.cell.name}; "
@@ -141,7 +142,7 @@ class Initialiser:
             for layer in range(self.config.layers):
                 self._fill_forget_bias(parameters[f"layer{layer}.b"], place=len(parameters.items()) + layer)
         if counts is not None:
-            parameters["b_y"][:] = self.part * np.log((counts + 1.0) / (counts.sum() + len(counts)))
+            parameters["b_y"][:] = self.scale * np.log((counts + 1.0) / (counts.sum() + len(counts)))
 
     def _bound(self, name: str) -> float:
         """Half the width of a matrix's uniform distribution around 0."""
@@ -161,7 +162,7 @@ class Initialiser:
             square = config.embed or 1
         if config.input_skips and layer:
             square *= 2  # two inputs have the share of one
-        return math.sqrt(self.part / square)
+        return math.sqrt(self.scale / square)
 
     def _fill_uniform(self, view: Array, bound: float, place: int) -> None:
         fill_uniform(view.reshape(-1), -bound, bound, np.uint64(self.seed), PURPOSES["initialise"], np.uint64(place))

@@ -1,6 +1,6 @@
 """The settings that a user leaves open, chosen for the text and for the length of the run.
 
-docs/defaults.md explains the rule in the same eight points, docs/measurements.md gives the measurements behind them:
+docs/defaults.md explains the rule in the same nine points, docs/measurements.md gives the measurements behind them:
 
 1. --steps or --epochs say how many characters a run reads. With --minutes, it is the number that this CPU can read in
    that time.
@@ -28,7 +28,11 @@ docs/defaults.md explains the rule in the same eight points, docs/measurements.m
    this makes the products dearer by more than SKIPS_COST, the model gets no skips. A residual or tied model gets none
    either.
 7. There are fewer streams if the text is too short to give each of them LEAST_CHUNKS chunks.
-8. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
+8. Training begins with the scale of INIT_SCALES for the cell, see model/initialise.py. But if the model is to learn a
+   text by heart, it begins with a smaller scale, and with a forget bias of 0. This is so if nothing is dropped, weights
+   do not decay, the text is read more than HEART_PASSES times, and the model has more parameters than the text has
+   characters. Then each doubling of the passes halves the scale HALVINGS_PER_DOUBLING times, down to LEAST_INIT_SCALE.
+9. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
    (--stateless) or if the text is read less than FEW_PASSES times, otherwise LONG_PIECE characters.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
@@ -43,7 +47,7 @@ from typing import Any
 
 from charrnn.errors import ConfigError
 from charrnn.model.cells import cell_of
-from charrnn.model.config import ModelConfig
+from charrnn.model.config import USUAL_FORGET_BIAS, ModelConfig
 from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.config import USUAL_EPOCHS, TrainConfig, parse_bptt
 from charrnn.training.speed import seconds_per_char
@@ -72,6 +76,8 @@ SKIPS_COST = 0.1  # by this share of the multiply-adds, skips may make a model d
 PIECE, LONG_PIECE = 800, 3200  # characters of the pieces that are read in a random order
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LEAST_EPSILON = 1e-30  # a number below the normal range would be 0 in the kernels
+INIT_SCALES = {"gru": 0.5}  # scale with which a cell begins; 1 for others
+HEART_PASSES, HALVINGS_PER_DOUBLING, LEAST_INIT_SCALE = 4.0, 5.0, 1 / 32
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; of these, it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers", "embed")},
@@ -141,6 +147,7 @@ class Chooser:
         settings.setdefault("weight_drop", of_weights if recurrent else 0.0)
         if settings["optimiser"] == "adam":
             settings.setdefault("weight_decay", self._weight_decay())
+        self._choose_beginning()
         return settings
 
     def describe(self) -> str:
@@ -148,6 +155,8 @@ class Chooser:
         read = self.characters_read(self._model(self.settings["hidden"]))
         also = [("weight_drop", ", weight drop {:g}"), ("weight_decay", ", weight decay {:g}")]
         more = "".join(line.format(rate) for name, line in also if (rate := self.settings.get(name)))
+        if self.settings["init_scale"] != self._usual_scale():
+            more += f", initial scale {self.settings['init_scale']:g}"
         order = f"pieces of {self.settings['shuffle']:,} in random order, " if self.settings["shuffle"] else ""
         skips = "skips, " if self.settings["input_skips"] and self.settings["output_skips"] else ""
         names = ("input", "projection", "output") if self.settings["embed"] else ("input", "output")
@@ -221,6 +230,19 @@ class Chooser:
         share = per_doubling * math.log2(max(1.0, self._passes(model) / passes))
         return round(min(most, share) * min(1.0, self._capacity(model) / capacity), 2)
 
+    def _usual_scale(self) -> float:
+        return INIT_SCALES.get(self.settings["cell"], 1.0)
+
+    def _choose_beginning(self) -> None:
+        s, model = self.settings, self._model(self.settings["hidden"])
+        halvings = 0.0
+        if not _is_regularised(TrainConfig(**_those_of(TrainConfig, s))):
+            excess = min(1.0, max(0.0, self._capacity(model) - 1.0))
+            halvings = HALVINGS_PER_DOUBLING * excess * math.log2(max(1.0, self._passes(model) / HEART_PASSES))
+        mild = max(LEAST_INIT_SCALE, 0.5**halvings)
+        s.setdefault("init_scale", float(f"{min(self._usual_scale(), mild):.2g}"))
+        s.setdefault("forget_bias", "0" if mild < 1.0 else USUAL_FORGET_BIAS)
+
     def _weight_decay(self) -> float:
         s, model = self.settings, self._model(self.settings["hidden"])
         of_a_pass = self.text.characters / (s["batch"] * s.get("accumulate", 1) * s["seq_len"])  # updates
@@ -252,6 +274,12 @@ def _check(text: Text, given: dict[str, Any]) -> None:
         raise ConfigError("expected --projection-rate with --embed, got one-hot input; try --input-rate")
     if training.output_rate != 1.0 and model.tied:
         raise ConfigError("expected --output-rate without --tied, got both; try --input-rate")
+
+
+def _is_regularised(training: TrainConfig) -> bool:
+    """Whether anything is dropped or decays."""
+    dropped = training.dropout or training.dropout_input or training.dropout_output or training.weight_drop
+    return bool(dropped or training.weight_decay)
 
 
 def check_dropout(model: ModelConfig, training: TrainConfig) -> None:

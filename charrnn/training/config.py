@@ -8,11 +8,11 @@ from typing import Any
 
 from charrnn.errors import ConfigError
 from charrnn.model.config import CHRONO, IDENTITY, USUAL_FORGET_BIAS
-from charrnn.settings import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE, below_power, check_settings, setting
+from charrnn.settings import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, SHARE, at_most, below_power, check_settings, setting
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 SCHEDULES = ("constant", "linear", "cosine", "step", "plateau")
-LARGEST_BIAS = 20
+LARGEST_BIAS, MOST_INIT_SCALE = 20, 100
 USUAL_EPOCHS = 10.0  # where nothing says when to stop
 SPREAD, FARTHEST = 1 / 14, 4.0  # of random lengths: standard deviation (5 steps at mean 70), and the most deviations
 USUAL_BETA2 = {"rmsprop": 0.95}  # char-rnn's setting of RMSprop; 0.999 for the others (Kingma & Ba 2015)
@@ -80,6 +80,11 @@ class TrainConfig:
     )
     forget_bias: str = setting(
         USUAL_FORGET_BIAS, "Initial bias of the forget gates, in cells that have one.", metavar=f"X|{CHRONO}"
+    )
+    init_scale: float = setting(
+        1.0,
+        "Factor of the input's effect (its variance) and of the output's bias at the beginning.",
+        *(POSITIVE, at_most(MOST_INIT_SCALE)),
     )
     reset_every: int = setting(
         50, "Chunks after which, on average, a stream goes back to a state of zeros; 0 for never.", NOT_NEGATIVE, LARGE

@@ -15,7 +15,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         **{"input_rate": 1.0, "output_rate": 1.0, "projection_rate": 1.0},
         # It clips the sum over the 50 characters of a chunk at 5. Here gradients are means over these characters.
         **{"clip_norm": 0.0, "clip_value": 0.1, "reset_every": 0, "shuffle": 0},
-        "forget_bias": "1",
+        **{"init_scale": 1.0, "forget_bias": "1"},
         **{"dropout": 0.0, "dropout_output": 0.0, "weight_drop": 0.0},
     },
 }

@@ -65,7 +65,7 @@ class TrainingState:
         state = cls(model, config, data)
         parameters = state.network.parameters
         longest = config.seq_len + config.history
-        initialiser = Initialiser(model, config.seed, config.init, config.forget_bias, longest)
+        initialiser = Initialiser(model, config.seed, config.init, config.forget_bias, longest, config.init_scale)
         initialiser.fill(parameters, data.counts)
         transferred = None if source is None else transfer(source, data.vocabulary, parameters)
         state.network.pack()
