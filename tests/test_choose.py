@@ -149,6 +149,11 @@ def test_only_a_model_that_would_learn_the_text_by_heart_begins_mildly(given, wa
     assert {name: chosen[name] for name in want} == want
 
 
+def test_a_trained_model_does_not_begin_again():
+    chosen = Chooser(Text(MEGA, 65, 50), FREE | {"epochs": 8.0}, no_speed, trained=True).choose()
+    assert {name: chosen[name] for name in USUAL} == USUAL
+
+
 def test_a_beginning_is_the_milder_the_more_often_the_text_is_read():
     scales = [choose(**FREE, epochs=passes)["init_scale"] for passes in (4.0, 5.0, 6.0, 8.0)]
     assert scales == sorted(scales, reverse=True)

@@ -236,7 +236,7 @@ class Chooser:
     def _choose_beginning(self) -> None:
         s, model = self.settings, self._model(self.settings["hidden"])
         halvings = 0.0
-        if not _is_regularised(TrainConfig(**_those_of(TrainConfig, s))):
+        if not (self.trained or _is_regularised(TrainConfig(**_those_of(TrainConfig, s)))):
             excess = min(1.0, max(0.0, self._capacity(model) - 1.0))
             halvings = HALVINGS_PER_DOUBLING * excess * math.log2(max(1.0, self._passes(model) / HEART_PASSES))
         mild = max(LEAST_INIT_SCALE, 0.5**halvings)
