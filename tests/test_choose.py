@@ -60,6 +60,29 @@ def test_the_same_question_has_the_same_answer():
 @pytest.mark.parametrize(
     ("given", "want"),
     [
+        ({}, 256),
+        ({"cell": "gru", "hidden": 320}, 320),
+        ({"epochs": 1.0}, 256),
+        ({"layers": 1}, 0),  # it has fewer than half as many parameters as the text has characters
+        ({"characters": 2 * MEGA}, 0),
+        ({"characters": MEGA // 20, "hidden": 64}, 64),
+        ({"symbols": 400}, 256),
+        ({"symbols": 1000}, 0),  # the products of so many embedded symbols cost more than a tenth of an update
+        ({"symbols": 1000, "accumulate": 2}, 256),
+        ({"characters": MEGA // 20, "batch": 1}, 0),
+        ({"tied": True}, 0),  # it has one already
+        ({"embed": 0}, 0),
+        ({"embed": 7}, 7),
+        (PRESETS["classic"], 0),
+    ],
+)
+def test_a_model_of_many_parameters_gets_an_embedding_if_it_costs_little(given, want):
+    assert choose(**{"hidden": 256} | given)["embed"] == want
+
+
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
         ({"epochs": 1.9}, True),
         ({"epochs": 2.0}, False),  # read often
         ({"epochs": 1.0, "layers": 1}, False),
@@ -232,7 +255,8 @@ def test_weights_decay_more_if_a_text_is_read_often(passes, times):
 @pytest.mark.parametrize(("per_character", "times"), [(8, 4), (4, 4), (2, 2), (1, 1), (0.25, 1)])
 def test_weights_keep_a_memory_of_many_updates_unless_the_model_can_memorise_the_text(per_character, times):
     parameters = parameter_count(ModelConfig(1, "lstm", 2, 256))
-    chosen = choose(characters=int(parameters / per_character), common=1, hidden=256, epochs=32.0, batch=1024)
+    characters = int(parameters / per_character)
+    chosen = choose(characters=characters, common=1, hidden=256, embed=0, epochs=32.0, batch=1024)
     assert chosen["lr"] * chosen["weight_decay"] == pytest.approx(times / SHORTEST_MEMORY, rel=0.05)
 
 
@@ -283,7 +307,8 @@ def test_steps_that_are_computed_again_count_for_the_minutes():
 
 def test_a_model_of_half_as_many_parameters_as_characters_gets_half_the_dropout():
     parameters = parameter_count(ModelConfig(50, hidden=128))
-    halved, whole = (choose(characters=n * parameters, common=50, hidden=128, epochs=8.0)["dropout"] for n in (2, 1))
+    given = {"common": 50, "hidden": 128, "embed": 0, "epochs": 8.0}
+    halved, whole = (choose(characters=n * parameters, **given)["dropout"] for n in (2, 1))
     assert (halved, whole) == (0.1, 0.2)
 
 
@@ -324,7 +349,7 @@ def test_the_memory_of_weights_is_some_updates_at_least():
 
 @pytest.mark.parametrize("passes", [2.0, 4.0, 10.0, 40.0])
 def test_symbols_that_are_very_rare_change_nothing(passes):
-    few, many = (choose(symbols=symbols, hidden=256, epochs=passes) for symbols in (60, 6000))
+    few, many = (choose(symbols=symbols, hidden=256, embed=0, epochs=passes) for symbols in (60, 6000))
     assert few == many
 
 
@@ -357,6 +382,7 @@ def test_the_choice_is_told_in_one_line():
         assert f"{name.replace('_', ' ')} {chosen[name]:g}" in line
     for name in ("input", "projection", "output"):
         assert f"{name} x {chosen[f'{name}_rate']:g}" in line
+    assert ", embedding 64, " in line
 
 
 @pytest.mark.parametrize(("given", "told"), [({}, False), (FREE, True), ({"cell": "gru"}, False)])

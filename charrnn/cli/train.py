@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # Chosen for each run, see training/choose.py.
 CHOSEN: Any = dict.fromkeys(
     [
-        *("hidden", "input_skips", "output_skips", "batch", "shuffle"),
+        *("hidden", "embed", "input_skips", "output_skips", "batch", "shuffle"),
         *("lr", "input_rate", "projection_rate", "output_rate", "dropout", "weight_drop", "init_scale", "forget_bias"),
     ]
 )
@@ -90,8 +90,8 @@ def train(
 ) -> None:
     """Train a model; Ctrl-C saves and stops, --resume goes on.
 
-    Hidden units, batch, the order of the text, learning rates, skips, dropout, weight drop and weight decay are chosen
-    for the text and the length of the run, unless given.
+    Hidden units, embedding, batch, the order of the text, learning rates, skips, dropout, weight drop and weight decay
+    are chosen for the text and the length of the run, unless given.
     """
     start_engine(threads)
     of_own_cell = f" --cell {quote(context.params['cell'])}" if ":" in context.params["cell"] else ""

@@ -1,6 +1,6 @@
 """The settings that a user leaves open, chosen for the text and for the length of the run.
 
-docs/defaults.md explains the rule in the same nine points, docs/measurements.md gives the measurements behind them:
+docs/defaults.md explains the rule in the same ten points, docs/measurements.md gives the measurements behind them:
 
 1. --steps or --epochs say how many characters a run reads. With --minutes, it is the number that this CPU can read in
    that time.
@@ -23,16 +23,19 @@ docs/defaults.md explains the rule in the same nine points, docs/measurements.md
    occurs seldom: there, weights keep a memory of at most PASSES_REMEMBERED passes divided by the number of common
    symbols, or of LEAST_MEMORY updates if that is more (Wang & Aitchison 2024 found that a good memory is a certain
    number of passes). In the end, the decay is at most MOST_DECAY. This limit grows with the square root of the passes.
-6. If the text is read less than FEW_PASSES times, the upper layers also read the character, and the softmax sees all
+6. The input is an embedding as wide as the layers if the model has at least EMBED_CAPACITY parameters for each
+   character of the text, because it then learns better what is true beyond the text. But if there are so many symbols
+   that an update gets dearer by more than EMBED_COST, the input is one-hot.
+7. If the text is read less than FEW_PASSES times, the upper layers also read the character, and the softmax sees all
    layers (Graves 2013, "Generating Sequences with Recurrent Neural Networks"). But if there are so many symbols that
    this makes the products dearer by more than SKIPS_COST, the model gets no skips. A residual or tied model gets none
    either.
-7. There are fewer streams if the text is too short to give each of them LEAST_CHUNKS chunks.
-8. Training begins with the scale of INIT_SCALES for the cell, see model/initialise.py. But if the model is to learn a
+8. There are fewer streams if the text is too short to give each of them LEAST_CHUNKS chunks.
+9. Training begins with the scale of INIT_SCALES for the cell, see model/initialise.py. But if the model is to learn a
    text by heart, it begins with a smaller scale, and with a forget bias of 0. This is so if nothing is dropped, weights
    do not decay, the text is read more than HEART_PASSES times, and the model has more parameters than the text has
    characters. Then each doubling of the passes halves the scale HALVINGS_PER_DOUBLING times, down to LEAST_INIT_SCALE.
-9. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
+10. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
    (--stateless) or if the text is read less than FEW_PASSES times, otherwise LONG_PIECE characters.
 
 Settings that are given are never changed. The other settings are chosen to fit them.
@@ -48,6 +51,7 @@ from typing import Any
 from charrnn.errors import ConfigError
 from charrnn.model.cells import cell_of
 from charrnn.model.config import USUAL_FORGET_BIAS, ModelConfig
+from charrnn.model.network import parameter_shapes
 from charrnn.model.size import multiply_adds_per_char, parameter_count
 from charrnn.training.config import USUAL_EPOCHS, TrainConfig, parse_bptt
 from charrnn.training.speed import seconds_per_char
@@ -72,6 +76,7 @@ INPUT_RATE, OUTPUT_RATE = 2.0, 3.0  # factors of the rate for matrices with a ro
 COMMON_SYMBOLS, MOST_INPUT_RATE = 400.0, 8.0  # common symbols for which the input's factor is one larger; its limit
 PROJECTION_RATE = 0.25  # factor for a matrix that reads an embedding as wide as the layer
 TIMES_ADAM = {"sgd": 75.0, "adagrad": 4.0}  # rate of an optimiser; that of Adam is 1
+EMBED_CAPACITY, EMBED_COST = 0.5, 0.1  # parameters for each character; share of the multiply-adds of an update
 SKIPS_COST = 0.1  # by this share of the multiply-adds, skips may make a model dearer
 PIECE, LONG_PIECE = 800, 3200  # characters of the pieces that are read in a random order
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
@@ -80,7 +85,7 @@ INIT_SCALES = {"gru": 0.5}  # scale with which a cell begins; 1 for others
 HEART_PASSES, HALVINGS_PER_DOUBLING, LEAST_INIT_SCALE = 4.0, 5.0, 1 / 32
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; of these, it changes only the batch
-    **{name: getattr(ModelConfig, name) for name in ("cell", "layers", "embed")},
+    **{name: getattr(ModelConfig, name) for name in ("cell", "layers")},
     **{name: getattr(TrainConfig, name) for name in ("batch", "seq_len", "optimiser")},
 }
 
@@ -122,8 +127,7 @@ class Chooser:
         _check(text, given)
         self.settings = STEADY | given
         if "batch" not in given:
-            chunk = self.settings["seq_len"] * self.settings.get("accumulate", 1)
-            fitting = text.characters // (LEAST_CHUNKS * chunk)
+            fitting = text.characters // (LEAST_CHUNKS * self._characters_of_update(1))
             self.settings["batch"] = max(1, min(self.settings["batch"], fitting))
         self.speed = product_speed(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
 
@@ -132,6 +136,8 @@ class Chooser:
         settings = self.settings
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
+        if "embed" not in settings:
+            settings["embed"] = settings["hidden"] if self._gains_from_embedding() else 0
         is_read_often = self._passes(self._model(settings["hidden"])) >= FEW_PASSES
         skips = not is_read_often and self._affords_skips()
         settings.setdefault("input_skips", skips)
@@ -160,12 +166,13 @@ class Chooser:
         order = f"pieces of {self.settings['shuffle']:,} in random order, " if self.settings["shuffle"] else ""
         skips = "skips, " if self.settings["input_skips"] and self.settings["output_skips"] else ""
         names = ("input", "projection", "output") if self.settings["embed"] else ("input", "output")
+        embedding = f"embedding {self.settings['embed']}, " if self.settings["embed"] else ""
         factors = ", ".join(f"{name} x {self.settings[f'{name}_rate']:g}" for name in names)
         return (
             f"chosen for {short(self.text.characters)} characters, "
             f"{self.text.symbols:,} symbols ({self.text.common:,} of them common), "
             f"each character read about {short(read / self.text.characters)} times: "
-            f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, {skips}{order}"
+            f"{self.settings['cell']} {self.settings['layers']} x {self.settings['hidden']}, {embedding}{skips}{order}"
             f"dropout {self.settings['dropout']:g}{more}, batch {self.settings['batch']}, lr {self.settings['lr']:g} "
             f"({factors})"
         )
@@ -175,7 +182,7 @@ class Chooser:
         s = self.settings
         limits = []
         if s.get("steps"):
-            limits.append(s["steps"] * s["batch"] * s.get("accumulate", 1) * s["seq_len"])
+            limits.append(s["steps"] * self._characters_of_update(s["batch"]))
         if s.get("minutes"):
             moved, back = parse_bptt(s["bptt"]) if s.get("bptt") else (1, 1)  # each chunk computes `back` time steps
             seconds = seconds_per_char(model, self.speed, s["batch"]) * back / moved
@@ -187,7 +194,7 @@ class Chooser:
     def _model(self, hidden: int) -> ModelConfig:
         """The model with this many hidden units. All else is as it was given."""
         shape = _those_of(ModelConfig, self.settings)
-        embed = 0 if shape.get("tied") else shape["embed"]  # a tied embedding is as wide as the layers
+        embed = 0 if shape.get("tied") else shape.get("embed", 0)  # a tied embedding is as wide as the layers
         return ModelConfig(**shape | {"symbols": self.text.symbols, "hidden": hidden, "embed": embed})
 
     def _hidden(self) -> int:
@@ -197,6 +204,15 @@ class Chooser:
     def _is_worth_while(self, model: ModelConfig) -> bool:
         weights = parameter_count(replace(model, symbols=1, embed=0, tied=False))  # nearly all are between hidden units
         return self.characters_read(model) >= CHARS_PER_WEIGHT * weights
+
+    def _gains_from_embedding(self) -> bool:
+        """Whether an embedding as wide as the layers is of use to the model, and makes it dearer by little."""
+        model = self._model(self.settings["hidden"])
+        if model.tied or self._capacity(model) < EMBED_CAPACITY:
+            return False
+        read = parameter_shapes(replace(model, embed=model.hidden))["layer0.W_x"]  # by all symbols, once an update
+        of_update = self._characters_of_update(self.settings["batch"]) * multiply_adds_per_char(model)
+        return model.symbols * math.prod(read) <= EMBED_COST * of_update
 
     def _affords_skips(self) -> bool:
         """Whether skips are of use to the model, and make it dearer by little."""
@@ -245,7 +261,7 @@ class Chooser:
 
     def _weight_decay(self) -> float:
         s, model = self.settings, self._model(self.settings["hidden"])
-        of_a_pass = self.text.characters / (s["batch"] * s.get("accumulate", 1) * s["seq_len"])  # updates
+        of_a_pass = self.text.characters / self._characters_of_update(s["batch"])  # updates
         updates = max(1.0, self._passes(model) * of_a_pass)
         growth = math.sqrt(max(1.0, self._passes(model) / FEW_PASSES))
         for_run = growth * RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY) / (MEAN_RATE * updates)
@@ -253,6 +269,9 @@ class Chooser:
         least = 1.0 / max(LEAST_MEMORY, PASSES_REMEMBERED / self.text.common * of_a_pass)
         shrinking = max(least, min(most, for_run))  # the share of a weight that an update at the full rate takes away
         return float(f"{min(growth * MOST_DECAY, shrinking / s['lr']):.2g}")
+
+    def _characters_of_update(self, batch: int) -> int:
+        return batch * int(self.settings["seq_len"]) * int(self.settings.get("accumulate", 1))
 
     def _passes(self, model: ModelConfig) -> float:
         """How often the text is read."""
