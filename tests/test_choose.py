@@ -151,20 +151,21 @@ USUAL = {"init_scale": 1.0, "forget_bias": "0.5"}
 @pytest.mark.parametrize(
     ("given", "want"),
     [
-        ({"epochs": 8.0}, BY_HEART),
+        ({"epochs": 10.0}, BY_HEART),
         ({"epochs": 100.0}, BY_HEART),
-        ({"epochs": 8.0, "cell": "gru"}, BY_HEART),
-        ({"epochs": 8.0, "layers": 1, "hidden": 1024}, BY_HEART),
+        ({"epochs": 10.0, "cell": "gru"}, {"init_scale": 0.12, "forget_bias": "0"}),
+        ({"epochs": 10.0, "layers": 1, "hidden": 1024}, BY_HEART),
         ({"epochs": 4.0}, USUAL),
         ({"epochs": 4.0, "cell": "gru"}, {"init_scale": 0.5, "forget_bias": "0.5"}),
-        ({"epochs": 8.0, "hidden": 128}, USUAL),  # it has fewer parameters than the text has characters
-        ({"epochs": 8.0, "dropout": 0.1}, USUAL),
-        ({"epochs": 8.0, "dropout_output": 0.1}, USUAL),
-        ({"epochs": 8.0, "weight_drop": 0.1}, USUAL),
-        ({"epochs": 8.0, "weight_decay": 0.01}, USUAL),
-        ({"epochs": 8.0, "weight_decay": None, "optimiser": "adamw"}, USUAL),  # it has a decay of its own
-        ({"epochs": 8.0, "init_scale": 2.0}, {"init_scale": 2.0, "forget_bias": "0"}),
-        ({"epochs": 8.0, "forget_bias": "chrono"}, {"init_scale": 0.031, "forget_bias": "chrono"}),
+        ({"epochs": 10.0, "accumulate": 5}, USUAL),  # it has too few updates
+        ({"epochs": 10.0, "hidden": 128}, USUAL),  # it has fewer parameters than the text has characters
+        ({"epochs": 10.0, "dropout": 0.1}, USUAL),
+        ({"epochs": 10.0, "dropout_output": 0.1}, USUAL),
+        ({"epochs": 10.0, "weight_drop": 0.1}, USUAL),
+        ({"epochs": 10.0, "weight_decay": 0.01}, USUAL),
+        ({"epochs": 10.0, "weight_decay": None, "optimiser": "adamw"}, USUAL),  # it has a decay of its own
+        ({"epochs": 10.0, "init_scale": 2.0}, {"init_scale": 2.0, "forget_bias": "0"}),
+        ({"epochs": 10.0, "forget_bias": "chrono"}, {"init_scale": 0.031, "forget_bias": "chrono"}),
     ],
 )
 def test_only_a_model_that_would_learn_the_text_by_heart_begins_mildly(given, want):
@@ -173,7 +174,7 @@ def test_only_a_model_that_would_learn_the_text_by_heart_begins_mildly(given, wa
 
 
 def test_a_trained_model_does_not_begin_again():
-    chosen = Chooser(Text(MEGA, 65, 50), FREE | {"epochs": 8.0}, no_speed, trained=True).choose()
+    chosen = Chooser(Text(MEGA, 65, 50), FREE | {"epochs": 10.0}, no_speed, trained=True).choose()
     assert {name: chosen[name] for name in USUAL} == USUAL
 
 
@@ -181,6 +182,12 @@ def test_a_beginning_is_the_milder_the_more_often_the_text_is_read():
     scales = [choose(**FREE, epochs=passes)["init_scale"] for passes in (4.0, 5.0, 6.0, 8.0)]
     assert scales == sorted(scales, reverse=True)
     assert scales[1] == pytest.approx((4 / 5) ** 5, abs=0.01)
+
+
+def test_a_beginning_is_the_milder_the_more_updates_a_run_has():
+    steps = (1000, 1500, 2000, 4000)
+    scales = [choose(**FREE, steps=n, characters=100 * 2048)["init_scale"] for n in steps]
+    assert scales == pytest.approx([max(1 / 32, (1000 / n) ** 2.5) for n in steps], rel=0.04)
 
 
 def test_a_single_layer_gets_no_dropout_between_layers():
@@ -387,7 +394,7 @@ def test_the_choice_is_told_in_one_line():
 
 @pytest.mark.parametrize(("given", "told"), [({}, False), (FREE, True), ({"cell": "gru"}, False)])
 def test_a_mild_beginning_is_told(given, told):
-    chooser = Chooser(Text(MEGA, 65, 50), given | {"epochs": 8.0}, no_speed)
+    chooser = Chooser(Text(MEGA, 65, 50), given | {"epochs": 10.0}, no_speed)
     chooser.choose()
     assert (", initial scale 0.031, batch" in chooser.describe()) == told
 

@@ -34,7 +34,9 @@ docs/defaults.md explains the rule in the same ten points, docs/measurements.md 
 9. Training begins with the scale of INIT_SCALES for the cell, see model/initialise.py. But if the model is to learn a
    text by heart, it begins with a smaller scale, and with a forget bias of 0. This is so if nothing is dropped, weights
    do not decay, the text is read more than HEART_PASSES times, and the model has more parameters than the text has
-   characters. Then each doubling of the passes halves the scale HALVINGS_PER_DOUBLING times, down to LEAST_INIT_SCALE.
+   characters. Then each doubling of the passes halves the scale HALVINGS_PER_DOUBLING times, down to the cell's scale
+   of LEAST_INIT_SCALES. But such a model learns slowly at first. So a run of few updates begins with a larger scale:
+   each doubling of the updates beyond HEART_UPDATES allows half as many halvings.
 10. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
    (--stateless) or if the text is read less than FEW_PASSES times, otherwise LONG_PIECE characters.
 
@@ -82,7 +84,8 @@ PIECE, LONG_PIECE = 800, 3200  # characters of the pieces that are read in a ran
 FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LEAST_EPSILON = 1e-30  # a number below the normal range would be 0 in the kernels
 INIT_SCALES = {"gru": 0.5}  # scale with which a cell begins; 1 for others
-HEART_PASSES, HALVINGS_PER_DOUBLING, LEAST_INIT_SCALE = 4.0, 5.0, 1 / 32
+LEAST_INIT_SCALES, USUAL_LEAST_INIT_SCALE = {"gru": 1 / 8}, 1 / 32  # for a model that learns a text by heart
+HEART_PASSES, HEART_UPDATES, HALVINGS_PER_DOUBLING = 4.0, 1000.0, 5.0
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; of these, it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers")},
@@ -251,18 +254,20 @@ class Chooser:
 
     def _choose_beginning(self) -> None:
         s, model = self.settings, self._model(self.settings["hidden"])
-        halvings = 0.0
+        doublings = 0.0
         if not (self.trained or _is_regularised(TrainConfig(**_those_of(TrainConfig, s)))):
             excess = min(1.0, max(0.0, self._capacity(model) - 1.0))
-            halvings = HALVINGS_PER_DOUBLING * excess * math.log2(max(1.0, self._passes(model) / HEART_PASSES))
-        mild = max(LEAST_INIT_SCALE, 0.5**halvings)
+            of_passes = excess * math.log2(max(1.0, self._passes(model) / HEART_PASSES))
+            doublings = min(of_passes, math.log2(max(1.0, self._updates(model) / HEART_UPDATES)) / 2.0)
+        least = LEAST_INIT_SCALES.get(s["cell"], USUAL_LEAST_INIT_SCALE)
+        mild = max(least, 0.5 ** (HALVINGS_PER_DOUBLING * doublings))
         s.setdefault("init_scale", float(f"{min(self._usual_scale(), mild):.2g}"))
         s.setdefault("forget_bias", "0" if mild < 1.0 else USUAL_FORGET_BIAS)
 
     def _weight_decay(self) -> float:
         s, model = self.settings, self._model(self.settings["hidden"])
         of_a_pass = self.text.characters / self._characters_of_update(s["batch"])  # updates
-        updates = max(1.0, self._passes(model) * of_a_pass)
+        updates = max(1.0, self._updates(model))
         growth = math.sqrt(max(1.0, self._passes(model) / FEW_PASSES))
         for_run = growth * RUN_DECAYS.get(s["cell"], USUAL_RUN_DECAY) / (MEAN_RATE * updates)
         most = min(growth, max(1.0, self._capacity(model))) / SHORTEST_MEMORY
@@ -272,6 +277,9 @@ class Chooser:
 
     def _characters_of_update(self, batch: int) -> int:
         return batch * int(self.settings["seq_len"]) * int(self.settings.get("accumulate", 1))
+
+    def _updates(self, model: ModelConfig) -> float:
+        return self.characters_read(model) / self._characters_of_update(self.settings["batch"])
 
     def _passes(self, model: ModelConfig) -> float:
         """How often the text is read."""
