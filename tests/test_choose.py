@@ -179,15 +179,17 @@ def test_a_trained_model_does_not_begin_again():
 
 
 def test_a_beginning_is_the_milder_the_more_often_the_text_is_read():
-    scales = [choose(**FREE, epochs=passes)["init_scale"] for passes in (4.0, 5.0, 6.0, 8.0)]
+    large = FREE | {"hidden": 1024, "characters": 4 * MEGA}  # so that there are enough updates
+    scales = [choose(**large, epochs=passes)["init_scale"] for passes in (4.0, 5.0, 6.0, 8.0)]
     assert scales == sorted(scales, reverse=True)
     assert scales[1] == pytest.approx((4 / 5) ** 5, abs=0.01)
 
 
 def test_a_beginning_is_the_milder_the_more_updates_a_run_has():
-    steps = (1000, 1500, 2000, 4000)
-    scales = [choose(**FREE, steps=n, characters=100 * 2048)["init_scale"] for n in steps]
-    assert scales == pytest.approx([max(1 / 32, (1000 / n) ** 2.5) for n in steps], rel=0.04)
+    batches = (32, 16, 12, 8)  # of 8 passes
+    chosen = [choose(**FREE, epochs=8.0, characters=MEGA / 4, batch=batch)["init_scale"] for batch in batches]
+    updates = [8 * MEGA / 4 / (batch * 64) for batch in batches]
+    assert chosen == pytest.approx([max(1 / 32, min(1, 15000 / (8 * u)) ** 5) for u in updates], rel=0.04)
 
 
 def test_a_single_layer_gets_no_dropout_between_layers():

@@ -35,8 +35,8 @@ docs/defaults.md explains the rule in the same ten points, docs/measurements.md 
    text by heart, it begins with a smaller scale, and with a forget bias of 0. This is so if nothing is dropped, weights
    do not decay, the text is read more than HEART_PASSES times, and the model has more parameters than the text has
    characters. Then each doubling of the passes halves the scale HALVINGS_PER_DOUBLING times, down to the cell's scale
-   of LEAST_INIT_SCALES. But such a model learns slowly at first. So a run of few updates begins with a larger scale:
-   each doubling of the updates beyond HEART_UPDATES allows half as many halvings.
+   of LEAST_INIT_SCALES. But such a model learns slowly at first. So passes times updates must be more than
+   HEART_PRODUCT, and each doubling of the product allows as many halvings.
 10. The text is read in pieces in a random order, see shuffle.py. They have PIECE characters if lines are independent
    (--stateless) or if the text is read less than FEW_PASSES times, otherwise LONG_PIECE characters.
 
@@ -85,7 +85,8 @@ FINE_TUNING = 0.003  # rate of Adam with which a trained model begins
 LEAST_EPSILON = 1e-30  # a number below the normal range would be 0 in the kernels
 INIT_SCALES = {"gru": 0.5}  # scale with which a cell begins; 1 for others
 LEAST_INIT_SCALES, USUAL_LEAST_INIT_SCALE = {"gru": 1 / 8}, 1 / 32  # for a model that learns a text by heart
-HEART_PASSES, HEART_UPDATES, HALVINGS_PER_DOUBLING = 4.0, 1000.0, 5.0
+HEART_PASSES, HALVINGS_PER_DOUBLING = 4.0, 5.0
+HEART_PRODUCT = 15000.0  # passes times updates from which a model can learn a text by heart
 LEAST_CHUNKS = 16  # of an epoch; a short text is read in fewer streams
 STEADY: dict[str, Any] = {  # defaults that the choice depends on; of these, it changes only the batch
     **{name: getattr(ModelConfig, name) for name in ("cell", "layers")},
@@ -257,8 +258,9 @@ class Chooser:
         doublings = 0.0
         if not (self.trained or _is_regularised(TrainConfig(**_those_of(TrainConfig, s)))):
             excess = min(1.0, max(0.0, self._capacity(model) - 1.0))
-            of_passes = excess * math.log2(max(1.0, self._passes(model) / HEART_PASSES))
-            doublings = min(of_passes, math.log2(max(1.0, self._updates(model) / HEART_UPDATES)) / 2.0)
+            passes, updates = self._passes(model), self._updates(model)
+            of_passes = excess * math.log2(max(1.0, passes / HEART_PASSES))
+            doublings = min(of_passes, math.log2(max(1.0, passes * updates / HEART_PRODUCT)))
         least = LEAST_INIT_SCALES.get(s["cell"], USUAL_LEAST_INIT_SCALE)
         mild = max(least, 0.5 ** (HALVINGS_PER_DOUBLING * doublings))
         s.setdefault("init_scale", float(f"{min(self._usual_scale(), mild):.2g}"))
