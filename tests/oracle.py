@@ -11,6 +11,13 @@ def sigmoid(a):
     return 1.0 / (1.0 + np.exp(-a))
 
 
+def log_softmax(logits):
+    """(n, V) float64: the log-probabilities of the symbols, from (n, V) logits of any dtype."""
+    z = np.asarray(logits, np.float64)
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
 def exact(x):
     return x
 

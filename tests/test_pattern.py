@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 from networks import make
+from oracle import log_softmax
 from test_texts import symbols_of, texts_of
 
 from charrnn.errors import ConfigError
@@ -139,8 +140,7 @@ def mean_log_prob(m, symbols, table):
 
     unrolled = Unrolled(m.network, 1, len(symbols) + 1)
     unrolled.forward(np.array([2, *symbols], np.int32)[:, None])
-    z = rows_of(unrolled.logits, len(CHARACTERS))[: len(symbols) + 1].astype(float)
-    logs = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    logs = log_softmax(rows_of(unrolled.logits, len(CHARACTERS))[: len(symbols) + 1])
     state = walk(table, "".join(CHARACTERS[s] for s in symbols))
     ends = np.log(np.exp(logs[-1, table[state] == ENDS]).sum())
     return (sum(logs[k, symbol] for k, symbol in enumerate(symbols)) + ends) / (len(symbols) + 1)

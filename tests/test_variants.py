@@ -6,6 +6,7 @@ import numpy as np
 import oracle_variants
 import pytest
 from networks import KINDS, failures, make, pass_through
+from oracle import log_softmax
 from thorough import first_of_all
 from variants import VARIANTS, variant
 
@@ -143,8 +144,7 @@ def test_text_is_sampled_from_the_forward_pass(name, kind):
     text = np.concatenate([prompt, drawn])
     assert LINE_BREAK in drawn
     m.inputs, m.state = text[:-1, None], {name: np.zeros_like(value) for name, value in m.state.items()}
-    logits = logits_of(m)[len(prompt) - 1 :, 0]
-    wanted = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    wanted = log_softmax(logits_of(m)[len(prompt) - 1 :, 0])
     np.testing.assert_allclose(log_p, wanted[np.arange(len(drawn)), drawn], atol=1e-10)
 
 
