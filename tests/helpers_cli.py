@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from forks import Forks
 
+from charrnn import cache
+
 SIZES = ("--hidden", "8", "--layers", "1", "--batch", "2", "--seq-len", "8")
 TIMEOUT = 120  # seconds; the first run of a cell on a machine compiles
 
@@ -89,6 +91,11 @@ def start(*args, cwd, stdout=subprocess.PIPE, **changes):
 def tree(folder):
     """Every file, folder and link below a folder, with the contents of files."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def compiled_code():
+    """The folder of the compile cache that holds this process's code."""
+    return next(place.path for place in cache.places() if any(place.path.glob("*.nbc")))
 
 
 def check_failure(result, *parts):

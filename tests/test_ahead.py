@@ -10,7 +10,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from helpers_cli import SIZES, charrnn, environment
+from helpers_cli import SIZES, charrnn, compiled_code, environment
 
 from charrnn import cache
 from charrnn.cache import compilation
@@ -105,7 +105,7 @@ def test_it_compiles_what_training_needs(tmp_path):
     assert trained.returncode == 0, trained.stderr
     copied = tmp_path / "cache" / cache.key()
     copied.mkdir(parents=True)
-    for path in cache.places()[0].path.glob("*.nb[ci]"):
+    for path in compiled_code().glob("*.nb[ci]"):
         shutil.copy(path, copied)
     before = codes(copied)
     for kernel in LAST:
@@ -113,7 +113,7 @@ def test_it_compiles_what_training_needs(tmp_path):
             path.unlink()
     removed = codes(copied)
     description = json.dumps([MODEL.as_dict(), TrainConfig(batch=2, seq_len=8).as_dict()])
-    changes = {"CHARRNN_CACHE": str(tmp_path / "cache")}
+    changes = {"CHARRNN_CACHE": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
     subprocess.run(ahead.COMMAND, input=description, text=True, check=True, env=environment(**changes))
     after = codes(copied)
     assert all(any(name.startswith(kernel) for name in after - removed) for kernel in LAST)
