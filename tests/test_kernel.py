@@ -163,7 +163,7 @@ def test_ctrl_c_while_kernels_compile_ends_with_130_and_leaves_a_run_to_go_on_wi
     said = tmp_path / "said"
     with open(said, "w") as file:
         args = ("train", str(shop.folder / "data"), "--out", "run", *SIZES, "--steps", "2")
-        variables = environment(CHARRNN_CACHE=str(tmp_path / "cache"))
+        variables = environment(CHARRNN_CACHE=str(tmp_path / "cache"), TMPDIR=str(tmp_path))
         process = begin(*args, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL, stderr=file)
     _, status = interrupt_when(process, lambda: "parameters" in said.read_text())  # said just before the warm-up
     lines = said.read_text().splitlines()

@@ -88,7 +88,8 @@ print(caller(20), *(sum(kernel.stats.cache_hits.values()) for kernel in (twice, 
 
 
 def test_a_caller_from_the_compile_cache_finds_a_kernel_that_is_compiled_anew(tmp_path):
-    line, variables = [sys.executable, "-c", PROGRAM], os.environ | {"CHARRNN_CACHE": str(tmp_path)}
+    line = [sys.executable, "-c", PROGRAM]
+    variables = os.environ | {"CHARRNN_CACHE": str(tmp_path), "TMPDIR": str(tmp_path)}
 
     def said():
         return subprocess.run(line, env=variables, capture_output=True, text=True, check=True).stdout.split()
