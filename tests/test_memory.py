@@ -7,8 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 from networks import make
+from texts import options, prepare, write
 
 from charrnn import runtime
+from charrnn.text import report
 from charrnn.text.reading import Reading, Repairs
 from charrnn.text.sources import read_file
 from charrnn.training.evaluate import Evaluator, loss_of_blocks
@@ -44,6 +46,23 @@ def test_a_compressed_text_is_read_at_constant_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("level", ["char", "byte"])
+def test_a_text_of_any_size_is_prepared_at_constant_memory(tmp_path, monkeypatch, level):
+    """Simple models of the beginning of the text need a lot of memory. It would hide that of a text that is kept."""
+    monkeypatch.setattr(report, "simple_models", lambda splits, vocabulary: {})
+
+    def peak(lines):
+        text = write(tmp_path / "text", "the cat sat on a mat in Zürich\n" * lines)
+        tracemalloc.start()
+        prepare([text], tmp_path / f"data-{lines}", options(level))
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    peak(100)  # what is made once
+    assert peak(800_000) < peak(100_000) + (1 << 20)
 
 
 @pytest.mark.parametrize("share, expected", [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64)])
