@@ -7,7 +7,7 @@ import pytest
 
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
-from charrnn.model.size import multiply_adds_per_char, parameter_count
+from charrnn.model.size import parameter_count
 from charrnn.training.choose import (
     FINE_TUNING,
     INPUT_RATE,
@@ -422,20 +422,6 @@ def test_the_settings_of_presets_are_in_their_ranges(name):
     assert TrainConfig(**settings)
 
 
-def test_however_fast_products_are_the_rest_of_training_takes_time():
-    one, two = (seconds_per_char(ModelConfig(65, layers=2, hidden=hidden), 1e30) for hidden in (256, 512))
-    assert 1.9 * one < two < 2.0 * one
-
-
-def test_a_small_batch_takes_more_time_for_each_character_but_less_for_each_chunk():
-    """A time step reads the weights, and the threads wait for each other, however few streams there are."""
-    model, batches = ModelConfig(65), (1, 2, 4, 8, 16, 32, 64)
-    of_a_character = [seconds_per_char(model, 1e11, batch) for batch in batches]
-    of_a_chunk = [batch * seconds for batch, seconds in zip(batches, of_a_character, strict=True)]
-    assert of_a_character == sorted(of_a_character, reverse=True)
-    assert of_a_chunk == sorted(of_a_chunk)
-
-
 def test_a_short_text_is_read_less_often_because_its_batch_is_small():
     read = {}
     for batch in (2, 32):
@@ -445,8 +431,3 @@ def test_a_short_text_is_read_less_often_because_its_batch_is_small():
     chosen = Chooser(Text(3000, 65, 50), {"minutes": 2.0, "hidden": 64}, lambda rounded: 1e11)
     assert chosen.choose()["batch"] == 2
     assert chosen.characters_read(ModelConfig(65, "lstm", 2, 64)) == read[2] < 0.5 * read[32]
-
-
-def test_slow_products_take_nearly_all_the_time():
-    model = ModelConfig(65)
-    assert seconds_per_char(model, 1e6) == pytest.approx(6 * multiply_adds_per_char(model) / 1e6, rel=0.01)
