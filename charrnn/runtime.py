@@ -37,13 +37,23 @@ def prepare(threads: int | None = None) -> None:
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")  # the engine's threads are the only ones
     if threads is not None:
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
-    os.environ.setdefault("NUMBA_NUM_THREADS", str(available_cpus()))  # numba does not know a container's share
+    elif not os.environ.get("NUMBA_NUM_THREADS"):
+        os.environ["NUMBA_NUM_THREADS"] = str(available_cpus())  # numba does not know a container's share
+
+
+MOST_THREADS = 1024  # with more, threads find no memory for their stacks
 
 
 def threads() -> int:
-    """How many threads the engine gets."""
-    text = os.environ.get("NUMBA_NUM_THREADS", "")
-    return int(text) if text.isdigit() else available_cpus()
+    """How many threads the engine gets.
+
+    Raises:
+        ConfigError: NUMBA_NUM_THREADS is not such a number.
+    """
+    text = os.environ.get("NUMBA_NUM_THREADS", "").strip() or str(available_cpus())
+    if not text.isdecimal() or len(text) > 4 or not 1 <= int(text) <= MOST_THREADS:
+        raise ConfigError(f"expected NUMBA_NUM_THREADS from 1 to {MOST_THREADS}, got {text!r}; try to unset it")
+    return int(text)
 
 
 CPU_LIMITS = (  # where a container's share of the CPUs stands (versions 2 and 1): microseconds in each period

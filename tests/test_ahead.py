@@ -14,6 +14,7 @@ from helpers_cli import SIZES, charrnn, compiled_code, environment
 
 from charrnn import cache
 from charrnn.cache import compilation
+from charrnn.errors import ConfigError
 from charrnn.model.config import OWN, ModelConfig
 from charrnn.training import ahead
 from charrnn.training.config import TrainConfig
@@ -74,11 +75,18 @@ def test_it_is_not_started_on_one_cpu_or_thread(told, monkeypatch, limited):
         assert helper._process is None
 
 
-@pytest.mark.parametrize(("asked", "threads"), [("1", 1), ("3", 3), ("", 2), ("many", 2)])
+@pytest.mark.parametrize(("asked", "threads"), [("1", 1), (" 3", 3), ("", 2)])
 def test_the_engine_has_as_many_threads_as_asked_or_as_there_are_cpus(monkeypatch, asked, threads):
     monkeypatch.setenv("NUMBA_NUM_THREADS", asked)
     monkeypatch.setattr(ahead.runtime, "available_cpus", lambda: 2)
     assert ahead.runtime.threads() == threads
+
+
+@pytest.mark.parametrize("asked", ["0", "-1", "many", "1025", "99999", "1" * 5000])
+def test_an_impossible_number_of_threads_is_refused(monkeypatch, asked):
+    monkeypatch.setenv("NUMBA_NUM_THREADS", asked)
+    with pytest.raises(ConfigError, match=f"expected NUMBA_NUM_THREADS from 1 to 1024, got '{asked}'"):
+        ahead.runtime.threads()
 
 
 def test_numba_gets_the_share_of_a_container(monkeypatch):

@@ -22,9 +22,13 @@ from helpers_cli import (
     prepare_and_train,
 )
 from shop import BYTES, TEXT, rewrite
+from texts import check_message
 
+from charrnn.cli import sample
 from charrnn.cli.prompts import unescaped
 from charrnn.cli.sample import USUAL_LINE, _usual_length
+from charrnn.errors import ConfigError
+from charrnn.model.config import ModelConfig
 from charrnn.sampling.texts import Ending
 
 
@@ -201,6 +205,15 @@ def test_constraints_of_the_command_line(shop, tmp_path):
     banned = (*("--words", str(tmp_path / "words")), "--ban", "we")
     assert set(re.findall("[cathesw]+", sampled(shop, "-n", "300", *banned))[:-1]) == {"cat"}
     check_failure(charrnn("sample", "data-run", *banned[:2], "--ban", "ae", cwd=shop.folder), "without banned", "none")
+
+
+def test_texts_whose_recent_characters_need_too_much_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(sample.runtime, "available_memory", lambda: 2**30)
+    texts = ModelConfig(20, hidden=8, layers=1), 2000, 5, "float32"
+    sample._refuse_too_large(*texts, window=0)
+    with pytest.raises(ConfigError) as error:
+        sample._refuse_too_large(*texts, window=1_000_000)
+    check_message(error, "free memory", "7.6 GB", "--repetition-window")
 
 
 def test_rules_change_the_text_and_the_likeliest_is_taken(shop):

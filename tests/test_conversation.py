@@ -108,6 +108,14 @@ def test_a_seed_repeats_a_text_and_quit_ends_the_session(shop):
     assert first == third != second
 
 
+def test_a_constraint_that_leaves_no_character_is_told(shop, tmp_path):
+    (tmp_path / "words").write_text("cat\nsaw\n")
+    words = command("sample", "data-run", "--interactive", "--words", str(tmp_path / "words"), "--allow", "cat")
+    whole = subprocess.run(words, cwd=shop.folder, input="the \n", capture_output=True, text=True, check=False)
+    assert whole.stdout == "cat\n"
+    assert "the constraint left no character" in whole.stderr
+
+
 def test_options_that_go_with_many_texts_are_refused(shop):
     for words in (("--count", "2"), ("--json",), ("--prompt", "a")):
         result = charrnn("sample", "data-run", "--interactive", *words, cwd=shop.folder)

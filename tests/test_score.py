@@ -209,13 +209,16 @@ def test_a_stateless_rival_is_compared_on_what_both_models_predict(tmp_path):
 
 def test_models_of_other_forms_are_compared_with_a_warning(tmp_path):
     for name, option in (("plain", ()), ("lower", ("--lowercase",))):
-        (tmp_path / f"{name}.txt").write_text("Ann went home.\n" * 60)
+        (tmp_path / f"{name}.txt").write_text("Ann Went home, went.\n" * 60)
         assert charrnn("prepare", f"{name}.txt", "--out", name, *option, cwd=tmp_path).returncode == 0
         run = ("train", name, "--out", f"{name}-run", *SIZES, "--steps", "2")
         assert charrnn(*run, cwd=tmp_path).returncode == 0
     compared = charrnn("score", "lower-run", "plain.txt", "--compare", "plain-run", "--unknown", "skip", cwd=tmp_path)
     assert compared.returncode == 0
     assert "the text of plain-run was prepared with another --lowercase" in compared.stderr
+    compare = ("score", "lower-run", "plain.txt", "--compare", "plain-run", "--unknown", "skip", "--json")
+    upper, lower = (charrnn(*compare, "--context", word, cwd=tmp_path).stdout for word in ("Went ", "went "))
+    assert upper == lower, "in the form of the first model, both contexts are the same"
 
 
 def test_models_of_other_levels_are_not_compared(shop, bytes_shop):

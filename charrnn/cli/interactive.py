@@ -126,6 +126,7 @@ class Session:
         codes = vocabulary.codes_of(formed(self.checkpoint, line, place))
         symbols = vocabulary.encode(codes, place, self.unknown)
         say_skipped(len(codes) - len(symbols), place)
+        stopped = ""
         try:
             with interruptible() as look:
 
@@ -133,8 +134,10 @@ class Session:
                     self.writer.write(vocabulary.decode(piece))
                     look()
 
-                self.conversation.turn(symbols, self.ending, show)
+                stopped = self.conversation.turn(symbols, self.ending, show).stopped
         except InterruptError as error:
             if error.signal != SIGINT:
                 raise
         self.writer.finish()
+        if stopped == "constraint":
+            say("the constraint left no character; /reset begins a new text")

@@ -73,8 +73,11 @@ def word(path: Path) -> str:
 
 def start_engine(threads: int | None) -> None:
     """Set the number of threads, and tell the user when kernels compile. Call this before the engine is imported."""
-    if threads is not None and not 1 <= threads <= 1024:
-        raise ConfigError(f"expected --threads from 1 to 1024, got {threads}; try --threads {runtime.available_cpus()}")
+    if threads is None:
+        threads = runtime.threads()
+    if not 1 <= threads <= runtime.MOST_THREADS:
+        most, cpus = runtime.MOST_THREADS, runtime.available_cpus()
+        raise ConfigError(f"expected --threads from 1 to {most}, got {threads}; try --threads {cpus}")
     runtime.prepare(threads)
     compilation.tell = say
 
@@ -210,6 +213,10 @@ def _lacking(chosen: dict[str, Any]) -> dict[str, str]:
         found["init"] = f"a cell that has recurrent weights, got {cell.name}"
     if chosen.get("layers") == 1:
         found["residual"] = "several layers, got --layers 1"
+    if chosen.get("layers") == 1 and chosen.get("optimiser") == "muon" and not cell.recurrent:
+        found["optimiser"] = f"weights between hidden units for muon, got one layer of {cell.name}"
+    if chosen.get("seq_len") == 1 and not chosen.get("bptt"):
+        found["temporal_penalty"] = "chunks of several time steps, got --seq-len 1"
     if chosen.get("stateless"):
         found["reset_every"] = "a state that is carried from line to line, got --stateless"
     return found

@@ -161,7 +161,8 @@ def sample(
     texts = len(given) * count
     streams = beam or min(batch, texts * best_of)
     kept = as_json or streams > 1
-    _refuse_too_large(checkpoint.model, streams, _usual_length(length, ending) if kept else 0, precision)
+    window = repetition_window if rule.repetition_penalty != 1.0 else 0
+    _refuse_too_large(checkpoint.model, streams, _usual_length(length, ending) if kept else 0, precision, window)
     network = checkpoint.network(precision=precision)
     wants_log_probs = as_json or best_of > 1
     constraint = _constraint(checkpoint, ban, allow, words, pattern, unknown)
@@ -367,16 +368,22 @@ def _usual_length(length: int | None, ending: Ending) -> int:
     return ending.length if length is not None or not ending.lines else ending.lines * USUAL_LINE
 
 
-def _refuse_too_large(model: ModelConfig, streams: int, length: int, precision: str) -> None:
-    """Raise ConfigError when the texts, of which `length` characters are kept, need more memory than is free."""
+def _refuse_too_large(model: ModelConfig, streams: int, length: int, precision: str, window: int) -> None:
+    """Raise ConfigError when the texts, of which `length` characters are kept, need more memory than is free.
+
+    `window` is the length of a repetition penalty's window, 0 without a penalty.
+    """
     from charrnn.model.size import memory_needed
+    from charrnn.sampling.draws import memory_of_draws
     from charrnn.sampling.sampler import PIECE
 
-    kept = 100 * streams * length  # bytes: a list of integers, and its array
-    rounded = precision == "bfloat16"
-    needed, there = kept + memory_needed(model, streams, PIECE, 2, rounded=rounded), runtime.available_memory()
+    needed = 100 * streams * length  # bytes: a list of integers, and its array
+    needed += memory_needed(model, streams, PIECE, 2, rounded=precision == "bfloat16")
+    needed += memory_of_draws(streams, model.symbols, window)
+    there = runtime.available_memory()
     if there is not None and needed > there:
         raise ConfigError(
             f"expected texts that fit into {there / 2**30:.1f} GB of free memory, got some of about "
-            f"{needed / 2**30:.1f} GB; try a smaller --batch or --beam, or --count 1 without --json"
+            f"{needed / 2**30:.1f} GB; "
+            "try a smaller --batch, --beam or --repetition-window, or --count 1 without --json"
         )

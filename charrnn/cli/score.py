@@ -87,6 +87,7 @@ def score(
 
     checkpoint = trained_model(source)
     reading = Reading(checkpoint.vocabulary.level, encoding, errors, form=checkpoint.form)
+    context = checkpoint.form.apply(context)
     say_if_waiting(inputs)
     units = _units(inputs, reading, whole)
     with interruptible() as look:
@@ -187,7 +188,7 @@ class Scorer:
 
     Args:
         checkpoint: the checkpoint of the model.
-        context: the text before each unit.
+        context: the text before each unit, in the form of the units.
         unknown: what is done with characters that the model does not know.
         look: called often; may raise an error to end the reading.
         whose: for messages, whose model it is.
@@ -205,7 +206,7 @@ class Scorer:
 
         self._look = look
         self.vocabulary, self.unknown, self.whose, self.left_out = checkpoint.vocabulary, unknown, whose, 0
-        codes = self.vocabulary.codes_of(checkpoint.form.apply(context))
+        codes = self.vocabulary.codes_of(context)
         before: NDArray[np.integer] = self.vocabulary.encode(codes, f"--context{whose}", unknown)
         beginning = self.vocabulary.beginning if checkpoint.model.stateless else before[:0]
         self.context = np.concatenate([beginning, before])

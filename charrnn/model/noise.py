@@ -87,7 +87,7 @@ class Objective:
 
     Args:
         smoothing: share of the target distribution that is uniform (Szegedy et al. 2016).
-        activation: factor of the mean square of what the output layer sees, after dropout.
+        activation: factor of the mean square of what the top layer gives to the output layer, after dropout.
         temporal: factor of the mean square of the top layer's change from one time step to the next, before dropout
             (both Merity, McCann & Socher 2017, "Revisiting Activation Regularization for Language RNNs").
     """

@@ -140,7 +140,7 @@ class Unrolled:
             d_embed += self.network.d_output_weights.T
 
     def given_by_top(self) -> tuple[Array, int]:
-        """What the output layer sees, after `forward`: a buffer, and the row where it begins."""
+        """What the top layer gives to the output layer, after `forward`: a buffer, and the row where it begins."""
         return self._given(len(self.layers) - 1)
 
     def state_gradient(self) -> list[State]:

@@ -37,6 +37,12 @@ class Draws(NamedTuple):
     log_probs: Array  # (T, B) float64, written: ln of the probability of each symbol or end, without rules; or (0, B)
 
 
+def memory_of_draws(streams: int, symbols: int, window: int) -> int:
+    """How many bytes the buffers of `draws_for` take with float32, without those of a constraint."""
+    counts = window + symbols if window else 0
+    return 4 * streams * ((PARTS + 1) * panels_for(symbols) * W + counts)
+
+
 def draws_for(streams: int, symbols: int, dtype: DTypeLike, window: int, follows: Array, steps: int) -> Draws:
     """Buffers for B streams of V symbols.
 

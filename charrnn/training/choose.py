@@ -321,6 +321,11 @@ def check_dropout(model: ModelConfig, training: TrainConfig) -> None:
         )
     if training.dropout and model.layers == 1:
         raise ConfigError("expected --dropout with several layers, got --layers 1; try --dropout-output")
+    drops = training.dropout or training.dropout_input or training.dropout_output
+    if training.dropout_kind != TrainConfig.dropout_kind and not drops:
+        raise ConfigError(
+            f"expected --dropout-kind {training.dropout_kind} with dropout, got none; try it with --dropout-output 0.2"
+        )
 
 
 def _those_of(config: type, settings: dict[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class TrainConfig:
     clip_value: float = setting(0.0, "Largest size of a gradient's element; 0 for no limit.", NOT_NEGATIVE)
     dropout: float = setting(0.0, "Share of units dropped between layers.", SHARE)
     dropout_input: float = setting(0.0, "Share of characters dropped at the input.", SHARE)
-    dropout_output: float = setting(0.0, "Share of units dropped before the softmax.", SHARE)
+    dropout_output: float = setting(0.0, "Share of the top layer's units dropped before the softmax.", SHARE)
     dropout_kind: str = setting(
         "standard",
         "standard (a new mask at each time step) or variational (one mask for a chunk).",
@@ -123,7 +123,9 @@ class TrainConfig:
     )
     weight_drop: float = setting(0.0, "Share of recurrent weights dropped, with one mask for a chunk.", SHARE)
     label_smoothing: float = setting(0.0, "Share of the wanted distribution that is uniform.", SHARE)
-    activation_penalty: float = setting(0.0, "Factor of the mean square of what the output layer sees.", NOT_NEGATIVE)
+    activation_penalty: float = setting(
+        0.0, "Factor of the mean square of what the top layer gives to the softmax.", NOT_NEGATIVE
+    )
     temporal_penalty: float = setting(
         0.0, "Factor of the mean square of the top layer's change from step to step.", NOT_NEGATIVE
     )
