@@ -63,6 +63,46 @@ def _lock(folder: Path, descriptor: int) -> bool:
     return True
 
 
+class OpenFolder:
+    """A folder that is found again after somebody has moved it. On Windows nobody can move it while it is in use.
+
+    Args:
+        path: where it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = None if os.name == "nt" else os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def place(self) -> Path:
+        """Where the folder is now.
+
+        Raises:
+            OutputError: it was removed, or the system does not say where it is.
+        """
+        if self._descriptor is None or self._is_at(self._path):
+            return self._path
+        with suppress(OSError):  # only Linux knows the path of an open folder
+            moved = Path(os.readlink(f"/proc/self/fd/{self._descriptor}"))
+            if self._is_at(moved):
+                return moved
+        raise OutputError(
+            f"expected the folder {self._path} to stay where this command writes to it, got it removed; "
+            "try the command again"
+        )
+
+    def _is_at(self, path: Path) -> bool:
+        assert self._descriptor is not None
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self._descriptor))
+        except OSError:
+            return False
+
+
 class NewFolder:
     """A folder under construction.
 
@@ -81,6 +121,12 @@ class NewFolder:
         self._site = site
         self.path = site / "whole"
         self.path.mkdir()
+
+    def try_swap(self) -> None:
+        """Move the older folder aside and back: what cannot be replaced, such as a mount point, is an error at once."""
+        with deferred(), locked(self.place):
+            os.rename(self.place, self._site / "older")
+            os.rename(self._site / "older", self.place)
 
     def settle(self) -> Path:
         """Flush the folder to disk and move it to its place, if it is not there yet. Returns the place.
@@ -169,11 +215,13 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[NewFolder]
             stack.callback(_remove_empty, missing)
             with deferred():  # a signal acts before there is a folder, or when its removal is certain
                 site = Path(_site(place, place if fills else place.parent))
-                stack.callback(shutil.rmtree, site, ignore_errors=True)
+                stack.callback(_remove_site, site, place)
             for folder in [site, *([place] if fills else [])]:
                 stack.enter_context(locked(folder))
             new = NewFolder(place, marker, site, force)
             stack.enter_context(locked(new.path))
+            if place.exists() and not fills:
+                new.try_swap()
         except OSError as error:
             raise OutputError(
                 f"expected a writable folder for {place}, got: {reason(error)}; try another --out"
@@ -187,6 +235,14 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[NewFolder]
 
 def _site(place: Path, parent: Path) -> str:
     return tempfile.mkdtemp(prefix=f".{place.name}.", suffix=UNDER_CONSTRUCTION, dir=parent)
+
+
+def _remove_site(site: Path, place: Path) -> None:
+    """Remove a folder under construction. An older folder that was moved aside goes back first, or all stays."""
+    with suppress(OSError):
+        if (site / "older").is_dir() and not place.exists():
+            os.rename(site / "older", place)
+        shutil.rmtree(site, ignore_errors=True)
 
 
 def _remove_empty(folders: list[Path]) -> None:
@@ -208,10 +264,8 @@ def clear_leftovers(path: Path) -> None:
                 if not _is_site(site.name, place) or time.time() - site.stat().st_mtime < OLD_SECONDS:
                     continue
                 with locked(site) as ours:
-                    if ours and (site / "older").is_dir() and not place.exists():
-                        os.rename(site / "older", place)
                     if ours:
-                        shutil.rmtree(site)
+                        _remove_site(site, place)
 
 
 def refuse_existing(path: Path, marker: str, force: bool, otherwise: str = "") -> None:

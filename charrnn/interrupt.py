@@ -33,6 +33,11 @@ def _is_new() -> bool:
     return True
 
 
+def was_requested() -> bool:
+    """Whether a signal has come."""
+    return bool(_requests.latest > -math.inf)
+
+
 def _end(number: int, frame: FrameType | None) -> None:
     if _is_new():
         raise InterruptError(number)

@@ -6,18 +6,22 @@ import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import termios
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 from helpers_cli import SIZES, TIMEOUT, begin, charrnn, environment, journal, open_terminal, read_to_end, saved_step
 from shop import TEXT
 
-from charrnn.cli.terminal import Writer, readable, readable_bytes
+from charrnn.cli import terminal
+from charrnn.cli.terminal import Writer, readable, readable_bytes, unbreakable
 
 ESCAPE = "\x1b]0;mine\x07"
 
@@ -35,6 +39,42 @@ def test_a_full_standard_error_ends_no_run(shop, tmp_path):
         output = process.communicate(timeout=TIMEOUT)[0]
     assert process.returncode == 0
     assert json.loads(output)["step"] == 9
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="only Linux has small pipes")
+def test_a_run_whose_messages_nobody_reads_is_saved_at_the_first_signal(shop, tmp_path):
+    """Standard error is a full pipe, as before a pager. Its reader is there but does not read."""
+    reader, full = os.pipe()
+    fcntl.fcntl(full, fcntl.F_SETPIPE_SZ, 8192)
+
+    def written():
+        return (tmp_path / "run" / "log.jsonl").stat().st_size if (tmp_path / "run").exists() else -1
+
+    process = start(shop, tmp_path, "--minutes", "30", "--eval-every", "9", "--preview", "2000", stderr=full)
+    limit, told = time.monotonic() + TIMEOUT, -1
+    while (select.select([], [full], [], 0)[1] or told != written()) and time.monotonic() < limit:
+        told = written()
+        time.sleep(1)
+    process.terminate()
+    process.communicate(timeout=TIMEOUT)
+    os.close(full)
+    os.close(reader)
+    assert process.returncode == 128 + signal.SIGTERM
+    last = journal(tmp_path / "run")[-1]
+    assert last["name"] == "interrupt"
+    assert saved_step(tmp_path / "run") == last["step"] > 0
+
+
+def test_messages_wait_for_a_slow_reader(monkeypatch):
+    reader, full = os.pipe()
+    monkeypatch.setattr(terminal, "PATIENCE", 0.01)
+    text = "message\n" * 50_000
+    with open(full, "w") as plain:
+        writes = threading.Thread(target=lambda: (unbreakable(plain).write(text), plain.close()))
+        writes.start()
+        time.sleep(0.1)
+        assert read_to_end(reader).decode() == text
+        writes.join()
 
 
 def wait_for_bar(reader):

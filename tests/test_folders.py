@@ -64,21 +64,44 @@ def test_a_full_disk_while_building_is_said_and_leaves_the_older_folder(tmp_path
     assert tree(tmp_path) == before
 
 
-def test_the_older_folder_stays_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+@pytest.mark.parametrize("fails", [{0}, {1}, {0, 1}, {1, 2}])
+def test_the_older_folder_stays_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch, fails):
+    """Move 0 to the place is the trial's, move 1 is that of the new folder; the one after a failure brings back."""
     path = older_folder(tmp_path / "data")
     before = tree(tmp_path)
-    rename, failures = os.rename, [errno.EBUSY]
+    rename, moves = os.rename, []
 
     def fails_once(source, target, **kwargs):
-        if Path(target) == path and failures:
-            failing(failures.pop())()
+        if Path(target) == path:
+            moves.append(source)
+            if len(moves) - 1 in fails:
+                failing(errno.EBUSY)()
         rename(source, target, **kwargs)
 
     monkeypatch.setattr(os, "rename", fails_once)
-    monkeypatch.setattr(os, "replace", fails_once)
     with pytest.raises(OutputError), building_folder(path, MARKER, force=True) as folder:
         (folder.path / MARKER).write_text("new")
     monkeypatch.undo()
+    older = tree(tmp_path / "data") if path.exists() else tree(next(tmp_path.glob(".data.*.new/older")))
+    assert {f"data/{name}": content for name, content in older.items()} | {"data": None} == before
+
+
+def test_an_older_folder_that_cannot_be_replaced_is_told_before_the_work(tmp_path, monkeypatch):
+    """As a mount point, or a folder of an image's lower layer."""
+    path, rename = older_folder(tmp_path / "data"), os.rename
+    before = tree(tmp_path)
+
+    def renames_others(source, target, **kwargs):
+        if Path(source) == path:
+            failing(errno.EBUSY)()
+        rename(source, target, **kwargs)
+
+    monkeypatch.setattr(os, "rename", renames_others)
+    began = False
+    with pytest.raises(OutputError) as error, building_folder(path, MARKER, force=True):
+        began = True
+    assert not began
+    check_message(error, os.strerror(errno.EBUSY), "try another --out")
     assert tree(tmp_path) == before
 
 
@@ -244,9 +267,11 @@ def test_a_settled_folder_stays_when_the_block_fails(tmp_path):
     assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
 
 
-@pytest.mark.parametrize("renames", [1, 2])
-def test_a_signal_between_the_renames_leaves_one_folder_whole(tmp_path, monkeypatch, renames):
+@pytest.mark.parametrize(("renames", "new"), [(1, False), (2, False), (3, True), (4, True)])
+def test_a_signal_between_the_renames_leaves_one_folder_whole(tmp_path, monkeypatch, renames, new):
+    """The first two renames are a trial."""
     path = older_folder(tmp_path / "data")
+    before = tree(tmp_path)
     rename, calls = os.rename, []
 
     def signalled(source, target):
@@ -259,7 +284,7 @@ def test_a_signal_between_the_renames_leaves_one_folder_whole(tmp_path, monkeypa
     with pytest.raises(KeyboardInterrupt), building_folder(path, MARKER, force=True) as folder:
         (folder.path / MARKER).write_text("new")
     monkeypatch.undo()
-    assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
+    assert tree(tmp_path) == ({"data": None, f"data/{MARKER}": b"new"} if new else before)
 
 
 def killed_builder(path, force):

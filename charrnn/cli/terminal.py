@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from charrnn.errors import InterruptError
+from charrnn.interrupt import Interrupt, was_requested
 
 USUAL_COLUMNS = 80
 PIPE_COLUMNS = 120  # of tables that no terminal shows
@@ -52,11 +54,20 @@ def wrapped(line: str) -> str:
     return textwrap.fill(line, columns(), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
+AT_ONCE = 512  # bytes; a pipe or terminal that is ready takes so many without waiting (POSIX)
+PATIENCE = 1.0  # seconds
+
+
 class _Unbreakable(io.RawIOBase):
-    """A stream whose writes never fail; what cannot be written is lost."""
+    """A stream whose writes never fail; what cannot be written is lost.
+
+    A write waits for a reader, but not after a signal, so that a run can save its work although nobody reads what it
+    says.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._patience = PATIENCE
 
     def fileno(self) -> int:
         return self._descriptor
@@ -70,11 +81,20 @@ class _Unbreakable(io.RawIOBase):
     def write(self, data: Any) -> int:
         rest = memoryview(data).cast("B")
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            while rest and self._is_ready():
+                rest = rest[os.write(self._descriptor, rest[:AT_ONCE]) :]
         except OSError:
             pass  # the terminal is gone, the pipe has no reader, the disk is full
         return len(data)
+
+    def _is_ready(self) -> bool:
+        if os.name != "posix":  # elsewhere only sockets can be waited for
+            return True
+        while not select.select([], [self._descriptor], [], self._patience)[1]:
+            if was_requested():
+                self._patience = 0.0
+                return False
+        return True
 
 
 def unbreakable(stream: TextIO) -> TextIO:
@@ -86,8 +106,6 @@ def unbreakable(stream: TextIO) -> TextIO:
 @contextmanager
 def interruptible() -> Iterator[Callable[[], None]]:
     """Give the block a function that raises InterruptError if Ctrl-C was pressed."""
-    from charrnn.interrupt import Interrupt
-
     with Interrupt() as interrupt:
 
         def look() -> None:

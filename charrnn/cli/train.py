@@ -118,8 +118,7 @@ def train(
             run, settle = folder.path, folder.settle if force else None
         display = stack.enter_context(Display(state.model, state.config, text))
         previewer = Previewer(text.vocabulary, state.config.seed) if state.config.preview else None
-        again = f"charrnn train --out {word(out)} --resume{of_own_cell}"
-        with _ready_to_resume(again if not force else ""):
+        with _ready_to_resume("" if force else _again(out, of_own_cell)):
             trainer = Trainer(run, state, display, previewer, settle, runtime.STARTED)
             if not (ended_before := trainer.ended()):
                 trainer.warm_up()
@@ -132,16 +131,30 @@ def train(
             trainer.run(interrupt)
             if force and interrupt.asked and not state.progress.step:
                 raise InterruptError(interrupt.asked)  # so that an older run stays
+    place = _place(trainer.kept.path, out)
     if not ended_before:
         if trainer.out_of_patience():
             say(f"stopped by --patience {state.config.patience}: no lower loss in as many evaluations")
-        summary(out, state.progress, of_own_cell)
+        summary(place, state.progress, of_own_cell)
     stopped_by = 0 if trainer.ended() else interrupt.asked  # a signal during the last save stops nothing
     if as_json:
-        print_json(_result(out, state.progress, bool(stopped_by)))
+        print_json(_result(place, state.progress, bool(stopped_by)))
     if stopped_by:
-        say(f"interrupted and saved; go on with: {again}")
+        say(f"interrupted and saved; go on with: {_again(place, of_own_cell)}")
         raise typer.Exit(128 + stopped_by)
+
+
+def _again(run: Path, of_own_cell: str) -> str:
+    """The command that resumes a run."""
+    return f"charrnn train --out {word(run)} --resume{of_own_cell}"
+
+
+def _place(run: Path, out: Path) -> Path:
+    """The RUN folder as the user named it, or where somebody has moved it during the run."""
+    if out.exists() and out.samefile(run):
+        return out
+    say(f"{out} was moved during the run, to {run}")
+    return run
 
 
 def _refuse_beside_resume(force: bool, preset: str | None, init_from: Path | None) -> None:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from charrnn.folders import LAST, OLDER_CHECKPOINT
+from charrnn.errors import OutputError
+from charrnn.folders import LAST, OLDER_CHECKPOINT, OpenFolder
 from charrnn.training.checkpoint import Checkpoint, load_checkpoint
 from charrnn.training.state import TrainingState
 
@@ -24,8 +25,17 @@ class KeptCheckpoints:
     """
 
     def __init__(self, path: Path, state: TrainingState, settle: Callable[[], Path] | None = None) -> None:
-        self.path, self.state, self._settle = path, state, settle
+        self._folder, self.state, self._settle = OpenFolder(path), state, settle
         self._saved = time.perf_counter()
+
+    @property
+    def path(self) -> Path:
+        """The RUN folder, also if somebody has moved it.
+
+        Raises:
+            OutputError: it was removed.
+        """
+        return self._folder.place()
 
     @property
     def stays(self) -> bool:
@@ -34,11 +44,17 @@ class KeptCheckpoints:
 
     def save(self, name: str = LAST) -> None:
         """Write a checkpoint of the current state."""
-        self.state.snapshot().save(self.path / name)
+        checkpoint, path = self.state.snapshot(), self.path
+        try:
+            checkpoint.save(path / name)
+        except OutputError:
+            if self.path == path:
+                raise
+            checkpoint.save(self.path / name)  # the folder was moved meanwhile
         if name == LAST:
             self._saved = time.perf_counter()
             if self._settle is not None and self.state.progress.step:
-                self.path, self._settle = self._settle(), None
+                self._folder, self._settle = OpenFolder(self._settle()), None
 
     def load(self, name: str) -> Checkpoint:
         """Read one of the run's checkpoints."""
