@@ -10,7 +10,7 @@ class DataError(CharRNNError):
 
 
 class UndecodableError(DataError):
-    """A file cannot be decoded in the encoding that is used to read it."""
+    """A file cannot be decoded in the encoding that is used to read it, or cannot be decompressed."""
 
 
 class ConfigError(CharRNNError):

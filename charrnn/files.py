@@ -33,6 +33,11 @@ def open_regular(path: Path) -> IO[bytes]:
     return open(path, "rb", opener=opener)
 
 
+def without_links(path: Path) -> Path:
+    """The path, absolute and without links. Unlike with `Path.resolve`, a loop of links stays as it is."""
+    return Path(os.path.realpath(path))
+
+
 def reason(error: OSError) -> str:
     """What the system says about an error."""
     return error.strerror or str(error)

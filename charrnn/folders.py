@@ -13,7 +13,7 @@ from glob import escape
 from pathlib import Path
 
 from charrnn.errors import OutputError
-from charrnn.files import HALF_WRITTEN, not_written, reason, sync, sync_folder
+from charrnn.files import HALF_WRITTEN, not_written, reason, sync, sync_folder, without_links
 from charrnn.interrupt import deferred
 from charrnn.json_files import read_object
 
@@ -206,7 +206,7 @@ def building_folder(path: Path, marker: str, force: bool) -> Iterator[NewFolder]
     """
     clear_leftovers(path)
     refuse_existing(path, marker, force)
-    place = path.resolve()
+    place = without_links(path)
     fills = place.exists() and not _content(place)
     missing = [parent for parent in place.parents if not parent.exists()]
     with ExitStack() as stack:
@@ -257,7 +257,7 @@ def clear_leftovers(path: Path) -> None:
     A process that is still building holds a lock, so its folder stays. Without locks, nothing is removed. If an older
     folder was moved aside and not yet replaced, it is moved back.
     """
-    place = path.resolve()
+    place = without_links(path)
     for parent in (place.parent, place):
         for site in parent.glob(f".{escape(place.name)}.*{UNDER_CONSTRUCTION}"):
             with suppress(OSError, OutputError):
@@ -292,7 +292,7 @@ def _refuse(path: Path, marker: str, force: bool, otherwise: str = "") -> bool:
         raise OutputError(
             f"expected a new folder, got {path}, which exists; try {otherwise}another --out, or --force to replace it"
         )
-    if Path.cwd().is_relative_to(path.resolve()):
+    if Path.cwd().is_relative_to(without_links(path)):
         raise OutputError(f"expected a folder to replace, got {path}, the working folder; try from outside it")
     return True
 

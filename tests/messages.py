@@ -18,7 +18,7 @@ def main():
         make_shop(shop)
         for number, (name, args, _) in enumerate(BAD):
             copy = Path(place) / f"copy{number}"
-            shutil.copytree(shop, copy)
+            shutil.copytree(shop, copy, symlinks=True)
             message = charrnn(*name.split(), *FULL[name], *args, cwd=copy).stderr.removeprefix("charrnn: ")
             print(f"{name} {' '.join(args)}")
             print(textwrap.indent(textwrap.fill(message, 110), "    "))

@@ -27,6 +27,8 @@ def make_shop(folder):
     # texts and DATA folders
     (folder / "empty.txt").touch()
     (folder / "bad.txt").write_bytes(b"abc\xff\xfe" * 9)
+    (folder / "high.txt").write_bytes(b"\xff\xfe" * 9)
+    (folder / "loop").symlink_to("loop")
     (folder / "unknown.txt").write_text(TEXT + "ж")
     (folder / "one.txt").write_text("t")
     (folder / "upper.txt").write_text(TEXT.upper())

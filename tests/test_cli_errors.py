@@ -34,6 +34,9 @@ BAD_PREPARE = [
     (["data.txt", "--val", "-0.1"], "--val"),
     (["data.txt", "--test", "nan"], "--test"),
     (["one.txt"], "1 in train of a text of 1"),
+    (["data.txt", "--val", "0.9999"], "try a longer text, or a smaller --val"),
+    (["data.txt", "--out", "loop/new"], "loop/new"),
+    (["high.txt", "--errors", "skip"], "got only undecodable bytes: high.txt; try another --encoding"),
     (["upper.txt", "--out", "data"], "data.txt (gone), upper.txt (new); try --force"),
     (["data.txt", "--out", "data", "--lowercase"], "changes: --lowercase; try --force"),
     (["data.txt", "--out", "files", "--force"], "something else"),
@@ -91,6 +94,8 @@ BAD_TRAIN = [
     (["data", "--reset-every", "-1"], "--reset-every of 0 or more, got -1"),
     (["data", "--optimiser", "muon", "--matrix-lr", "0"], "--matrix-lr above 0, got 0"),
     (["data", "--preset", "foo"], "fast, quality, classic, got 'foo'"),
+    (["data", "--minutes", "1e308"], "--minutes below 2^63, got 1e+308"),
+    (["data", "--out", "loop"], "loop"),
     (["data", "--warmup", "-1"], "--warmup of 0 or more, got -1"),
     (["data", "--dropout", "1"], "--dropout from 0 up to below 1, got 1"),
     (["data", "--epsilon", "1e-39"], "--epsilon from 1e-30 on, got 1e-39"),
@@ -216,7 +221,7 @@ BAD = [(name, args, part) for name, cases in BAD for args, part in cases]
 @pytest.mark.parametrize("name, args, part", BAD, ids=[f"{name} {' '.join(args)}" for name, args, _ in BAD])
 def test_bad_input_is_answered_in_one_line_and_leaves_all_as_it_was(shop, tmp_path, name, args, part):
     copy = tmp_path / "shop"
-    shutil.copytree(shop.folder, copy)
+    shutil.copytree(shop.folder, copy, symlinks=True)
     before = tree(copy)
     # Of an option given twice the last counts: what is wrong comes after what makes the command whole.
     check_failure(charrnn(*name.split(), *FULL[name], *args, "--json", cwd=copy), part)

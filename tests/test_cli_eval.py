@@ -47,7 +47,7 @@ def test_eval_finds_the_data_of_a_run_from_another_working_folder(shop, tmp_path
 
 def test_eval_of_a_run_refuses_data_that_was_prepared_anew(shop, tmp_path):
     """With another split, what is held out now was trained on."""
-    shutil.copytree(shop.folder, tmp_path / "shop")
+    shutil.copytree(shop.folder, tmp_path / "shop", symlinks=True)
     args = ("prepare", "data.txt", "--out", "data", "--force", "--val", "0.5")
     assert charrnn(*args, cwd=tmp_path / "shop").returncode == 0
     config = tmp_path / "shop" / "data-run" / "config.json"

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 from helpers_cli import (
+    SIZES,
     TIMEOUT,
     begin,
     charrnn,
@@ -194,6 +195,17 @@ def test_prompts_come_from_files_and_standard_input(shop, tmp_path):
     piped = subprocess.run(command, cwd=shop.folder, input="a rat", capture_output=True, text=True, check=True)
     assert piped.stdout.startswith("a rat")
     assert sampled(shop, "--prompt", r"a\u0074\n", "--escapes", "-n", "5").startswith("at\n")
+
+
+def test_bytes_that_a_model_knows_come_from_files_too(tmp_path):
+    (tmp_path / "text").write_bytes(b"noir caf\xe9\n" * 90)
+    assert charrnn("prepare", "text", "--out", "data", "--errors", "surrogateescape", cwd=tmp_path).returncode == 0
+    assert charrnn("train", "data", "--out", "run", *SIZES, "--steps", "2", cwd=tmp_path).returncode == 0
+    (tmp_path / "prompt").write_bytes(b"caf\xe9")
+    for option in ("--prompt-file", "--prompts"):
+        sampled = charrnn("sample", "run", option, "prompt", "-n", "5", cwd=tmp_path, text=False)
+        assert sampled.returncode == 0, sampled.stderr
+        assert sampled.stdout.startswith(b"caf\xe9")
 
 
 def test_constraints_of_the_command_line(shop, tmp_path):

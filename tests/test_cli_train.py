@@ -270,7 +270,7 @@ def test_what_says_when_to_evaluate_needs_something_to_evaluate(shop, tmp_path):
 
 
 def test_a_resumed_run_without_its_data_asks_for_it(shop, tmp_path):
-    shutil.copytree(shop.folder, tmp_path / "shop")
+    shutil.copytree(shop.folder, tmp_path / "shop", symlinks=True)
     config = tmp_path / "shop" / "data-run" / "config.json"
     content = json.loads(config.read_text())
     content["data"]["path"] = str(tmp_path / "gone")

@@ -1,11 +1,13 @@
 """DATA folders: what is in them, and what is said of damaged ones."""
 
+import errno
 import json
 import os
 import pickle
 
 import numpy as np
 import pytest
+from test_files import failing
 from texts import ENGLISH, Touch, check_message, options, prepare, write
 
 from charrnn.errors import DataError
@@ -123,6 +125,14 @@ def test_an_array_cut_off_anywhere_is_a_data_error(folder):
         with pytest.raises(DataError) as error:
             open_data(folder)
         check_message(error, "damaged", "prepare")
+
+
+def test_a_folder_without_permission_is_not_called_damaged(folder, monkeypatch):
+    monkeypatch.setattr("charrnn.text.data.open_splits", failing(errno.EACCES))
+    with pytest.raises(DataError) as error:
+        open_data(folder)
+    check_message(error, os.strerror(errno.EACCES), "chmod")
+    assert "damaged" not in str(error.value)
 
 
 @pytest.mark.parametrize(

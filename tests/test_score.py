@@ -26,7 +26,9 @@ from networks import make
 from thorough import thorough
 
 from charrnn.cli.page import page
+from charrnn.cli.score import _hardest_first, _write_page
 from charrnn.cli.scored import Score, Unit
+from charrnn.errors import OutputError
 from charrnn.model.reader import Reader
 from charrnn.model.unrolled import Unrolled
 from charrnn.text.vocabulary import code_points
@@ -274,6 +276,15 @@ def test_a_model_of_bytes_shows_characters_of_several_bytes(bytes_shop, tmp_path
     result = charrnn("score", "data-run", str(tmp_path / "text"), *html, "--unknown", "skip", cwd=bytes_shop.folder)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "page.html").read_text().count("é") == 3
+
+
+def test_a_page_that_cannot_be_written_is_told_before_the_scoring(monkeypatch, tmp_path):
+    def scored():
+        raise AssertionError("nothing was to be scored")
+        yield
+
+    with pytest.raises(OutputError):
+        _write_page(tmp_path / "none" / "page.html", _hardest_first(scored()))
 
 
 def test_what_was_left_out_is_not_shown_either(shop, tmp_path):

@@ -257,15 +257,27 @@ def test_undecodable_files_of_folders_are_skipped_and_counted(tree, tmp_path):
         ("a.bin", b"\x80" * 9),
         ("late.txt", b"Z" * 600_000 + b"\xff"),
         ("old/x.gz", gzip.compress(b"\xe9t")),
+        ("old/y.bz2", b"no bz2"),
+        ("old/z.xz", lzma.compress(b"text")[:-9]),
     ):
         write(tree / name, content)
     with pytest.raises(DataError):
         prepare([tree], tmp_path / "data")
     meta = prepare([tree], tmp_path / "data", skip_undecodable=True)
-    assert [source["name"] for source in meta["skipped"]] == ["tree/a.bin", "tree/late.txt", "tree/old/x.gz"]
-    assert "6 read, 3 that cannot be decoded skipped: tree/a.bin, tree/late.txt, tree/old/x.gz" in describe(meta)[1]
+    assert [source["name"] for source in meta["skipped"]] == [
+        *("tree/a.bin", "tree/late.txt", "tree/old/x.gz", "tree/old/y.bz2", "tree/old/z.xz")
+    ]
+    assert "6 read, 5 that cannot be decoded skipped: tree/a.bin, tree/late.txt, tree/old/x.gz" in describe(meta)[1]
     assert {**meta, "skipped": []} == clean
     assert open_data(tmp_path / "data").fingerprint == open_data(tmp_path / "clean").fingerprint
+
+
+@pytest.mark.parametrize("ending", ["txt", "gz", "bz2", "xz"])
+def test_an_empty_file_of_a_folder_is_an_empty_text(tree, tmp_path, ending):
+    before = prepare([tree], tmp_path / "before")
+    (tree / f"z.{ending}").touch()
+    meta = prepare([tree], tmp_path / "data")
+    assert (len(meta["inputs"]), meta["splits"]) == (len(before["inputs"]) + 1, before["splits"])
 
 
 def test_with_skipped_files_a_folder_is_up_to_date_until_one_changes(tree, tmp_path):

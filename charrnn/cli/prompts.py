@@ -73,7 +73,8 @@ def formed(checkpoint: Checkpoint, text: str | bytes, place: str) -> str | bytes
     if isinstance(text, bytes) and checkpoint.vocabulary.level == "byte":
         return text
     try:
-        return checkpoint.form.apply(text.decode("utf-8") if isinstance(text, bytes) else text)
+        errors = "surrogateescape" if checkpoint.vocabulary.has_bytes else "strict"
+        return checkpoint.form.apply(text.decode("utf-8", errors) if isinstance(text, bytes) else text)
     except UnicodeDecodeError as error:
         raise DataError(
             f"expected text in UTF-8, got byte 0x{error.object[error.start]:02X} at byte {error.start} of {place}; "

@@ -96,7 +96,7 @@ def score(
             rival = Scorer(_rival(compare, checkpoint), context, unknown, look, f" for {compare}")
         scores = _watched(_scores(scorer, rival, units), look)
         if sort:
-            scores = iter(sorted(scores, key=lambda s: -math.inf if s.bpc is None else s.bpc, reverse=True))
+            scores = _hardest_first(scores)
         if html is not None:
             _write_page(html, scores)
         else:
@@ -114,6 +114,11 @@ def _watched(scores: Iterator[Score], look: Callable[[], None]) -> Iterator[Scor
         yield found
     if not count:
         raise DataError("expected lines to score, got none; try a file with text")
+
+
+def _hardest_first(scores: Iterator[Score]) -> Iterator[Score]:
+    """The scores in the order of --sort; they are computed when the first one is asked for."""
+    yield from sorted(scores, key=lambda s: -math.inf if s.bpc is None else s.bpc, reverse=True)
 
 
 def _print(scores: Iterator[Score], chars: bool, as_json: bool) -> None:
@@ -301,7 +306,7 @@ def _write_page(path: Path, scores: Iterator[Score]) -> None:
 @contextmanager
 def _file_of_page(path: Path) -> Iterator[IO[bytes]]:
     """Standard output for `-`; a pipe or a device as it is; else a file that replaces an older page at the end."""
-    from charrnn.files import replacing
+    from charrnn.files import replacing, without_links
 
     if path == STANDARD_STREAM:
         yield sys.stdout.buffer
@@ -309,7 +314,7 @@ def _file_of_page(path: Path) -> Iterator[IO[bytes]]:
         with path.open("wb") as file:
             yield file
     else:
-        with replacing(path.resolve()) as file:
+        with replacing(without_links(path)) as file:
             yield file
 
 

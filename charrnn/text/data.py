@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import DataError
+from charrnn.files import reason
 from charrnn.folders import what_is
 from charrnn.json_files import FINITE, WHOLE, Each, Form, Maybe, Number, check, read_object
 from charrnn.text.reading import TextForm
@@ -127,6 +128,8 @@ def open_splits(folder: Path, sizes: dict[str, int]) -> dict[str, StoredSymbols]
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
+    if isinstance(error, PermissionError):
+        return DataError(f"expected a readable DATA folder, got {path}: {reason(error)}; try chmod u+r on its files")
     return DataError(f"expected a whole DATA folder, got {path}, damaged ({error}); try charrnn prepare with --force")
 
 

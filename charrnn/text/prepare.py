@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import DataError, OutputError
+from charrnn.files import without_links
 from charrnn.folders import building_folder, refuse_existing
 from charrnn.text.data import (
     FORMAT,
@@ -59,7 +60,7 @@ def prepare(
         refuse_existing(out, MARKER, force)
     _check_places(inputs, out)
     with ExitStack() as stack:
-        spool_in = out.resolve().parent
+        spool_in = without_links(out).parent
         while not spool_in.is_dir():
             spool_in = spool_in.parent
         parts = {"train": inputs.text, "val": inputs.val, "test": inputs.test}
@@ -125,7 +126,8 @@ def _build(folder: Path, job: Job) -> dict[str, Any]:
         counts[split] = census.total - before
     if not census.total:
         names = ", ".join(source.name for source in job.sources["train"])
-        raise DataError(f"expected text, got only empty files: {names}; try another file")
+        what, hint = ("undecodable bytes", "--encoding") if job.repairs.places else ("empty files", "file")
+        raise DataError(f"expected text, got only {what}: {names}; try another {hint}")
     options, repairs = job.options, job.repairs
     vocabulary = options.vocabulary or _own_vocabulary(census, options)
     left_out = _left_out(census, vocabulary)

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-from charrnn.errors import DataError, OutputError
+from charrnn.errors import DataError, OutputError, UndecodableError
 from charrnn.files import reason
 from charrnn.interrupt import ending_at_once
 from charrnn.text.patterns import Patterns
@@ -80,7 +80,7 @@ class Source:
 
     def _decompressed(self, stored: Any) -> Iterator[bytes]:
         """The content of the file in pieces, some of which may be empty."""
-        if self._ending not in COMPRESSED:
+        if self._ending not in COMPRESSED or not self.size:
             return iter(lambda: stored.read(BLOCK), b"")
         module = COMPRESSED[self._ending]
         try:
@@ -160,8 +160,8 @@ def _readable(path: Path) -> Iterator[None]:
     except _damage() as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"expected a readable text file, got {path}: {reason(error)}; try another path") from None
-        raise DataError(
-            f"expected a whole {path.suffix or 'compressed'} file, got {path}, damaged ({error}); try it again"
+        raise UndecodableError(
+            f"expected a whole {path.suffix or 'compressed'} file, got {path}, damaged ({error}); try another copy"
         ) from None
 
 

@@ -30,6 +30,11 @@ def describe(code: int) -> str:
     return f"{chr(code)!r} (U+{code:04X})"
 
 
+def _stand_for_bytes(codes: Codes) -> NDArray[np.bool_]:
+    """Which code points stand for undecodable bytes, see `Vocabulary.decode`."""
+    return (codes >= 0xDC80) & (codes <= 0xDCFF)
+
+
 class Vocabulary:
     """Symbols in ascending order of code point or byte; symbol number k is the k-th of them.
 
@@ -85,6 +90,11 @@ class Vocabulary:
     def line_break(self) -> int:
         """The symbol number of the line break, -1 where there is none."""
         return int(self.numbers[ord("\n")])
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether some characters stand for undecodable bytes."""
+        return self.level == "char" and bool(_stand_for_bytes(self.codes).any())
 
     @property
     def beginning(self) -> NDArray[np.int64]:
@@ -149,8 +159,7 @@ class Vocabulary:
         if self.level == "byte":
             return len(codes)
         further = sum(int(np.count_nonzero(codes >= first)) for first in (0x80, 0x800, 0x10000))
-        bytes_themselves = (codes >= 0xDC80) & (codes <= 0xDCFF)  # see `decode`
-        return len(codes) + further - 2 * int(np.count_nonzero(bytes_themselves))
+        return len(codes) + further - 2 * int(np.count_nonzero(_stand_for_bytes(codes)))
 
     def decode(self, symbols: NDArray[np.integer]) -> bytes:
         """The text of symbol numbers: in UTF-8 at level char, the bytes themselves at level byte.

@@ -135,7 +135,7 @@ class TrainConfig:
         0.0, "Passes over the text after which to stop.", NOT_NEGATIVE, LARGE, usual="10 if no other stop is given"
     )
     steps: int = setting(0, "Updates after which to stop.", NOT_NEGATIVE, LARGE, usual="no limit")
-    minutes: float = setting(0.0, "Minutes after which to stop.", NOT_NEGATIVE, usual="no limit")
+    minutes: float = setting(0.0, "Minutes after which to stop.", NOT_NEGATIVE, LARGE, usual="no limit")
     patience: int = setting(
         0, "Evaluations without a lower loss after which to stop.", NOT_NEGATIVE, LARGE, usual="never"
     )

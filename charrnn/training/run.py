@@ -188,9 +188,10 @@ def data_of_run(path: Path, hint: str = "naming DATA or a file") -> Path:
         check(content, {"data": {"path": str}}, CONFIG)
         os.fsencode(content["data"]["path"])  # raises ValueError for a text that cannot be a path
         return Path(content["data"]["path"])
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
         expected = "expected a RUN folder, or a checkpoint in it, which knows its data, got"
         if not path.exists():
             raise CheckpointError(f"{expected} {what_is(path)}; try the --out of charrnn train") from None
-        got = f"{what_is(path)}, with a damaged {CONFIG}" if (folder / CONFIG).exists() else what_is(path)
+        state = "an unreadable" if isinstance(error, PermissionError) else "a damaged"
+        got = f"{what_is(path)}, with {state} {CONFIG}" if (folder / CONFIG).exists() else what_is(path)
         raise CheckpointError(f"{expected} {got}; try {hint}") from None
