@@ -115,6 +115,7 @@ BAD_TRAIN = [
     (["data", "--layers", "1", "--residual"], "--residual with several layers, got --layers 1"),
     (["data", "--dropout-kind", "variational", "--layers", "1"], "variational with dropout, got none"),
     (["data", "--cell", "mingru", "--layers", "1", "--optimiser", "muon"], "for muon, got one layer of mingru"),
+    (["data", "--optimiser", "sgd", "--momentum", "0", "--nesterov"], "--nesterov with a --momentum above 0, got 0"),
     (["data", "--seq-len", "1", "--temporal-penalty", "1"], "several time steps, got --seq-len 1"),
     (["data", "--stateless", "--reset-every", "9"], "carried from line to line, got --stateless"),
     (["data", "--init-from", "data-run", "--init", "orthogonal"], "--init or --init-from, got both"),

@@ -217,6 +217,8 @@ def _lacking(chosen: dict[str, Any]) -> dict[str, str]:
         found["optimiser"] = f"weights between hidden units for muon, got one layer of {cell.name}"
     if chosen.get("seq_len") == 1 and not chosen.get("bptt"):
         found["temporal_penalty"] = "chunks of several time steps, got --seq-len 1"
+    if chosen.get("momentum") == 0:
+        found["nesterov"] = "a --momentum above 0, got 0"
     if chosen.get("stateless"):
         found["reset_every"] = "a state that is carried from line to line, got --stateless"
     return found
