@@ -71,11 +71,12 @@ class OpenFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = None if os.name == "nt" else os.open(path, os.O_RDONLY)
+        self._path, self._descriptor = path, -1
+        if os.name != "nt":
+            self._descriptor = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
-        if self._descriptor is not None:
+        if self._descriptor >= 0:
             os.close(self._descriptor)
 
     def place(self) -> Path:
@@ -84,11 +85,11 @@ class OpenFolder:
         Raises:
             OutputError: it was removed, or the system does not say where it is.
         """
-        if self._descriptor is None or self._is_at(self._path):
+        if self._descriptor < 0 or self._is_at(self._path):
             return self._path
         with suppress(OSError):  # only Linux knows the path of an open folder
             moved = Path(os.readlink(f"/proc/self/fd/{self._descriptor}"))
-            if self._is_at(moved):
+            if moved == without_links(self._path) or self._is_at(moved):
                 return moved
         raise OutputError(
             f"expected the folder {self._path} to stay where this command writes to it, got it removed; "
@@ -96,7 +97,6 @@ class OpenFolder:
         )
 
     def _is_at(self, path: Path) -> bool:
-        assert self._descriptor is not None
         try:
             return os.path.samestat(os.stat(path), os.fstat(self._descriptor))
         except OSError:
