@@ -1,8 +1,13 @@
 """What all tests share: the engine's environment, and small models to run."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 
+os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="charrnn-tests-")  # so that no code lies there from other runs
+atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # two threads can be tested on one core as well
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell that runs the tests may ignore signals, and

@@ -12,13 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import pytest
 from forks import Forks
 
 from charrnn import cache
 
 SIZES = ("--hidden", "8", "--layers", "1", "--batch", "2", "--seq-len", "8")
-TIMEOUT = 120  # seconds; the first run of a cell on a machine compiles
+TIMEOUT = 600  # seconds; the first run of a cell on a machine compiles
 
 
 def command(*args):
@@ -95,10 +94,8 @@ def tree(folder):
 
 
 def compiled_code():
-    """The folder of the compile cache that holds this process's code. If two hold some of it, the test is skipped."""
-    folder, *others = [place.path for place in cache.places() if any(place.path.glob("*.nbc"))]
-    if others:
-        pytest.skip(f"compiled code is in two folders; try to remove {others[0]}")
+    """The folder of the compile cache that holds this process's code."""
+    (folder,) = [place.path for place in cache.places() if any(place.path.glob("*.nbc"))]
     return folder
 
 

@@ -96,13 +96,20 @@ def test_numba_gets_the_share_of_a_container(monkeypatch):
     assert os.environ["NUMBA_NUM_THREADS"] == "1"
 
 
-def test_training_goes_on_without_it(told, monkeypatch):
-    for command in (("/does/not/exist",), (sys.executable, "-c", "")):
-        monkeypatch.setattr(ahead, "COMMAND", command)
-        with ahead.Helper() as helper:
-            helper.offer(MODEL, TrainConfig())
-            with compilation.of("a kernel"):
-                pass
+@pytest.mark.parametrize("error", [FileNotFoundError, BrokenPipeError])
+def test_training_goes_on_without_it(told, monkeypatch, error):
+    tried = []
+
+    def fails(command, **how):
+        tried.append(command)
+        raise error
+
+    monkeypatch.setattr(ahead.subprocess, "Popen", fails)
+    with ahead.Helper() as helper:
+        helper.offer(MODEL, TrainConfig())
+        with compilation.of("a kernel"):
+            pass
+    assert tried == [ahead.COMMAND]
 
 
 def test_it_compiles_what_training_needs(tmp_path):

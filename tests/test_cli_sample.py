@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,6 +31,8 @@ from charrnn.cli.sample import USUAL_LINE, _usual_length
 from charrnn.errors import ConfigError
 from charrnn.model.config import ModelConfig
 from charrnn.sampling.texts import Ending
+from charrnn.text.reading import TextForm
+from charrnn.text.vocabulary import Vocabulary
 
 
 def sample_json(folder, *args, run="data-run"):
@@ -96,11 +98,11 @@ def test_a_reader_that_goes_away_ends_sampling_without_a_word(shop):
     assert process.wait(TIMEOUT) == 141
 
 
-def test_ctrl_c_ends_sampling_with_130(shop):
-    length = ("--length", "100000000")
-    process = begin("sample", "data-run", *length, cwd=shop.folder, stdout=subprocess.DEVNULL, text=True)
-    start = time.monotonic()
-    message, status = interrupt_when(process, lambda: time.monotonic() > start + 1.5)
+def test_ctrl_c_ends_sampling_with_130(shop, tmp_path):
+    shown = tmp_path / "shown"
+    with shown.open("wb") as file:
+        process = begin("sample", "data-run", "--length", "100000000", cwd=shop.folder, stdout=file, text=True)
+    message, status = interrupt_when(process, lambda: shown.stat().st_size > 0)
     assert status == 130
     assert "Traceback" not in message
 
@@ -149,6 +151,24 @@ def test_lines_of_the_usual_length_are_expected():
     ending = Ending(5_000_000, lines=5000)
     assert _usual_length(None, ending) == 5000 * USUAL_LINE
     assert _usual_length(5_000_000, ending) == _usual_length(None, Ending(5_000_000)) == 5_000_000
+
+
+@pytest.mark.parametrize(
+    ("stateless", "length", "lines", "stops", "want"),
+    [
+        (False, None, None, [], (1000, 0)),
+        (True, None, None, [], (20_000, 20)),
+        (True, None, None, ["a"], (1000, 0)),
+        (True, 7, None, [], (7, 0)),
+        (False, None, 3, [], (3000, 3)),
+        (False, 70, 3, [], (70, 3)),
+    ],
+)
+def test_where_a_text_ends_if_nothing_else_is_said(stateless, length, lines, stops, want):
+    vocabulary = Vocabulary("char", [ord(character) for character in "\t\na"])
+    checkpoint = SimpleNamespace(vocabulary=vocabulary, model=SimpleNamespace(stateless=stateless), form=TextForm())
+    ending = sample._ending(checkpoint, length, lines, stops, False)
+    assert (ending.length, ending.lines) == want
 
 
 def test_words_come_from_a_pipe_too(shop):
@@ -226,6 +246,12 @@ def test_texts_whose_recent_characters_need_too_much_memory_are_refused(monkeypa
     with pytest.raises(ConfigError) as error:
         sample._refuse_too_large(*texts, window=1_000_000)
     check_message(error, "free memory", "7.6 GB", "--repetition-window")
+
+
+def test_the_window_of_the_penalty_changes_the_text(shop):
+    penalty = ("-n", "300", "--repetition-penalty", "2")
+    assert sampled(shop, *penalty, "--repetition-window", "64") == sampled(shop, *penalty)
+    assert sampled(shop, *penalty, "--repetition-window", "1") != sampled(shop, *penalty)
 
 
 def test_rules_change_the_text_and_the_likeliest_is_taken(shop):

@@ -108,6 +108,14 @@ def test_a_preset_gives_its_settings_unless_they_are_given(shop, tmp_path):
     assert {name: settings[name] for name in wanted} == wanted
 
 
+def test_the_classic_preset_is_what_the_documentation_says():
+    sizes = {"layers": 2, "hidden": 128, "batch": 50, "seq_len": 50, "epochs": 50}
+    rates = {"optimiser": "rmsprop", "lr": 0.002, "schedule": "constant", "clip_value": 0.1, "clip_norm": 0}
+    without = dict.fromkeys(("dropout", "weight_drop", "reset_every", "shuffle"), 0)
+    wanted = {"cell": "lstm", "forget_bias": "1"} | sizes | rates | without
+    assert {name: PRESETS["classic"][name] for name in wanted} == wanted
+
+
 def test_train_prints_nothing_on_standard_output_without_json(bytes_shop):
     assert bytes_shop.trained.stdout == ""
     assert "validation" in bytes_shop.trained.stderr

@@ -1,5 +1,6 @@
 """What --minutes counts, and what evaluations may take of it."""
 
+import math
 import time
 from itertools import count
 
@@ -89,6 +90,18 @@ def test_the_pace_of_evaluation_is_time_for_each_character(tmp_path, monkeypatch
     evaluator = Evaluator(network, data.split("train")[:51])
     monkeypatch.setattr(time, "perf_counter", count().__next__)  # one second from each look to the next
     assert evaluator.seconds_per_char() == 1 / 50
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulate", "seq_len", "every"), [(5, 1, 20, None), (2, 3, 7, None), (50, 1, 50, 10)]
+)
+def test_between_evaluations_a_run_reads_twenty_times_the_validation_text(tmp_path, batch, accumulate, seq_len, every):
+    data = prepared(tmp_path, SHORT_TEXT * 3)
+    config = {"batch": batch, "accumulate": accumulate, "seq_len": seq_len, "steps": 1}
+    trainer = trainer_of(tmp_path / "run", data, start(tmp_path, data, {"hidden": 9}, config), Silent())
+    wanted = math.ceil(20 * len(data.splits["val"]) / (batch * accumulate * seq_len))
+    assert trainer.validation.every == (every or wanted)
+    assert (wanted < 10) == bool(every)
 
 
 def test_an_evaluation_that_is_too_dear_waits_for_the_last_one(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers_cli import TIMEOUT, charrnn, check_failure, command, environment, open_terminal, read_to_end
+from helpers_cli import SIZES, TIMEOUT, charrnn, check_failure, command, environment, open_terminal, read_to_end
 from networks import make
 from test_texts import texts_of
 
@@ -106,6 +106,18 @@ def test_a_seed_repeats_a_text_and_quit_ends_the_session(shop):
     assert whole.returncode == 0, whole.stderr
     first, second, third = (whole.stdout[k : k + 31] for k in (0, 31, 62))
     assert first == third != second
+
+
+def test_a_prompt_that_begins_with_a_slash_is_typed_with_two(tmp_path):
+    """And a conversation begins as after a line break."""
+    (tmp_path / "text").write_text("/usr/bin and /bin\n" * 40)
+    assert charrnn("prepare", "text", "--out", "data", cwd=tmp_path).returncode == 0
+    assert charrnn("train", "data", "--out", "run", *SIZES, "--steps", "20", cwd=tmp_path).returncode == 0
+    words = command("sample", "run", "--interactive", "--length", "20")
+    whole = subprocess.run(words, cwd=tmp_path, input="//bin\n", capture_output=True, text=True, check=False)
+    assert whole.returncode == 0, whole.stderr
+    sampled = charrnn("sample", "run", "--length", "20", "--prompt", r"\n/bin", "--escapes", cwd=tmp_path)
+    assert whole.stdout == sampled.stdout.removeprefix("\n/bin")
 
 
 def test_a_constraint_that_leaves_no_character_is_told(shop, tmp_path):

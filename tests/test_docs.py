@@ -44,7 +44,7 @@ def shortened(command):
         if option in words:
             words[words.index(option) + 1] = value
     if "--resume" in words and "--minutes" in words:
-        words[words.index("--minutes") + 1] = "0.04"
+        words[words.index("--minutes") + 1] = "0.1"
     if words[1] == "train" and "--minutes" not in words and "--steps" not in words:
         words += ["--minutes", "0.02"]
     return words, before

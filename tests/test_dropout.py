@@ -6,6 +6,7 @@ from networks import KINDS, failures, make
 from thorough import first_of_all
 
 from charrnn.engine.dropout import drop_rows, drop_units, threshold_and_scale
+from charrnn.engine.panels import rows_of
 from charrnn.gradcheck import GradientCheck, random_network, random_state
 from charrnn.model.config import ModelConfig
 from charrnn.model.noise import Noise
@@ -79,6 +80,27 @@ def test_a_variational_mask_of_the_input_drops_symbols_wherever_a_stream_reads_t
         assert not without & within
         assert abs(len(without) / len(without | within) - 0.3) < 5 * np.sqrt(0.21 / 500)
     assert len(set(map(frozenset, dropped))) == batch
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_what_lower_layers_give_to_the_softmax_has_the_dropout_between_layers(residual):
+    """With these weights, the logits are what layer 0 gives."""
+    m = make("lstm", np.float64, layers=2, hidden=33, symbols=33, output_skips=True, residual=residual)
+    parameters = m.network.parameters
+    parameters["W_y"][:], parameters["b_y"][:], parameters["layer0.W_y"][:] = 0, 0, np.eye(33)
+    m.network.pack()
+
+    def given(**options):
+        unrolled = Unrolled(m.network, *m.inputs.shape[::-1], noise_of(TrainConfig(**options)))
+        unrolled.carried.reset()
+        unrolled.forward(m.inputs, 1 if options else None)
+        return rows_of(unrolled.logits, 33)[: m.inputs.size].copy()
+
+    plain, between = given(), given(dropout=0.25)
+    stays = between != 0
+    np.testing.assert_allclose(between[stays], plain[stays] * threshold_and_scale(0.25)[1], rtol=1e-12)
+    assert abs(stays.mean() - 0.75) < 5 * np.sqrt(0.25 * 0.75 / stays.size)
+    np.testing.assert_array_equal(given(dropout_output=0.25), plain)
 
 
 @pytest.mark.parametrize("kind", first_of_all(KINDS, "lstm"))

@@ -77,6 +77,20 @@ def test_one_gradient_that_is_no_number_fails_its_block(where):
     assert [r.name for r in check.run() if not r.passed] == ["W_y"]
 
 
+@pytest.mark.parametrize(("slip", "found"), [(1e-8, []), (1e-5, ["W_y"])])
+def test_one_gradient_that_is_wrong_by_more_than_a_millionth_fails_its_block(slip, found):
+    check = check_of(ModelConfig(5, hidden=5))
+    backward, gradients = check.unrolled.backward, check.network.gradients
+
+    def damaged():
+        backward()
+        entries = gradients["W_y"].reshape(-1)
+        entries[np.abs(entries).argmax()] *= 1 + slip
+
+    check.unrolled.backward = damaged
+    assert [r.name for r in check.run() if not r.passed] == found
+
+
 def test_parameters_are_put_back():
     model = ModelConfig(6, hidden=4)
     network = random_network(model, seed=1)

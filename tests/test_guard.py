@@ -13,7 +13,7 @@ from charrnn.cli.app import app
 from charrnn.errors import TrainingError
 from charrnn.training import loop
 from charrnn.training.checkpoint import Progress, load_checkpoint
-from charrnn.training.guard import Verdict, diverged, judge, suspicion
+from charrnn.training.guard import Verdict, diverged, judge, suspicion, useful
 from charrnn.training.learner import Learner
 from charrnn.training.loop import Trainer
 from charrnn.training.recovery import MOST_ROLLBACKS
@@ -54,6 +54,27 @@ def test_a_loss_that_has_always_swung_far_is_not_held_up_by_a_swing():
     assert judge(progress, 8.9, 1.0, 65) is APPLY
     progress.loss_mean, progress.loss_variance = 1.0, 1.0
     assert judge(progress, 9.1, 1.0, 65) is SKIP
+
+
+@pytest.mark.parametrize(("loss", "step", "want"), [(2.95, 50, APPLY), (3.05, 50, SKIP), (3.05, 49, APPLY)])
+def test_far_above_is_three_times_the_mean_after_50_steps(loss, step, want):
+    assert judge(Progress(loss_mean=1.0, loss_variance=1e-6, step=step), loss, 1.0, 65) is want
+
+
+@pytest.mark.parametrize(("share", "want"), [(1.98, APPLY), (2.02, ROLL_BACK)])
+def test_a_model_is_broken_above_twice_the_loss_of_guessing(share, want):
+    assert verdicts(settled(), [share * math.log(65)] * 3)[-1] is want
+
+
+@pytest.mark.parametrize(("share", "want"), [(1.019, True), (1.021, False)])
+def test_a_model_is_useful_up_to_two_percent_above_guessing(share, want):
+    assert useful(share * math.log(65), 65) is want
+
+
+@pytest.mark.parametrize(("now", "want"), [(1.40, False), (1.43, True)])
+def test_far_is_a_tenth_of_the_loss_of_guessing(now, want):
+    """A tenth of ln 65 is 0.417."""
+    assert diverged(Progress(best_loss=1.0, best_loss_mean=1.0, loss_mean=now), now, 65) is want
 
 
 def test_the_mean_moves_by_a_hundredth_of_the_distance():

@@ -20,6 +20,7 @@ def eval_line(step, loss):
 
 LINES = [{"kind": "event", "name": "start", "step": 0}]
 LINES += [line for k in range(1, 60) for line in (train_line(10 * k, 4.0 / k), eval_line(10 * k, 4.0 / k + 0.5))]
+LINES[-1]["preview"] = "the last preview"
 LINES += [
     {"kind": "event", "name": "rollback", "step": 300, "loss": None},
     {"kind": "event", "name": "end", "step": 590},
@@ -47,6 +48,7 @@ def test_table_curve_and_events_are_shown(run):
     assert result.stdout.count("┤") == CHART_ROWS
     assert "rollback at step 300: loss not finite" in result.stdout
     assert "end at step 590" in result.stdout
+    assert result.stdout.endswith("\nthe last preview\n")
 
 
 def test_json_holds_every_complete_line(run):

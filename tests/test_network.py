@@ -39,6 +39,7 @@ def test_loss_gradients_and_state_agree_with_the_oracle(kind, size, dtype):
     state = {name: value.astype(np.float64) for name, value in m.state.items()}
     expected = oracle.run(m.oracle, parameters, layers, hidden, m.inputs, m.targets, state)
     assert abs(loss - expected[0]) < TOLERANCE[dtype] * expected[0]
+    assert gradients.keys() == expected[1].keys()
     wrong = [name for name, value in gradients.items() if not close(value, expected[1][name], dtype)]
     wrong += [f"state {name}" for name in d_state if not close(d_state[name], expected[2][name], dtype)]
     wrong += [f"final {name}" for name in final if not close(final[name], expected[3][name], dtype)]

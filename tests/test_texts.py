@@ -8,6 +8,7 @@ from networks import make
 from oracle import log_softmax
 
 from charrnn.engine.panels import rows_of
+from charrnn.model.unrolled import Unrolled
 from charrnn.sampling.beam import Beam
 from charrnn.sampling.constraints import ENDS, FORBIDDEN, Constraint, forbidding, only_words
 from charrnn.sampling.conversation import Conversation
@@ -34,6 +35,28 @@ def texts_of(m, count, ending, batch, prompts=((1,),), rule=Rule(), seed=5, **mo
 
 def symbols_of(texts):
     return [text.drawn.tolist() for text in texts]
+
+
+@pytest.mark.parametrize("window", [1, 3, 7, 20])
+def test_the_repetition_penalty_is_for_the_symbols_within_the_window(window):
+    """Each symbol is the likeliest one after the penalty, by a forward pass over all of the text before it."""
+    m = make("lstm", np.float64, hidden=20, symbols=9)
+    for _, values in m.network.parameters.items():
+        values[:] = values * 3
+    m.network.pack()
+    text = [2, 3, 4, 5, 6, 7, 8, 0, 3]
+    sampler = Sampler(m.network, 1, Rule(0.0, repetition_penalty=1.8), window=window)
+    sampler.feed(np.array(text))
+    drawn = sampler.take(40)[:, 0].tolist()
+    assert len(set(drawn)) > 1
+    for symbol in drawn:
+        unrolled = Unrolled(m.network, 1, len(text))
+        unrolled.forward(np.array(text)[:, None])
+        logits = rows_of(unrolled.logits, 9)[len(text) - 1].copy()
+        seen = sorted(set(text[-window:]))
+        logits[seen] = np.where(logits[seen] > 0, logits[seen] / 1.8, logits[seen] * 1.8)
+        assert symbol == logits.argmax()
+        text.append(symbol)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 64])

@@ -38,6 +38,9 @@ def test_loss_and_gradients_are_those_of_pytorch(case, dtype, tolerance):
     answers = dict(network.gradients.items())
     layers = unrolled.state_gradient()
     answers |= {f"state {name}": np.stack([d[name] for d in layers]) for name in drawn.state}
+    assert {"loss", *answers} == {
+        name.removeprefix(f"{case.name}/") for name in RECORDED.files if name.startswith(f"{case.name}/")
+    }
     for name, got in answers.items():
         want = RECORDED[f"{case.name}/{name}"]
         assert np.abs(got - want).max() < tolerance * np.abs(want).max(), name
