@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from forks import Forks
 from charrnn import cache
 
 SIZES = ("--hidden", "8", "--layers", "1", "--batch", "2", "--seq-len", "8")
-TIMEOUT = 600  # seconds; the first run of a cell on a machine compiles
+TIMEOUT = 300  # seconds; the first run of a cell on a machine compiles
 
 
 def command(*args):
@@ -63,6 +64,12 @@ def open_terminal():
     reader, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 120))
     return reader, terminal
+
+
+def read_some(reader):
+    """What is shown next on a terminal."""
+    assert select.select([reader], [], [], TIMEOUT)[0], "nothing more is shown"
+    return os.read(reader, 4096)
 
 
 def read_to_end(reader):

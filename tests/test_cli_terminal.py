@@ -17,7 +17,18 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from helpers_cli import SIZES, TIMEOUT, begin, charrnn, environment, journal, open_terminal, read_to_end, saved_step
+from helpers_cli import (
+    SIZES,
+    TIMEOUT,
+    begin,
+    charrnn,
+    environment,
+    journal,
+    open_terminal,
+    read_some,
+    read_to_end,
+    saved_step,
+)
 from shop import TEXT
 
 from charrnn.cli import terminal
@@ -80,7 +91,7 @@ def test_messages_wait_for_a_slow_reader(monkeypatch):
 def wait_for_bar(reader):
     shown = b""
     while not re.search(rb"\d+% ?\|", shown):
-        shown += os.read(reader, 4096)
+        shown += read_some(reader)
 
 
 def test_a_run_goes_on_when_its_terminal_is_gone(shop, tmp_path):
@@ -251,6 +262,7 @@ def test_prepare_says_that_it_waits_for_text_of_a_terminal(tmp_path):
     reader, terminal = open_terminal()
     process = begin("prepare", "-", "--out", "data", cwd=tmp_path, stdin=terminal)
     os.close(terminal)
+    assert select.select([process.stderr], [], [], TIMEOUT)[0]
     said = process.stderr.readline()
     os.write(reader, b"a text by hand, long enough\n\x04")
     rest = process.communicate(timeout=TIMEOUT)[1]

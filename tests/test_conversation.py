@@ -6,7 +6,17 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers_cli import SIZES, TIMEOUT, charrnn, check_failure, command, environment, open_terminal, read_to_end
+from helpers_cli import (
+    SIZES,
+    TIMEOUT,
+    charrnn,
+    check_failure,
+    command,
+    environment,
+    open_terminal,
+    read_some,
+    read_to_end,
+)
 from networks import make
 from test_texts import texts_of
 
@@ -164,5 +174,5 @@ def wait_for(reader, sign, more=0):
     """All that is shown up to a sign, and at least so many bytes."""
     shown = b""
     while sign not in shown or len(shown) < more:
-        shown += os.read(reader, 1024)
+        shown += read_some(reader)
     return shown

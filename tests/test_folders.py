@@ -287,14 +287,26 @@ def test_a_signal_between_the_renames_leaves_one_folder_whole(tmp_path, monkeypa
     assert tree(tmp_path) == ({"data": None, f"data/{MARKER}": b"new"} if new else before)
 
 
-def killed_builder(path, force):
-    """What is left by a process that is killed while it builds."""
+def killed(run):
+    """Run a function in a child process, which it ends with SIGKILL."""
     child = os.fork()
     if not child:
+        try:
+            run()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def killed_builder(path, force):
+    """What is left by a process that is killed while it builds."""
+
+    def build():
         with building_folder(path, MARKER, force) as folder:
             (folder.path / "train.npy").write_text("half")
             os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+
+    killed(build)
 
 
 @pytest.mark.parametrize("empty", [False, True])
@@ -324,21 +336,26 @@ def test_a_folder_under_construction_is_not_cleared_away(tmp_path, monkeypatch):
     assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"first"}
 
 
-def test_an_older_folder_comes_back_when_a_process_was_killed_between_the_renames(tmp_path, monkeypatch):
+@pytest.mark.parametrize("renames", [1, 3])
+def test_an_older_folder_comes_back_when_a_process_was_killed_between_the_renames(tmp_path, monkeypatch, renames):
+    """The first two renames are a trial."""
     monkeypatch.setattr(folders, "OLD_SECONDS", 0.0)
     path = older_folder(tmp_path / "data")
-    child = os.fork()
-    if not child:
-        rename = os.rename
 
-        def killed(source, target):
+    def build():
+        rename, calls = os.rename, []
+
+        def last(source, target):
             rename(source, target)
-            os.kill(os.getpid(), signal.SIGKILL)
+            calls.append(target)
+            if len(calls) == renames:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-        os.rename = killed
+        os.rename = last
         with building_folder(path, MARKER, force=True) as folder:
             (folder.path / MARKER).write_text("new")
-    os.waitpid(child, 0)
+
+    killed(build)
     assert not path.exists()
     folders.clear_leftovers(path)
     assert tree(tmp_path) == {"data": None, f"data/{MARKER}": OLD.encode(), "data/train.npy": b"old text"}

@@ -51,6 +51,7 @@ def imported(path):
     """Modules of the project that a file imports, and all others' top names."""
     inside, outside = set(), set()
     for node in ast.walk(ast.parse(path.read_text())):
+        assert not (isinstance(node, ast.ImportFrom) and node.level), "relative imports would not be seen here"
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
         if isinstance(node, ast.ImportFrom) and node.module == "charrnn":  # from charrnn import runtime
