@@ -7,6 +7,7 @@ from thorough import first_of_all
 
 from charrnn.engine.panels import CACHE_LINE, rows_of
 from charrnn.engine.random import PURPOSES, fill_uniform
+from charrnn.sampling.draws import draws_for, memory_of_draws
 from charrnn.sampling.rule import Rule
 from charrnn.sampling.sampler import PIECE, Sampler, weights_of
 
@@ -77,3 +78,9 @@ def test_threads_and_count_change_no_symbol(kind, hidden, count, threads):
 def test_streams_of_one_seed_differ():
     texts = sampled(make("lstm", np.float32).network, 40, count=4)
     assert len({tuple(text) for text in texts.T}) == 4
+
+
+@pytest.mark.parametrize("window", [0, 9])
+def test_the_memory_of_draws_is_that_of_their_buffers(window):
+    draws = draws_for(3, 70, np.float32, window, np.empty((0, 0), np.int32), 0)
+    assert memory_of_draws(3, 70, window) == draws.scratch.nbytes + draws.recent.nbytes + draws.counts.nbytes

@@ -278,7 +278,7 @@ def test_a_model_of_bytes_shows_characters_of_several_bytes(bytes_shop, tmp_path
     assert (tmp_path / "page.html").read_text().count("é") == 3
 
 
-def test_a_page_that_cannot_be_written_is_told_before_the_scoring(monkeypatch, tmp_path):
+def test_a_page_that_cannot_be_written_is_told_before_the_scoring(tmp_path):
     def scored():
         raise AssertionError("nothing was to be scored")
         yield

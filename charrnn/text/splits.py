@@ -31,10 +31,10 @@ def split_sizes(counts: dict[str, int], job: Job) -> dict[str, int]:
     for name in SPLITS:
         if wanted[name] and sizes[name] < 2:
             part = "" if job.sources[name] and name != "train" else f" of a text of {counts['train']}"
-            hint = "a longer text" if not part else f"a longer text, or --{name} 0"
-            hint = "a longer text, or a smaller --val and --test" if name == "train" else hint
+            smaller = ", or a smaller --val and --test" if name == "train" else f", or --{name} 0" if part else ""
             raise DataError(
-                f"expected at least 2 characters in each split, got {sizes[name]} in {name}{part}; try {hint}"
+                f"expected at least 2 characters in each split, got {sizes[name]} in {name}{part}; "
+                f"try a longer text{smaller}"
             )
     return sizes
 
