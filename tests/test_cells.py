@@ -31,6 +31,14 @@ def test_the_forward_pass_is_that_of_plain_numpy(kind, name):
     assert np.abs(got - want).max() < 1e-12
 
 
+@pytest.mark.parametrize(("kind", "name"), first_of_all(CHECKED, *FIRST))
+def test_gradients_are_those_of_plain_numpy(kind, name):
+    further = {} if name == "plain" else variant(name, CELLS[kind]["cell"])
+    m = make(kind, np.float64, symbols=7, hidden=35, line_break=LINE_BREAK, **further)
+    for got, want in zip(pass_through(m)[1:], oracle_variants.run(m, LINE_BREAK)[1:], strict=True):
+        assert max(np.abs(got[name] - want[name]).max() for name in want) < 1e-12
+
+
 def check(kind, name, layers, hidden, embed=0, **noise):
     further = {} if name == "plain" else variant(name, CELLS[kind]["cell"])
     embed = 0 if further.get("tied") else embed
