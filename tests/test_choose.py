@@ -201,7 +201,7 @@ def test_a_single_layer_gets_no_dropout_between_layers():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"projection_rate": 0.5}, "--projection-rate with --embed"),
+        ({"projection_rate": 0.5, "characters": 100 * MEGA}, "--projection-rate with --embed"),
         ({"output_rate": 2.0, "tied": True}, "without --tied"),
     ],
 )
@@ -210,6 +210,16 @@ def test_a_factor_of_the_rate_without_effect_is_refused(given, message):
         choose(**given)
     choose(**given | {"tied": False, "embed": 8})  # here it has an effect
     choose(**given | PRESETS["classic"])  # whose factors of 1 change nothing
+
+
+def test_a_setting_is_refused_only_if_the_rule_chooses_nothing_that_it_changes():
+    often = {"hidden": 256, "characters": MEGA, "epochs": 9.0}  # the rule chooses an embedding and dropout
+    assert choose(**often, projection_rate=0.3)["projection_rate"] == 0.3
+    assert choose(**often, dropout_kind="variational")["dropout"] > 0
+    with pytest.raises(ConfigError, match="--projection-rate with --embed"):
+        choose(**often | {"characters": 100 * MEGA}, projection_rate=0.3)
+    with pytest.raises(ConfigError, match="--dropout-kind variational with dropout"):
+        choose(**often | {"epochs": 0.5}, dropout_kind="variational")
 
 
 def test_a_tied_model_is_as_wide_as_its_embedding():

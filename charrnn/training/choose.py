@@ -119,7 +119,7 @@ class Chooser:
             given.
         trained: whether the model is trained already, so that a high rate would harm it.
     Raises:
-        ConfigError: a given setting is impossible, or would have no effect.
+        ConfigError: a given setting is impossible.
     """
 
     def __init__(
@@ -136,7 +136,11 @@ class Chooser:
         self.speed = product_speed(given.get("precision") == "bfloat16") if given.get("minutes") else 0.0
 
     def choose(self) -> dict[str, Any]:
-        """The given settings, and values for the others that the rule chooses."""
+        """The given settings, and values for the others that the rule chooses.
+
+        Raises:
+            ConfigError: a given setting has no effect.
+        """
         settings = self.settings
         if "hidden" not in settings:
             settings["hidden"] = self._hidden()
@@ -158,6 +162,7 @@ class Chooser:
         if settings["optimiser"] == "adam":
             settings.setdefault("weight_decay", self._weight_decay())
         self._choose_beginning()
+        _refuse_inert(self.text, settings)
         return settings
 
     def describe(self) -> str:
@@ -294,11 +299,17 @@ class Chooser:
 
 def _check(text: Text, given: dict[str, Any]) -> None:
     """Check the given settings, each by itself and beside the others, before anything is computed from them."""
-    model = ModelConfig(**{"symbols": text.symbols} | _those_of(ModelConfig, given))
+    ModelConfig(**{"symbols": text.symbols} | _those_of(ModelConfig, given))
     training = TrainConfig(**_those_of(TrainConfig, given))
-    check_dropout(model, training)
     if training.epsilon < LEAST_EPSILON:
         raise ConfigError(f"expected --epsilon from {LEAST_EPSILON} on, got {training.epsilon}; try --epsilon 1e-8")
+
+
+def _refuse_inert(text: Text, settings: dict[str, Any]) -> None:
+    """Raise ConfigError for a given setting that has no effect beside those that were chosen."""
+    model = ModelConfig(**{"symbols": text.symbols} | _those_of(ModelConfig, settings))
+    training = TrainConfig(**_those_of(TrainConfig, settings))
+    check_dropout(model, training)
     if training.projection_rate != 1.0 and not model.embed:
         raise ConfigError("expected --projection-rate with --embed, got one-hot input; try --input-rate")
     if training.output_rate != 1.0 and model.tied:
