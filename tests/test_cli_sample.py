@@ -194,7 +194,7 @@ def test_words_come_from_a_pipe_too(shop):
 def test_a_byte_order_mark_and_halves_of_characters_are_no_text(shop, tmp_path):
     (tmp_path / "prompts").write_bytes(b"\xef\xbb\xbfthe cat\n")
     assert sampled(shop, "--prompts", str(tmp_path / "prompts"), "-n", "5").startswith("the cat")
-    joined = sampled(shop, "--count", "2", "-n", "3", "--escapes", "--separator", r"\ud83d\ude00")
+    joined = sampled(shop, "--count", "2", "-n", "3", "--raw", "--escapes", "--separator", r"\ud83d\ude00")
     assert joined.count("\N{GRINNING FACE}") == 1
     half = charrnn("sample", "data-run", "--escapes", "--prompt", r"\ud83d", cwd=shop.folder)
     check_failure(half, "--escapes of whole characters")

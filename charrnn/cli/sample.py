@@ -98,7 +98,8 @@ def sample(
         str | None, typer.Option(metavar="CHARS", help="The only characters that may come.", show_default=False)
     ] = None,
     words: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Only words of this list, one to a line.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="Its characters form only words of this list.", show_default=False),
     ] = None,
     pattern: Annotated[
         str | None,
@@ -192,7 +193,8 @@ def _refuse_combinations(context: typer.Context) -> None:
     _refuse_together(context, "prompt", "prompt_file", "prompts")
     _refuse_together(context, "ban", "allow")
     _refuse_together(context, "words", "pattern")
-    _refuse_together(context, "as_json", "separator", "raw")
+    for name in ("separator", "raw"):
+        _refuse_together(context, "as_json", name)
     for name in ("prompt", "prompt_file", "prompts", "count", "best_of", "beam", "batch", "separator", "as_json"):
         _refuse_together(context, "interactive", name)
     for name in ("temperature", "top_k", "top_p", "min_p", "typical", "repetition_penalty"):
