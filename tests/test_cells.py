@@ -9,6 +9,8 @@ from variants import variant
 
 from charrnn.engine.panels import rows_of
 from charrnn.gradcheck import GradientCheck, random_network, random_state
+from charrnn.model import config
+from charrnn.model.cells import cell_of
 from charrnn.model.config import ModelConfig
 from charrnn.training.config import TrainConfig
 
@@ -57,6 +59,11 @@ def test_gradients_agree_with_finite_differences(kind, name):
 
 def test_gradients_agree_in_a_layer_wider_than_a_panel_with_dropped_weights():
     assert check("mlstm", "plain", 1, 34, weight_drop=0.3) == []
+
+
+def test_the_options_for_two_states_are_allowed_for_the_cells_that_have_two():
+    states = {name: cell_of(ModelConfig(6, cell=name)).states for name in config.CELLS}
+    assert set(config.TWO_STATES) == {name for name, own in states.items() if len(own) == 2}
 
 
 def test_a_minimal_lstm_whose_gates_are_both_zero_stays_finite():

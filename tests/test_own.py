@@ -149,6 +149,11 @@ WRONG = {
     "an unknown function": ("mine.py:leaky", CELL.replace("tanh(a.n)", "abs(a.n)"), "bad operand type for abs()"),
     "a number that is not used": ("mine.py:leaky", CELL.replace("sigmoid(p.decay) * ", ""), "no gradient for p.decay"),
     "no number in padding": ("mine.py:leaky", CELL.replace("tanh(a.n)", "tanh(a.n) / a.n"), "when all inputs are 0"),
+    "no derivative in padding": (
+        "mine.py:leaky",
+        CELL.replace("sigmoid, tanh", "exp, sigmoid, tanh").replace("tanh(a.n)", "exp(-(0.1 / (a.n * a.n)))"),
+        "expected finite derivatives when all inputs are 0",
+    ),
     "too large a number in padding": (
         "mine.py:leaky",
         CELL.replace("tanh(a.n)", "(3.0 * s.h + a.n + 1.0)"),

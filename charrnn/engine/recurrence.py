@@ -36,8 +36,8 @@ NORMALISED_PHASES = 3  # of a stage, see normalise.py
 #
 #     gates        [slots * P, N, W]: pre-activations, later what is kept of them, at last their gradients
 #     dh           [P, N, W]: gradient of what the layer gives to those above it
-#     single_bias  (slots * P * W,): start values of separate products, see model/step.py
-#     partial      [slots * P, B, W]: gradients that a later stage finishes
+#     single_bias  (singles * P * W,): start values of separate products, see model/step.py
+#     partial      [partial * P, B, W]: gradients that a later stage finishes, see Programs
 #     units        (vectors * P * W,): a number for each unit
 #     d_units      [vectors * P, N, W]: their gradients, row by row
 #     output       [P, N, W]: h before a line's end sets it to zeros

@@ -41,6 +41,7 @@ def _load(file: str, build: Callable[[], ir.Module], symbols: list[str]) -> Any:
     def compile_tiles() -> bytes:
         module = binding.parse_assembly(str(build()))
         module.triple = machine.triple
+        module.verify()  # raises an error where the compiler would end the process
         return bytes(machine.emit_object(module))
 
     code = cached_bytes(file, compile_tiles)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.engine.expressions import NUMPY_OPERATORS, Expression, evaluate, in_order, is_leaf
+from charrnn.engine.expressions import NUMPY_OPERATORS, Expression, evaluate, gradients, in_order, is_leaf, leaf
 from charrnn.errors import CheckpointError, ConfigError
 from charrnn.files import reason
 from charrnn.model.cell import Cell, Gate
@@ -86,12 +86,16 @@ def read_cell(path: Path, name: str) -> OwnCell:
 
 
 def _refuse_nonsense(cell: Cell) -> None:
-    """Raise EquationError if the equations lack gradients, or do not stay finite in padding.
+    """Raise EquationError if the equations lack gradients, or if they or their gradients do not stay finite in padding.
 
-    There all inputs are 0, and the states begin at 0. A number that is not finite would spoil all units: their zero
-    weights for it would make NaN. So a state may not grow exponentially there.
+    There all inputs are 0, and the states begin at 0. The gradients that arrive there are 0. A number that is not
+    finite would spoil all units: their zero weights for it would make NaN. So a state may not grow exponentially there.
     """
     step = Programs(Step(cell)).step
+    values = [*step.new.values(), *step.operands]
+    arriving = gradients((y, leaf("arriving")) for y in values if not is_leaf(y))
+    values += [d for y, d in arriving.items() if is_leaf(y)]
+    derived = len(values) - len(step.new) - len(step.operands)
     states: dict[str, np.float32] = {}
     half = np.zeros(len(step.new))
 
@@ -100,11 +104,12 @@ def _refuse_nonsense(cell: Cell) -> None:
 
     for steps in range(1, PADDED_STEPS + 1):
         with np.errstate(all="ignore"):
-            numbers = np.array(evaluate([*step.new.values(), *step.operands], known, NUMPY_OPERATORS), np.float32)
+            numbers = np.array(evaluate(values, known, NUMPY_OPERATORS), np.float32)
         if not np.isfinite(numbers).all():
+            what = "derivatives" if np.isfinite(numbers[:-derived]).all() else "numbers"
             raise cell.error(
-                f"expected numbers when all inputs are 0, as in padding, got {numbers[~np.isfinite(numbers)][0]} "
-                f"after {steps} step{'s' * (steps > 1)}"
+                f"expected finite {what} when all inputs are 0, as in padding, "
+                f"got {numbers[~np.isfinite(numbers)][0]} after {steps} step{'s' * (steps > 1)}"
             )
         states = {f"state{k}": number for k, number in enumerate(numbers[: len(step.new)])}
         if steps == PADDED_STEPS // 2:

@@ -35,7 +35,8 @@ class Programs:
 
     Attributes:
         forward: for each stage, the assignments after its products.
-        backward: for each stage, the assignments after the products that bring its gradients. The last stage is first.
+        backward: for each stage, the assignments after the products that bring its gradients. The kernels run the last
+            stage first.
         partial: how many slots have a gradient that one stage begins and another one finishes.
 
     Raises:

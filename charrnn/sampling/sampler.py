@@ -72,7 +72,7 @@ class Sampler:
     """`count` streams of text from one network.
 
     Args:
-        network: packed and ready.
+        network: packed and ready. If it is packed again, it needs a new sampler.
         count: B, how many streams.
         rule: how symbols are drawn.
         seed: of the random numbers. A text does not depend on the count, on its stream or on the number of threads.
