@@ -178,7 +178,7 @@ def cache_root() -> Path | None:
         home = Path.home()
     except RuntimeError:
         return None
-    return home / ".cache" / "charrnn" if home.is_absolute() else None
+    return home / ".cache" / "charrnn" if home.is_absolute() and os.environ.get("HOME") != "" else None
 
 
 def temporary_root() -> Path:

@@ -15,13 +15,14 @@ find_python() {
 make_environment() {
     local extra=$1 python
     python=$(find_python)
-    if [ ! -x .venv/bin/python ]; then
+    if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then # none yet, or half of one
         echo "making .venv ..." >&2
         if ! "$python" -m venv .venv; then
             rm -rf .venv
             echo "expected python3 with venv, got an error; try: apt-get install python3-venv" >&2
             exit 1
         fi
+        rm -f .venv/installed-*
     fi
     local stamp=".venv/installed-${extra:-plain}"
     if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then

@@ -4,6 +4,8 @@ import argparse
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,9 +18,25 @@ def parser_for(script, doc, jobs=2):
     """A parser with the options that all comparisons have."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     cache = Path(Path(script).name)
-    parser.add_argument("--cache", type=Path, default=cache, help=f"folder for results and runs [{cache}]")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=cache,
+        help=f"folder for results and runs, a new one after each change of charrnn [{cache}]",
+    )
     parser.add_argument("--jobs", type=int, default=jobs, help=f"trainings at once, each on one thread [{jobs}]")
     return parser
+
+
+@contextmanager
+def workers(jobs):
+    """A pool of threads. After an error or Ctrl-C, it begins no further work."""
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def output_of(*command):
@@ -55,13 +73,19 @@ def training_part(cache, text):
     if not part.exists():
         cache.mkdir(parents=True, exist_ok=True)
         content = text.read_bytes()
-        part.write_bytes(content[: content.index(b"\n", 9 * len(content) // 10) + 1])
+        end = 9 * len(content) // 10
+        part.write_bytes(content[: content.find(b"\n", end) + 1 or end])
     return part
+
+
+def file_name(words):
+    """The words as the name of a file."""
+    return words.replace(" ", "").replace("/", "_")
 
 
 def kept(cache, name, measure):
     """What measure() returns, or returned in an earlier call; `name` says what was measured."""
-    path = cache / f"{name.replace(' ', '')}.json"
+    path = cache / f"{file_name(name)}.json"
     if not path.exists():
         path.write_text(json.dumps(measure()))
     return json.loads(path.read_text())

@@ -8,7 +8,7 @@ import tempfile
 
 os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="charrnn-tests-")  # so that no code lies there from other runs
 atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
-os.environ.setdefault("NUMBA_NUM_THREADS", "2")  # two threads can be tested on one core as well
+os.environ["NUMBA_NUM_THREADS"] = "2"  # two threads can be tested on one core as well
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell that runs the tests may ignore signals, and
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # commands would then ignore them too

@@ -53,8 +53,8 @@ class Model(nn.Module):
 
     def __init__(self, args):
         super().__init__()
-        self.embedding = nn.Embedding(args.symbols, args.hidden)
-        self.cells = nn.ModuleList(nn.LSTMCell(args.hidden, args.hidden) for _ in range(2))
+        self.embedding = nn.Embedding(args.symbols, args.embed)
+        self.cells = nn.ModuleList(nn.LSTMCell(width, args.hidden) for width in (args.embed, args.hidden))
         self.output = nn.Linear(args.hidden, args.symbols)
 
     def forward(self, symbols, states):
@@ -69,11 +69,15 @@ class Model(nn.Module):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--hidden", type=int, default=512)
+    parser.add_argument("--embed", type=int, default=64)
     parser.add_argument("--symbols", type=int, default=65)
     parser.add_argument("--streams", type=int, default=1)
     parser.add_argument("--rule", choices=RULES, default="plain")
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
     model, rule = Model(args).eval(), RULES[args.rule]
     symbols = torch.zeros(args.streams, dtype=torch.long)
     zeros = torch.zeros(args.streams, args.hidden)
