@@ -29,6 +29,14 @@ COMPILE_MORE = (
 SHORTER = {"--minutes": "0.02", "--length": "50"}  # the commands are as shown, but end soon
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_of_code_begin_and_end_on_lines_of_their_own(page):
+    fences = [line for line in page.read_text().splitlines() if "```" in line]
+    assert all(re.fullmatch(r" *```(sh|python)?", line) for line in fences), fences
+    assert all(line.endswith("`") for line in fences[1::2])
+    assert len(fences) % 2 == 0
+
+
 def commands(page):
     """The charrnn commands in the shell blocks of a page."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), flags=re.S)
