@@ -26,7 +26,7 @@ class OutputError(CharRNNError):
 
 
 class TrainingError(CharRNNError):
-    """Training went wrong: the loss or the gradient is no longer a finite number."""
+    """Training went wrong: it broke again and again, had no time for a step, or was never better than guessing."""
 
 
 class InterruptError(BaseException):

@@ -170,7 +170,10 @@ class NewFolder:
         if _content(self.place):
             raise self._appeared()
         for item in sorted(self.path.iterdir(), key=lambda item: item.name == self.marker):
+            if item.name == self.marker:
+                sync_folder(self.place)
             os.rename(item, self.place / item.name)
+        sync_folder(self.place)
 
     def _swap(self) -> None:
         """Replace an older folder. It is moved aside, or back if the replacement fails."""

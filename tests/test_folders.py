@@ -392,6 +392,17 @@ def test_all_files_are_flushed_before_the_folder_appears(tmp_path, monkeypatch):
     assert calls == ["fsync"] * 3 + ["rename", "fsync"]
 
 
+def test_an_empty_folder_gets_its_marker_when_all_other_files_are_on_disk(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    calls = []
+    for name in ("fsync", "rename"):
+        monkeypatch.setattr(os, name, lambda *a, name=name, do=getattr(os, name): (calls.append(name), do(*a)))
+    with building_folder(tmp_path / "data", MARKER, force=False) as folder:
+        for name in (MARKER, "train.npy"):
+            (folder.path / name).write_text("new")
+    assert calls == ["fsync"] * 3 + ["rename", "fsync"] * 2 + ["fsync"]
+
+
 def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch):
     monkeypatch.setattr(folders.fcntl, "flock", failing(errno.ENOLCK))
     with building_folder(tmp_path / "data", MARKER, force=False) as folder:

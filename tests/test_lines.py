@@ -97,6 +97,12 @@ def test_lines_cannot_be_shuffled_where_there_are_none(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_a_vocabulary_without_line_breaks_is_named_as_the_reason(tmp_path):
+    with pytest.raises(DataError) as error:
+        prepare([write(tmp_path / "t", "aaaa\nbbbb\ncccc\n" * 9)], tmp_path / "data", options(shuffle_lines=0, max_vocab=3))
+    check_message(error, "without a line break in its vocabulary", "try a larger one")
+
+
 def test_a_seed_out_of_range_is_refused():
     with pytest.raises(DataError) as error:
         options(shuffle_lines=-1)

@@ -1,5 +1,6 @@
 """The .npy format: what NumPy writes is read as NumPy reads it, and nothing else is."""
 
+import gc
 import io
 import warnings
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from charrnn.npy import read_header, read_numbers
-from charrnn.text.stored import StoredSymbols
+from charrnn.text.stored import StoredSymbols, first
 
 
 def written(array):
@@ -86,3 +87,17 @@ def test_slices_of_stored_symbols_are_those_of_the_array(tmp_path, dtype):
     stored = StoredSymbols(tmp_path / "symbols.npy")
     for part in (slice(0, 9), slice(200, 777), slice(-5, None), slice(130, 400, 7), slice(999, 2000), slice(5, 5)):
         np.testing.assert_array_equal(stored[part], whole[part])
+
+
+def test_the_first_stored_symbols_stay_in_the_file(tmp_path):
+    whole = np.random.default_rng(0).integers(0, 200, 1000).astype(np.uint16)
+    np.save(tmp_path / "symbols.npy", whole)
+    stored = StoredSymbols(tmp_path / "symbols.npy")
+    part = first(stored, 300)
+    assert len(first(stored, 2000)) == len(stored) == 1000
+    del stored
+    gc.collect()
+    assert isinstance(part, StoredSymbols)
+    assert len(part) == 300
+    np.testing.assert_array_equal(part[290:400], whole[290:300])
+    np.testing.assert_array_equal(first(whole, 300), whole[:300])

@@ -72,6 +72,14 @@ def test_what_may_not_come_neither_continues_nor_ends_a_text():
     assert (table[:, CHARACTERS.index("b")] == FORBIDDEN).all()
 
 
+def test_a_table_that_would_be_too_large_is_not_made(monkeypatch):
+    monkeypatch.setattr("charrnn.sampling.pattern.MOST_ENTRIES", 4 * len(CHARACTERS))
+    matching("ab", CHARACTERS, NONE)
+    monkeypatch.setattr(np, "full", None)
+    with pytest.raises(ConfigError, match="expected a smaller --pattern, got one of 5 states"):
+        matching("abc", CHARACTERS, NONE)
+
+
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [

@@ -1,5 +1,7 @@
 """What is said of a model before it is made, against the arrays that it then has."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from networks import KINDS
@@ -13,6 +15,7 @@ from charrnn.model.unrolled import Unrolled
 from charrnn.text.data import open_data
 from charrnn.training.config import TrainConfig
 from charrnn.training.memory import memory_of_run
+from charrnn.training.shuffle import ShuffledText
 from charrnn.training.state import TrainingState
 
 
@@ -74,6 +77,18 @@ def test_the_memory_of_a_run_is_foretold(folder, settings):
     parts = [state.network, state.learner.unrolled, state.optimiser, state.average]
     real = sum(array.nbytes for array in arrays_in(parts))
     assert 0.9 < memory_of_run(state.model, config) / real < 1.25
+
+
+def test_the_memory_of_shuffled_pieces_is_foretold(folder):
+    data, config = open_data(folder), TrainConfig(batch=2, seq_len=20, shuffle=1)
+    model, text = ModelConfig(len(data.vocabulary)), data.split("train")
+    foretold = memory_of_run(model, config, len(text)) - memory_of_run(model, config)
+    shuffled = ShuffledText(text, 1, seed=0)
+    tracemalloc.start()
+    shuffled.turn_to(0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.8 < foretold / peak < 1.5
 
 
 @pytest.mark.parametrize("rounded", [False, True])

@@ -152,7 +152,7 @@ def _of_split(
     from charrnn.training.evaluate import Evaluator
 
     whole, what = data.split(split), f"{split} of {data.path}"
-    symbols: Symbols = whole[: chars + 1] if chars else whole
+    symbols = whole.first(chars + 1) if chars else whole
     _refuse_too_short(len(symbols), what)
     loss = Evaluator(network, symbols, rate).loss(going_on)
     return Measured(what, loss, len(symbols), _bytes_of(symbols, data))

@@ -38,12 +38,12 @@ def losses(nats: float) -> str:
     return f"{nats:.4f} nats, {nats / math.log(2):.4f} bpc"
 
 
-def refuse_too_large(model: ModelConfig, config: TrainConfig, resumed: bool = False) -> None:
-    """Raise ConfigError when a run needs more memory than is free.
+def refuse_too_large(chars: int, model: ModelConfig, config: TrainConfig, resumed: bool = False) -> None:
+    """Raise ConfigError when a run over a text of `chars` characters needs more memory than is free.
 
     The sizes of a run that is `resumed` cannot change, so the message does not suggest smaller ones.
     """
-    needed, there = memory_of_run(model, config), runtime.available_memory()
+    needed, there = memory_of_run(model, config, chars), runtime.available_memory()
     if there is not None and needed > there:
         smaller = f"--hidden {max(1, model.hidden // 2)}"
         if config.batch > 1:
@@ -69,7 +69,7 @@ class Display:
         self.pace: Pace | None = None  # of training
         self.evaluation: Pace | None = None
         self.figures: dict[str, int] = {}
-        memory = memory_of_run(model, config)
+        memory = memory_of_run(model, config, len(data.split("train")))
         embedding = f", embedding {model.embed}" if model.embed else ""
         say(
             f"{name_of(model)} {model.layers} x {model.hidden}{embedding}, {parameter_count(model):,} parameters, "

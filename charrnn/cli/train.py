@@ -179,7 +179,9 @@ def _resumed(context: typer.Context, out: Path, text: Data, stack: ExitStack, he
     if asked.get("precision") == "auto":
         del asked["precision"]
         say("--precision auto: that of the run, which it keeps")
-    checkpoint = resume_run(out, text, asked, remarks, partial(refuse_too_large, resumed=True))
+    checkpoint = resume_run(
+        out, text, asked, remarks, partial(refuse_too_large, len(text.split("train")), resumed=True)
+    )
     say_other_source(checkpoint.model)
     say(f"resuming {out} at step {checkpoint.progress.step:,}")
     helper.offer(checkpoint.model, checkpoint.training)
@@ -316,7 +318,7 @@ def _initial_state(
     settings = chooser.choose()
     training = TrainConfig(**{name: value for name, value in settings.items() if name in TRAINING})
     model = ModelConfig(**{name: settings[name] for name in OF_MODEL if name in settings}, symbols=len(text.vocabulary))
-    refuse_too_large(model, training)
+    refuse_too_large(read.characters, model, training)
     helper.offer(model, training)
     state, transferred = TrainingState.begin(model, training, text, source)
     lines = [chooser.describe()]

@@ -32,8 +32,6 @@ def matching(pattern: str, characters: Sequence[str], banned: SymbolSet) -> Cons
         ConfigError: the pattern is not such an expression, nothing can match it, or greenery is not installed.
     """
     states, start, finals = _states_of(pattern, characters)
-    if states.size > MOST_ENTRIES:
-        raise ConfigError(f"expected a smaller --pattern, got one of {len(states):,} states; try shorter repetitions")
     states[:, banned] = FORBIDDEN
     whole = np.zeros(len(states), np.bool_)
     whole[finals] = True
@@ -75,6 +73,8 @@ def _states_of(pattern: str, characters: Sequence[str]) -> tuple[Table, int, lis
             "sign that is meant as a character"
         ) from None
     number = {state: k for k, state in enumerate(automaton.states)}
+    if len(number) * len(characters) > MOST_ENTRIES:
+        raise ConfigError(f"expected a smaller --pattern, got one of {len(number):,} states; try shorter repetitions")
     table = np.full((len(number), len(characters)), FORBIDDEN, np.int32)
     classes = list(automaton.alphabet)
     columns = [next(k for k, class_ in enumerate(classes) if class_.accepts(c)) for c in characters]

@@ -66,7 +66,8 @@ def shuffled_lines(symbols: Codes, line_break: int, seed: int) -> Iterator[Codes
     """
     breaks = _places(symbols, line_break)
     if not len(breaks):
-        raise DataError("expected a text of lines for --shuffle-lines, got one without a line break; try without it")
+        lacks = " in its vocabulary; try a larger one, or" if line_break < 0 else "; try"
+        raise DataError(f"expected a text of lines for --shuffle-lines, got one without a line break{lacks} without it")
     is_ended = breaks[-1] == len(symbols) - 1
     stops = breaks if is_ended else np.append(breaks, len(symbols))
     starts = np.concatenate([[0], stops[:-1] + 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class StoredSymbols:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.bound: int | None = None
+        self._whole: StoredSymbols | None = None  # closes the file when it is not needed any more
         opened: Any = open_regular(path)
         self._file = opened.detach()  # without a buffer, which would hide changes
         weakref.finalize(self, self._file.close)
@@ -65,6 +67,12 @@ class StoredSymbols:
             raise self._changed(f"symbol {symbols.max()} of a vocabulary of {self.bound}")
         return symbols[::step]
 
+    def first(self, count: int) -> StoredSymbols:
+        """The first `count` symbols, or all if there are fewer; they stay in the file."""
+        part = copy(self)
+        part.shape, part._whole = (min(count, len(self)),), self
+        return part
+
     def _changed(self, found: str) -> DataError:
         return DataError(f"expected {self.path} to stay as it is, got {found}; try charrnn prepare with --force")
 
@@ -73,6 +81,11 @@ class StoredSymbols:
 
 
 Symbols = NDArray[np.unsignedinteger] | StoredSymbols  # a text: in memory, or in a file
+
+
+def first(symbols: Symbols, count: int) -> Symbols:
+    """The first `count` symbols of a text, or all if there are fewer; those in a file stay there."""
+    return symbols.first(count) if isinstance(symbols, StoredSymbols) else symbols[:count]
 
 
 def blocks(symbols: Symbols) -> Iterator[NDArray[np.unsignedinteger]]:

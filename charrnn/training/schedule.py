@@ -29,7 +29,7 @@ def share_done(config: TrainConfig, step: float, epochs: float, time: float) -> 
 def learning_rate(config: TrainConfig, done: float, step: int, scale: float) -> float:
     """The learning rate of the update after `step` others.
 
-    In the middle of this update, a share `done` of the run, from 0 to 1, is done.
+    About in the middle of this update, a share `done` of the run, from 0 to 1, is done.
 
     The rate rises in a straight line during the warm-up (Goyal et al. 2017). Then "constant" keeps the rate. "linear"
     lowers it to 0 in a straight line. "cosine" lowers it to 0 along half a cosine wave (Loshchilov & Hutter 2017, SGDR,

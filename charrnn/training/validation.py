@@ -9,6 +9,7 @@ from collections.abc import Callable
 from charrnn.folders import BEST
 from charrnn.interrupt import Interrupt
 from charrnn.model.network import Network
+from charrnn.text.stored import first
 from charrnn.training.clock import Clock
 from charrnn.training.evaluate import Evaluator
 from charrnn.training.guard import diverged, suspicion, useful
@@ -71,7 +72,7 @@ class Validation:
             chars = self.clock.chars_to_evaluate(total, pace)
             p.evaluation_chars = chars if chars < total else 0
         if p.evaluation_chars:
-            self.evaluator = Evaluator(self.state.network, self.evaluator.symbols[: p.evaluation_chars + 1])
+            self.evaluator = Evaluator(self.state.network, first(self.evaluator.symbols, p.evaluation_chars + 1))
             self.watcher.shortened(p.evaluation_chars, total)
         self.estimate = pace * self.evaluator.chars
 
