@@ -98,8 +98,9 @@ def test_lines_cannot_be_shuffled_where_there_are_none(tmp_path):
 
 
 def test_a_vocabulary_without_line_breaks_is_named_as_the_reason(tmp_path):
+    text = write(tmp_path / "t", "aaaa\nbbbb\ncccc\n" * 9)
     with pytest.raises(DataError) as error:
-        prepare([write(tmp_path / "t", "aaaa\nbbbb\ncccc\n" * 9)], tmp_path / "data", options(shuffle_lines=0, max_vocab=3))
+        prepare([text], tmp_path / "data", options(shuffle_lines=0, max_vocab=3))
     check_message(error, "without a line break in its vocabulary", "try a larger one")
 
 
