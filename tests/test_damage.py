@@ -212,7 +212,7 @@ def test_a_resumed_run_too_large_for_the_free_memory_is_refused_before_anything_
 
     monkeypatch.setattr("charrnn.cli.progress.runtime.available_memory", lambda: 20_000)
     before = (copy / "run" / "config.json").read_bytes()
-    refuse = partial(refuse_too_large, resumed=True)
+    refuse = partial(refuse_too_large, 1000, resumed=True)
     with pytest.raises(ConfigError) as error:
         resume_run(copy / "run", open_data(copy / "data"), {"steps": 12}, refuse=refuse)
     check_message(error, "free memory", "larger machine")
