@@ -382,25 +382,20 @@ def test_without_locks_nothing_under_construction_is_cleared_away(tmp_path, monk
     assert tree(tmp_path) == {"data": None, f"data/{MARKER}": b"new"}
 
 
-def test_all_files_are_flushed_before_the_folder_appears(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("filled", "last"),
+    [(False, ["rename", "fsync"]), (True, ["rename", "fsync", "rename", "fsync", "fsync"])],  # then, the marker is last
+)
+def test_all_files_are_flushed_before_the_folder_appears(tmp_path, monkeypatch, filled, last):
+    if filled:
+        (tmp_path / "data").mkdir()
     calls = []
     for name in ("fsync", "rename"):
         monkeypatch.setattr(os, name, lambda *a, name=name, do=getattr(os, name): (calls.append(name), do(*a)))
     with building_folder(tmp_path / "data", MARKER, force=False) as folder:
         for name in (MARKER, "train.npy"):
             (folder.path / name).write_text("new")
-    assert calls == ["fsync"] * 3 + ["rename", "fsync"]
-
-
-def test_an_empty_folder_gets_its_marker_when_all_other_files_are_on_disk(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    calls = []
-    for name in ("fsync", "rename"):
-        monkeypatch.setattr(os, name, lambda *a, name=name, do=getattr(os, name): (calls.append(name), do(*a)))
-    with building_folder(tmp_path / "data", MARKER, force=False) as folder:
-        for name in (MARKER, "train.npy"):
-            (folder.path / name).write_text("new")
-    assert calls == ["fsync"] * 3 + ["rename", "fsync"] * 2 + ["fsync"]
+    assert calls == ["fsync"] * 3 + last
 
 
 def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch):
